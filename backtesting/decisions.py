@@ -37,7 +37,7 @@ class SignalDecisions:
 
     @property
     def n_bars(self) -> int:
-        return self.enter_long.shape[0]
+        return int(self.enter_long.shape[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class TargetDecisions:
 
     @property
     def n_bars(self) -> int:
-        return self.target.shape[0]
+        return int(self.target.shape[0])
 
 
 Decisions = SignalDecisions | TargetDecisions

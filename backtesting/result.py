@@ -2,26 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from backtesting.bars import FloatArray, Sessions
 from backtesting.costs import CostModel
 from backtesting.splits import Window
 
-ExitReason = Literal["signal", "stop", "trail", "target", "time", "rebalance", "open"]
+ExitReason = Literal["signal", "stop", "trail", "target", "time", "rebalance", "open", "bankrupt"]
+# The engines write a reason as its place in this tuple.
+REASONS: tuple[ExitReason, ...] = get_args(ExitReason)
 
 
 @dataclass(frozen=True)
 class Trade:
-    """One position from entry to exit. `exit_bar` is the last bar of the window and `reason` is "open" if it is still held.
+    """One position from entry to exit; while it is still held, `exit_bar` is the window's last and `reason` "open".
 
     Attributes:
         side: 1 long, -1 short.
         entry_bar, exit_bar: bar numbers in the market (not in the window).
-        entry_price, exit_price: fills, spread and slippage included; the mark if still open.
-        units: size, in units of the asset, positive.
-        pnl: profit in account currency after all costs.
-        costs: commission, spread, slippage and borrow in account currency.
+        entry_price, exit_price: fills, spread and slippage included; the mark if still open. Averages over the
+            fills where a target position was added to or reduced on the way.
+        units: size, in units of the asset, positive; all that was added up, where a position was added to.
+        pnl: profit in account currency after all costs; the pnl of all trades add up to the profit of the account.
+        costs: commission, spread, slippage, borrow and financing in account currency.
     """
 
     side: int

@@ -1,0 +1,205 @@
+"""Ledger: what was paid, and how often anybody looked. Two lists that only grow.
+
+A call is written down with its worst case before it is made and settled after it; one that never came back counts as
+if it had cost what was reserved. A trial is a look of one rule at one data window; corrections for multiple testing
+read their number here, so there is no way to remove one.
+"""
+
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from agents.archive import tables
+from agents.archive.database import Database, record_of, values_of
+from agents.archive.records import Call, Spend, Trial
+from backtesting.bars import FloatArray
+from backtesting.errors import StorageError
+from backtesting.hashing import arrays_id
+
+
+class Ledger(Database):
+    """Calls, trials and return streams."""
+
+    def reserve_call(
+        self,
+        run_id: str,
+        slot_id: str | None,
+        *,
+        purpose: str,
+        attempt: int,
+        payload_id: str,
+        reserved_usd: float | None,
+        reserved_tokens: int,
+    ) -> int:
+        """Write a call down before it is made; gives its `call_id`.
+
+        Raises:
+            StorageError: the same call of the slot is open or settled already: ask `settled_call` first.
+        """
+        with self.transaction() as connection:
+            inserted = connection.execute(
+                tables.calls.insert().returning(tables.calls.c.call_id),
+                {
+                    "run_id": run_id,
+                    "slot_id": slot_id,
+                    "purpose": purpose,
+                    "attempt": attempt,
+                    "payload_id": payload_id,
+                    "reserved_usd": reserved_usd,
+                    "reserved_tokens": reserved_tokens,
+                    "status": "reserved",
+                    "at": self.now(),
+                },
+            )
+            return int(inserted.scalar_one())
+
+    def settle_call(self, call_id: int, *, reply: str, usage: Mapping[str, Any] | None, cost_usd: float | None) -> None:
+        """The call came back: its raw reply is stored here, before anything reads it.
+
+        Args:
+            usage: `input_tokens`, `output_tokens`, ...; None commits the reservation.
+            cost_usd: None where unpriced, or where the usage is not known.
+        """
+        self._end_call(call_id, status="settled", reply=reply, usage=usage, cost_usd=cost_usd, failure=None)
+
+    def fail_call(
+        self,
+        call_id: int,
+        failure: str,
+        *,
+        reply: str | None = None,
+        usage: Mapping[str, Any] | None = None,
+        cost_usd: float | None = None,
+    ) -> None:
+        """The call failed for good; what it cost counts, and the reservation where that is not known."""
+        self._end_call(call_id, status="failed", reply=reply, usage=usage, cost_usd=cost_usd, failure=failure)
+
+    def abandon_calls(self, run_id: str) -> int:
+        """At resume: calls that a killed process left open. They stay in the books with what was reserved."""
+        with self.transaction() as connection:
+            changed = connection.execute(
+                tables.calls.update()
+                .where(tables.calls.c.run_id == run_id, tables.calls.c.status == "reserved")
+                .values(status="abandoned")
+            )
+            return int(changed.rowcount)
+
+    def settled_call(self, slot_id: str, purpose: str, attempt: int) -> Call | None:
+        """The paid reply of an earlier process, if there is one: it is never paid twice."""
+        query = sa.select(tables.calls).where(
+            tables.calls.c.slot_id == slot_id,
+            tables.calls.c.purpose == purpose,
+            tables.calls.c.attempt == attempt,
+            tables.calls.c.status == "settled",
+        )
+        with self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else record_of(Call, row)
+
+    def calls(self, run_id: str) -> tuple[Call, ...]:
+        """The calls of a run in the order they were reserved."""
+        query = sa.select(tables.calls).where(tables.calls.c.run_id == run_id).order_by(tables.calls.c.call_id)
+        with self._reading() as connection:
+            return tuple(record_of(Call, row) for row in connection.execute(query))
+
+    def spend(self, run_id: str | None = None) -> Spend:
+        """What a run, or all runs, have spent."""
+        query = sa.select(
+            tables.calls.c.cost_usd, tables.calls.c.reserved_usd, tables.calls.c.reserved_tokens, tables.calls.c.usage
+        ).order_by(tables.calls.c.call_id)
+        if run_id is not None:
+            query = query.where(tables.calls.c.run_id == run_id)
+        prices: list[float] = []
+        tokens, calls, unpriced = 0, 0, 0
+        with self._reading() as connection:
+            for row in connection.execute(query):
+                price = row.cost_usd if row.cost_usd is not None else row.reserved_usd
+                if price is None:
+                    unpriced += 1
+                else:
+                    prices.append(price)
+                tokens += _tokens(row.usage, row.reserved_tokens)
+                calls += 1
+        return Spend(usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced)
+
+    def add_trial(self, trial: Trial) -> None:
+        """Count a look. A slot that repeats a look after a kill (same rule, window and purpose) is counted once."""
+        with self.transaction() as connection:
+            connection.execute(
+                tables.trials.insert().prefix_with("OR IGNORE"),
+                {**values_of(trial, "trial_id"), "metrics": dict(trial.metrics), "at": self.now()},
+            )
+
+    def trials(self, run_id: str | None = None) -> tuple[Trial, ...]:
+        """The trials of a run, or all, oldest first."""
+        query = sa.select(tables.trials).order_by(tables.trials.c.trial_id)
+        if run_id is not None:
+            query = query.where(tables.trials.c.run_id == run_id)
+        with self._reading() as connection:
+            return tuple(record_of(Trial, row) for row in connection.execute(query))
+
+    def count_trials(self, series: str | None = None, *, purpose: str | None = None) -> int:
+        """How many looks there were, over all runs, arms and people; at one series (`series_key`) or at all."""
+        query = sa.select(sa.func.count()).select_from(tables.trials)
+        if series is not None:
+            query = query.where(tables.trials.c.series == series)
+        if purpose is not None:
+            query = query.where(tables.trials.c.purpose == purpose)
+        with self._reading() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def add_stream(self, returns: FloatArray) -> str:
+        """Keep a (n_bars,) stream of returns under its content id; the same stream is kept once."""
+        values = np.ascontiguousarray(returns, dtype="<f8")
+        if values.ndim != 1:
+            raise ValueError(f"a stream has one dimension, this one has {values.ndim}")
+        stream_id = arrays_id({"kind": "stream"}, {"returns": values})
+        with self.transaction() as connection:
+            connection.execute(
+                tables.streams.insert().prefix_with("OR IGNORE"),
+                {"stream_id": stream_id, "n_bars": len(values), "data": zlib.compress(values.tobytes(), 6)},
+            )
+        return stream_id
+
+    def stream(self, stream_id: str) -> FloatArray:
+        """The stream of this id, (n_bars,) read-only.
+
+        Raises:
+            StorageError: unknown, or the bytes are not those that were stored.
+        """
+        with self._reading() as connection:
+            data = connection.execute(
+                sa.select(tables.streams.c.data).where(tables.streams.c.stream_id == stream_id)
+            ).scalar()
+        if data is None:
+            raise StorageError(f"there is no return stream {stream_id}", next_step="run `touchstone doctor`")
+        try:
+            values = np.frombuffer(zlib.decompress(data), dtype="<f8")
+        except (zlib.error, ValueError):
+            values = np.empty(0)
+        if arrays_id({"kind": "stream"}, {"returns": values}) != stream_id:
+            raise StorageError(f"the return stream {stream_id} is damaged", next_step="restore a *.backup")
+        return values
+
+    def _end_call(self, call_id: int, *, status: str, **values: Any) -> None:
+        with self.transaction() as connection:
+            changed = connection.execute(
+                tables.calls.update()
+                .where(tables.calls.c.call_id == call_id, tables.calls.c.status == "reserved")
+                .values(status=status, **values)
+            )
+            if changed.rowcount != 1:
+                raise StorageError(
+                    f"call {call_id} is not open, so it cannot become {status!r}",
+                    next_step="this is what two runs on one slot would do; run `touchstone doctor`",
+                )
+
+
+def _tokens(usage: Mapping[str, Any] | None, reserved: int) -> int:
+    if usage is None:
+        return reserved
+    return int(usage.get("input_tokens") or 0) + int(usage.get("output_tokens") or 0)

@@ -1,0 +1,356 @@
+"""QualityReport: what is odd about a price history, counted and dated; nothing is repaired here.
+
+Every finding is a `Flag` with a rule id, so that a report, a prompt and a gate can count on the same words. Missing
+sessions are judged by weekdays, not by an exchange calendar: holidays are allowed for with a share, so single missing
+days are not seen. There is no point-in-time membership and no delisting data, hence the caveats by source.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from backtesting.bars import Bars, BoolArray, FloatArray
+from backtesting.errors import DataError
+from backtesting.splits import plan_split
+
+Severity = Literal["info", "warning", "error"]
+Verdict = Literal["usable", "usable with warnings", "unusable"]
+
+GAP_WEEKDAYS = 5
+STALE_BARS = 5
+SPIKE_DEVIATIONS = 8.0
+SPLIT_RATIOS = (2.0, 3.0, 4.0, 5.0, 10.0)
+# Exchanges close on about 3.5 % (New York) to 7 % (Shanghai) of all weekdays.
+MISSING_WARNING, MISSING_ERROR = 0.075, 0.20
+PERIODS_WARNING, PERIODS_ERROR = 1.1, 1.8
+COPIED_OPEN_SHARE = 0.05
+_FIRST = 5
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One finding.
+
+    Attributes:
+        rule: its id, such as `stale`.
+        severity: info is worth knowing, warning bends results, error makes them wrong.
+        count: bars (or rows) it concerns; 0 for a remark about the whole.
+        first: the first dates, ISO, with the symbol in front if there are several.
+        sentence: what it means.
+    """
+
+    rule: str
+    severity: Severity
+    count: int
+    first: tuple[str, ...]
+    sentence: str
+
+    def __str__(self) -> str:
+        dates = f" ({self.count}: {', '.join(self.first)}{', ...' if self.count > len(self.first) else ''})"
+        return f"{self.severity} {self.rule}: {self.sentence}{dates if self.first else ''}"
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """All flags of one history and the verdict that follows from the worst of them."""
+
+    source: str
+    bars_id: str
+    n_bars: int
+    n_assets: int
+    first: str
+    last: str
+    flags: tuple[Flag, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst severity in one word or three."""
+        severities = {flag.severity for flag in self.flags}
+        if "error" in severities:
+            return "unusable"
+        return "usable with warnings" if "warning" in severities else "usable"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-like: the fields, the flags as dicts, and the verdict."""
+        return asdict(self) | {"verdict": self.verdict, "flags": [_flag_dict(flag) for flag in self.flags]}
+
+
+def check_quality(bars: Bars, notes: Iterable[Flag] = ()) -> QualityReport:
+    """Look at `bars` by every rule; `notes` are what the source found while loading and come first."""
+    flags = [*notes]
+    flags += _source_caveats(bars)
+    flags += [flag for rule in _RULES if (flag := rule(bars)) is not None]
+    return QualityReport(
+        source=bars.source,
+        bars_id=bars.bars_id,
+        n_bars=bars.n_bars,
+        n_assets=bars.n_assets,
+        first=str(bars.sessions[0]),
+        last=str(bars.sessions[-1]),
+        flags=tuple(flags),
+    )
+
+
+def _flag_dict(flag: Flag) -> dict[str, Any]:
+    return asdict(flag) | {"first": list(flag.first)}
+
+
+def _flag(bars: Bars, bad: BoolArray, rule: str, severity: Severity, sentence: str) -> Flag | None:
+    """A flag over the True cells of `bad`, (n_bars, n_assets); None if there is none."""
+    rows, columns = np.nonzero(bad)
+    if len(rows) == 0:
+        return None
+    several = bars.n_assets > 1
+    first = tuple(
+        f"{bars.symbols[k]} {bars.sessions[t]}" if several else str(bars.sessions[t])
+        for t, k in zip(rows[:_FIRST], columns[:_FIRST], strict=True)
+    )
+    return Flag(rule, severity, len(rows), first, sentence)
+
+
+def _remark(rule: str, severity: Severity, sentence: str) -> Flag:
+    return Flag(rule, severity, 0, (), sentence)
+
+
+def _session_flag(bars: Bars, bad: BoolArray, rule: str, severity: Severity, sentence: str) -> Flag | None:
+    """A flag over whole sessions, (n_bars,); None if there is none."""
+    if not bad.any():
+        return None
+    return Flag(rule, severity, int(bad.sum()), tuple(str(day) for day in bars.sessions[bad][:_FIRST]), sentence)
+
+
+def _daily(bars: Bars) -> bool:
+    return bars.periods_per_year > 200
+
+
+def _trades_every_day(bars: Bars) -> bool:
+    return bars.periods_per_year > 300
+
+
+def _gaps(bars: Bars) -> Flag | None:
+    days = bars.sessions
+    if not _daily(bars) or bars.n_bars < 2:
+        return None
+    every = np.diff(days.astype("int64")) - 1
+    missing = every if _trades_every_day(bars) else np.busday_count(days[:-1] + 1, days[1:])
+    bad = np.concatenate([[False], missing > GAP_WEEKDAYS])
+    return _session_flag(
+        bars, bad, "gap", "warning", f"more than {GAP_WEEKDAYS} trading days in a row are missing before these bars"
+    )
+
+
+def _missing_sessions(bars: Bars) -> Flag | None:
+    if not _daily(bars) or bars.n_bars < 2:
+        return None
+    first, last = bars.sessions[0], bars.sessions[-1]
+    if _trades_every_day(bars):
+        expected = int((last - first).astype("int64")) + 1
+        present = bars.n_bars
+    else:
+        expected = int(np.busday_count(first, last + 1))
+        present = int(np.is_busday(bars.sessions).sum())
+    share = 1.0 - present / max(expected, 1)
+    if share <= MISSING_WARNING:
+        return None
+    severity: Severity = "error" if share > MISSING_ERROR else "warning"
+    return Flag(
+        "missing-sessions",
+        severity,
+        expected - present,
+        (),
+        f"{share:.1%} of the trading days between {first} and {last} are missing; holidays explain at most"
+        f" {MISSING_WARNING:.1%}",
+    )
+
+
+def _periods(bars: Bars) -> Flag | None:
+    span = float((bars.sessions[-1] - bars.sessions[0]).astype("int64"))
+    if bars.n_bars < 30 or span <= 0:
+        return None
+    found = (bars.n_bars - 1) * 365.25 / span
+    ratio = max(found / bars.periods_per_year, bars.periods_per_year / found)
+    if ratio < PERIODS_WARNING:
+        return None
+    severity: Severity = "error" if ratio > PERIODS_ERROR else "warning"
+    return _remark(
+        "periods",
+        severity,
+        f"there are about {found:.0f} bars a year, but annual figures count {bars.periods_per_year:g}; add"
+        f" ?periods={_usual_periods(found)} to the market address",
+    )
+
+
+def _usual_periods(found: float) -> int:
+    return min((12, 52, 252, 365), key=lambda usual: abs(np.log(found / usual)))
+
+
+def _weekends(bars: Bars) -> Flag | None:
+    if not _daily(bars) or _trades_every_day(bars):
+        return None
+    weekend = ~np.is_busday(bars.sessions)
+    return _session_flag(
+        bars, weekend, "weekend", "warning", "bars on a Saturday or Sunday; an exchange was probably closed"
+    )
+
+
+def _short(bars: Bars) -> Flag | None:
+    try:
+        plan_split(bars)
+    except DataError as error:
+        return _remark("short-history", "warning", f"{error.what}; no honest promotion can come of it")
+    return None
+
+
+def _stale(bars: Bars) -> Flag | None:
+    bad = np.zeros(bars.close.shape, dtype=np.bool_)
+    for k in range(bars.n_assets):
+        close = bars.close[:, k]
+        same = np.concatenate([[False], close[1:] == close[:-1]])
+        starts = np.flatnonzero(~same)
+        lengths = np.diff(np.append(starts, len(close)))
+        for start, length in zip(starts, lengths, strict=True):
+            bad[start : start + length, k] = length >= STALE_BARS
+    return _flag(bars, bad, "stale", "warning", f"the same close {STALE_BARS} or more bars in a row; copied prices?")
+
+
+def _log_returns(bars: Bars) -> FloatArray:
+    """(n_bars, n_assets) log close to close, NaN in the first row and beside missing bars."""
+    returns = np.full(bars.close.shape, np.nan)
+    returns[1:] = np.diff(np.log(bars.close), axis=0)
+    return returns
+
+
+def _unusual(returns: FloatArray) -> BoolArray:
+    """Further from the median than SPIKE_DEVIATIONS robust standard deviations (1.4826 x MAD), an asset at a time."""
+    bad = np.zeros(returns.shape, dtype=np.bool_)
+    for k in range(returns.shape[1]):
+        known = returns[np.isfinite(returns[:, k]), k]
+        if len(known) < 30:
+            continue
+        centre = np.median(known)
+        spread = 1.4826 * np.median(np.abs(known - centre))
+        if spread > 0:
+            bad[:, k] = np.abs(returns[:, k] - centre) > SPIKE_DEVIATIONS * spread
+    return bad
+
+
+def _spikes(bars: Bars) -> Flag | None:
+    returns = _log_returns(bars)
+    bad = np.zeros(returns.shape, dtype=np.bool_)
+    back = np.abs(returns[:-1] + returns[1:]) < 0.25 * np.abs(returns[:-1])
+    bad[:-1] = _unusual(returns)[:-1] & back
+    return _flag(
+        bars,
+        bad,
+        "spike",
+        "warning",
+        f"a move of more than {SPIKE_DEVIATIONS:g} robust deviations that the next bar takes back; a bad tick?",
+    )
+
+
+def _splits(bars: Bars) -> Flag | None:
+    returns = _log_returns(bars)
+    near = np.zeros(returns.shape, dtype=np.bool_)
+    for ratio in SPLIT_RATIOS:
+        near |= np.abs(np.abs(returns) - np.log(ratio)) < 0.03
+    return _flag(
+        bars,
+        near & _unusual(returns),
+        "split",
+        "warning",
+        "the price moved by about 1/2, 1/3, 1/4, 1/5, 1/10 or their inverse; a split that was not applied?",
+    )
+
+
+def _zero_volume(bars: Bars) -> Flag | None:
+    return _flag(
+        bars,
+        (bars.volume == 0) & np.isfinite(bars.close),
+        "zero-volume",
+        "warning",
+        "no volume although there is a price; the volume is wrong, or nothing could be traded",
+    )
+
+
+def _copied_opens(bars: Bars) -> Flag | None:
+    if bars.close_only or bars.n_bars < 30:
+        return None
+    bad = np.zeros(bars.close.shape, dtype=np.bool_)
+    bad[1:] = bars.open[1:] == bars.close[:-1]
+    share = bad.sum() / bad.size
+    if share < COPIED_OPEN_SHARE:
+        return None
+    return _flag(
+        bars,
+        bad,
+        "copied-open",
+        "warning",
+        f"on {share:.0%} of the bars the open is the close before to the last digit; a fill at such an open is in truth"
+        " a fill at the close that decided it",
+    )
+
+
+def _no_volume(bars: Bars) -> Flag | None:
+    return None if bars.has_volume else _remark("no-volume", "info", "the source gives no volume")
+
+
+def _close_only(bars: Bars) -> Flag | None:
+    if not bars.close_only:
+        return None
+    return _remark(
+        "close-only",
+        "warning",
+        "one price a day: open, high and low repeat the close, so stops see no intraday range and fills at the open"
+        " are fills at that day's close",
+    )
+
+
+_RULES = (
+    _short,
+    _periods,
+    _missing_sessions,
+    _gaps,
+    _weekends,
+    _close_only,
+    _no_volume,
+    _copied_opens,
+    _zero_volume,
+    _stale,
+    _spikes,
+    _splits,
+)
+
+_INDEX = "an index level cannot be traded, and dividends are not in it: results are indicative"
+_FUTURES = "a front-month series is an unadjusted splice: each roll enters as a return that nobody could earn"
+_SURVIVOR = (
+    "the source holds few delisted names: a universe chosen today has survived, which flatters every long rule on it"
+)
+
+
+def _source_caveats(bars: Bars) -> list[Flag]:
+    scheme, _, rest = bars.source.partition(":")
+    name = rest.partition("?")[0]
+    if scheme == "sample":
+        if name == "wti":
+            return [_remark("not-tradable", "warning", "a spot price cannot be traded: results are indicative")]
+        return [_remark("not-tradable", "warning", _INDEX)]
+    if scheme == "yahoo":
+        return _yahoo_caveats(bars.symbols)
+    if scheme == "synthetic":
+        return [
+            _remark("synthetic", "info", "a made-up market: it calibrates the machinery and says nothing about money")
+        ]
+    return []
+
+
+def _yahoo_caveats(symbols: Sequence[str]) -> list[Flag]:
+    caveats = []
+    if any(symbol.startswith("^") for symbol in symbols):
+        caveats.append(_remark("not-tradable", "warning", _INDEX))
+    if any(symbol.endswith("=F") for symbol in symbols):
+        caveats.append(_remark("futures-splice", "warning", _FUTURES))
+    if any(not symbol.startswith("^") and not symbol.endswith(("=F", "=X")) for symbol in symbols):
+        caveats.append(_remark("survivorship", "warning", _SURVIVOR))
+    return caveats

@@ -1,0 +1,78 @@
+"""`parquet:PATH`: the same table as `csv:`, in Parquet. Read with pyarrow alone, no pandas.
+
+The date may be a date, a time stamp or text. A time stamp with a zone belongs to the date it has in that zone.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.data_fetch.market import Market
+from agents.data_fetch.quality import Flag
+from agents.data_fetch.sources.csv_file import read_file
+from agents.data_fetch.sources.source import Clock, Loaded
+from agents.data_fetch.sources.table import Table, load_tables, parse_days, read_layout
+from backtesting.bars import FloatArray, Sessions
+from backtesting.errors import DataError
+
+
+def load(market: Market, *, cache_dir: Path | None, clock: Clock) -> Loaded:
+    """The bars of a Parquet file; see `source.py`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(market.name).expanduser()
+    data = read_file(path)
+    try:
+        found = pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path} is not a readable Parquet file: {_first_line(error)}",
+            next_step="write it again, or give a CSV file as csv:PATH",
+        ) from None
+    names = [str(name) for name in found.column_names]
+    layout = read_layout(names, str(path))
+    columns = {role: _numbers(found.column(i), names[i], str(path)) for role, i in layout.roles.items()}
+    table = Table(path.stem, str(path), _days(found.column(layout.date), str(path)), columns)
+    notes = []
+    if layout.ignored:
+        sentence = f"columns without a meaning here were not read: {', '.join(layout.ignored)[:200]}"
+        notes.append(Flag("ignored-columns", "info", 0, (), sentence))
+    return load_tables([table], market, notes)
+
+
+def _numbers(column: Any, name: str, origin: str) -> FloatArray:
+    import pyarrow as pa
+
+    try:
+        values = column.cast(pa.float64()).to_numpy()
+    except pa.ArrowException as error:
+        raise DataError(
+            f"{origin}: column {name} does not hold numbers: {_first_line(error)}", next_step="store prices as numbers"
+        ) from None
+    return np.asarray(values, dtype=np.float64)
+
+
+def _days(column: Any, origin: str) -> Sessions:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if column.null_count:
+        raise DataError(f"{origin} has {column.null_count} rows without a date", next_step="remove these rows")
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return parse_days([text.strip() for text in column.to_pylist()], origin)
+    if not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
+        raise DataError(f"{origin}: the date column holds {kind}", next_step="store dates, time stamps or ISO text")
+    if pa.types.is_timestamp(kind):
+        if kind.tz is not None:
+            column = pc.local_timestamp(column)
+        column = pc.floor_temporal(column, unit="day")
+    days: Sessions = np.asarray(column.cast(pa.date32()).to_numpy(), dtype="datetime64[D]")
+    return days
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]

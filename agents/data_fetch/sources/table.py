@@ -1,0 +1,334 @@
+"""Table: raw rows of one symbol, as a file or a server gave them; and the one way from there to Bars.
+
+A table may be unsorted, hold duplicates, gaps and negative prices. Turning it into bars never invents a price and
+never drops a row silently: each row that is left out, and each cell that is changed, is in a note. A negative price is
+a verdict about the whole history, not a row to drop: dropping a crash would be look-ahead.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from agents.data_fetch.market import Market
+from agents.data_fetch.quality import Flag, Severity
+from agents.data_fetch.sources.source import Loaded
+from backtesting.bars import PRICE_FIELDS, Bars, BoolArray, FloatArray, IntArray, Sessions
+from backtesting.errors import DataError
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+
+# The last is `__index_level_0__`, pandas' name for an index without one.
+_DATE_NAMES = ("date", "timestamp", "datetime", "time", "day", "session", "observation date", "  index level 0  ")
+# Role: the names it may have, the first that is there wins.
+_ROLES = {
+    "open": ("open",),
+    "high": ("high",),
+    "low": ("low",),
+    "close": ("close", "price", "last"),
+    "adj_close": ("adj close", "adjusted close", "adjclose"),
+    "volume": ("volume",),
+}
+# A high below the close by less than this share of it is rounding of the vendor; it is widened and noted.
+_ROUNDING = 1e-3
+_ISO = re.compile(
+    r"(\d{4})[-/](\d{2})[-/](\d{2})(?:[T ]\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)?\s*(?:Z|UTC|[+-]\d{2}:?\d{2})?"
+)
+_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})")
+_SLASH = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})")
+_PRICE_ROLES = (*PRICE_FIELDS, "adj_close")
+_FIRST = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of one symbol.
+
+    Attributes:
+        symbol: its name in the bars.
+        origin: what an error calls it: a path or an address.
+        sessions: (n,) datetime64[D], in any order.
+        columns: by role (open high low close adj_close volume), each (n,) float64, NaN where missing; dividend and
+            split, where a source gives them, are kept in snapshots and not used.
+    """
+
+    symbol: str
+    origin: str
+    sessions: Sessions
+    columns: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which column of a file plays which role."""
+
+    date: int
+    roles: Mapping[str, int]
+    ignored: tuple[str, ...]
+
+
+def read_layout(names: Sequence[str], origin: str) -> Layout:
+    """The roles of a file's columns by their names, case-insensitive.
+
+    Rules: the date is `Date`, `Timestamp` and the like. With open, high and low the file needs `Close`; `Adj Close`
+    beside it rescales all four. Without them it has one price a day: `Close`, else `Price`, else `Adj Close`, else the
+    only other column of a file with two.
+
+    Raises:
+        DataError: no date, no price, a column twice, or some of open, high, low without the rest.
+    """
+    plain = [name.strip().replace("_", " ").lower() for name in names]
+    shown = ", ".join(name.strip() or "(blank)" for name in names)[:200]
+    twice = sorted({name for name in plain if name and plain.count(name) > 1})
+    if twice:
+        raise DataError(f"{origin} has two columns named {twice[0]!r}: {shown}", next_step="keep one of them")
+    at = {name: i for i, name in enumerate(plain)}
+    dates = [at[name] for name in _DATE_NAMES if name in at]
+    if not dates:
+        raise DataError(
+            f"{origin} has no date column; its columns are: {shown}",
+            next_step="give the file a header with Date and Close, or Date, Open, High, Low, Close, Volume",
+        )
+    roles = {role: at[found[0]] for role, known in _ROLES.items() if (found := [name for name in known if name in at])}
+    ranges = [name for name in ("open", "high", "low") if name in roles]
+    if "close" not in roles and not ranges:
+        if "adj_close" in roles:
+            roles["close"] = roles.pop("adj_close")
+        elif len(names) == 2:
+            roles["close"] = 1 - dates[0]
+    if "close" not in roles:
+        raise DataError(
+            f"{origin} has no Close column; its columns are: {shown}",
+            next_step="name the price column Close (or Price, if there is one price a day)",
+        )
+    if ranges and len(ranges) < 3:
+        missing = [name for name in ("open", "high", "low") if name not in roles]
+        raise DataError(
+            f"{origin} has {' and '.join(ranges)} but no {' and no '.join(missing)}",
+            next_step="give all of Open, High, Low and Close, or Close alone",
+        )
+    used = {dates[0], *roles.values()}
+    return Layout(dates[0], roles, tuple(names[i].strip() for i in range(len(names)) if i not in used))
+
+
+def parse_days(texts: Sequence[str], origin: str) -> Sessions:
+    """Session dates from text: ISO (a time and zone may follow), 20200131, or month/day/year.
+
+    A time stamp with a zone belongs to the date as it is written there, which is the exchange's own date in files that
+    carry the exchange's zone.
+
+    Raises:
+        DataError: another form, a day that does not exist, or slashes that could be day/month.
+    """
+    days: list[str] = []
+    slashed: list[tuple[int, int]] = []
+    for text in texts:
+        found = _ISO.fullmatch(text) or _COMPACT.fullmatch(text)
+        if found:
+            days.append(f"{found[1]}-{found[2]}-{found[3]}")
+            continue
+        found = _SLASH.fullmatch(text)
+        if not found:
+            raise DataError(
+                f"{origin}: {text[:40]!r} is not a date", next_step="write dates as 2020-01-31 (or 1/31/2020)"
+            )
+        slashed.append((int(found[1]), int(found[2])))
+        days.append(f"{found[3]}-{int(found[1]):02d}-{int(found[2]):02d}")
+    if slashed:
+        first_max, second_max = max(a for a, _ in slashed), max(b for _, b in slashed)
+        if first_max > 12 or second_max <= 12:
+            form = "day/month/year" if first_max > 12 else "either month/day or day/month"
+            raise DataError(f"{origin}: the dates are written {form}", next_step="write them as 2020-01-31")
+    try:
+        return np.array(days, dtype="datetime64[D]")
+    except ValueError as error:
+        raise DataError(f"{origin}: {error}", next_step="correct the date") from None
+
+
+def load_tables(tables: Sequence[Table], market: Market, notes: Sequence[Flag] = ()) -> Loaded:
+    """Bars of one or more tables: cut to the market's dates, sorted, deduplicated, adjusted, checked.
+
+    Sessions are the union over the tables; an asset without a row on one has NaN there.
+
+    Raises:
+        DataError: nothing left, conflicting rows for one date, a price that is not positive, contradictory prices.
+    """
+    cleaned = [_clean(table, market) for table in tables]
+    sessions = np.unique(np.concatenate([part.sessions for part, _ in cleaned]))
+    fields: dict[str, FloatArray] = {
+        name: np.full((len(sessions), len(tables)), np.nan) for name in (*PRICE_FIELDS, "volume")
+    }
+    for k, (part, _) in enumerate(cleaned):
+        rows = np.searchsorted(sessions, part.sessions)
+        for name, values in fields.items():
+            values[rows, k] = part.columns[name]
+    bars = Bars(
+        symbols=tuple(table.symbol for table in tables),
+        sessions=sessions,
+        open=fields["open"],
+        high=fields["high"],
+        low=fields["low"],
+        close=fields["close"],
+        volume=fields["volume"],
+        source=market.address,
+        periods_per_year=market.periods,
+        close_only=all("high" not in table.columns for table in tables),
+    )
+    return Loaded(bars, (*notes, *(note for _, found in cleaned for note in found)))
+
+
+def _clean(table: Table, market: Market) -> tuple[Table, list[Flag]]:
+    notes: list[Flag] = []
+    table = _cut(table, market)
+    table = _sorted(table, notes)
+    table = _without_duplicates(table, notes)
+    table = _without_missing(table, notes)
+    _refuse_non_positive(table, market)
+    table = _adjusted(table, notes)
+    return _completed(table, notes), notes
+
+
+def _rows(table: Table, keep: BoolArray | IntArray) -> Table:
+    columns = {name: values[keep] for name, values in table.columns.items()}
+    return Table(table.symbol, table.origin, table.sessions[keep], columns)
+
+
+def _note(table: Table, bad: BoolArray, rule: str, severity: Severity, sentence: str) -> Flag:
+    first = tuple(str(day) for day in table.sessions[bad][:_FIRST])
+    return Flag(rule, severity, int(bad.sum()), first, f"{table.symbol}: {sentence}")
+
+
+def _cut(table: Table, market: Market) -> Table:
+    if len(table.sessions) == 0:
+        raise DataError(f"{table.origin} holds no rows", next_step="check the file or the symbol")
+    keep = np.ones(len(table.sessions), dtype=np.bool_)
+    if market.start is not None:
+        keep &= table.sessions >= np.datetime64(market.start)
+    if market.end is not None:
+        keep &= table.sessions <= np.datetime64(market.end)
+    if not keep.any():
+        raise DataError(
+            f"{table.origin} has no rows between {market.start or 'its start'} and {market.end or 'its end'};"
+            f" it runs from {table.sessions.min()} to {table.sessions.max()}",
+            next_step="change from= and to= in the market address",
+        )
+    return _rows(table, keep)
+
+
+def _sorted(table: Table, notes: list[Flag]) -> Table:
+    backwards = np.concatenate([[False], np.diff(table.sessions.astype("int64")) < 0])
+    if not backwards.any():
+        return table
+    notes.append(_note(table, backwards, "unsorted", "info", "the rows were not in the order of time and were sorted"))
+    return _rows(table, np.argsort(table.sessions, kind="stable"))
+
+
+def _without_duplicates(table: Table, notes: list[Flag]) -> Table:
+    again = np.concatenate([[False], table.sessions[1:] == table.sessions[:-1]])
+    if not again.any():
+        return table
+    equal = np.ones(len(again) - 1, dtype=np.bool_)
+    for values in table.columns.values():
+        equal &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+    conflict = again[1:] & ~equal
+    if conflict.any():
+        raise DataError(
+            f"{table.origin}: {table.sessions[1:][conflict][0]} has two rows with different values"
+            f" ({int(conflict.sum())} such rows)",
+            next_step="keep one row a date; several bars a day are not supported",
+        )
+    notes.append(_note(table, again, "duplicate-rows", "warning", "equal rows for one date; one of them was kept"))
+    return _rows(table, ~again)
+
+
+def _without_missing(table: Table, notes: list[Flag]) -> Table:
+    prices = [values for name, values in table.columns.items() if name in _PRICE_ROLES]
+    missing = np.isnan(np.stack(prices))
+    gone: BoolArray = np.any(missing, axis=0)
+    if not gone.any():
+        return table
+    if gone.all():
+        raise DataError(f"{table.origin} has no row with all its prices", next_step="check the file or the symbol")
+    notes.append(
+        _note(
+            table,
+            gone,
+            "missing-price",
+            # A blank line on a holiday is usual; half a row, or one row in twenty, is not.
+            "info" if gone.mean() < 0.05 and np.array_equal(np.all(missing, axis=0), gone) else "warning",
+            "rows without a price (or with only some of their prices) were left out; nothing was filled in",
+        )
+    )
+    return _rows(table, ~gone)
+
+
+def _refuse_non_positive(table: Table, market: Market) -> None:
+    for name, values in table.columns.items():
+        bad = ~(values > 0)
+        if name not in _PRICE_ROLES or not bad.any():
+            continue
+        first, last = int(np.flatnonzero(bad)[0]), int(np.flatnonzero(bad)[-1])
+        base = f"{market.scheme}:{market.name}"
+        ways = []
+        if first > 0:
+            ways.append(f"{base}?to={table.sessions[first - 1]}")
+        if last + 1 < len(values):
+            ways.append(f"{base}?from={table.sessions[last + 1]}")
+        raise DataError(
+            f"{table.origin}: {table.symbol} {table.sessions[first]}: {name} {values[first]:g} is not positive, so a"
+            f" return through it is undefined (such rows: {int(bad.sum())})",
+            kept="no row was dropped, because dropping a crash would flatter every rule that was long",
+            next_step=f"use a part of the history: {' or '.join(ways)}" if ways else "use another source",
+        )
+
+
+def _adjusted(table: Table, notes: list[Flag]) -> Table:
+    columns = dict(table.columns)
+    adjusted = columns.pop("adj_close", None)
+    if adjusted is None:
+        return table
+    factor = adjusted / columns["close"]
+    differs = np.abs(factor - 1.0) > 1e-6
+    if differs.any():
+        for name in PRICE_FIELDS:
+            if name in columns:
+                columns[name] = columns[name] * factor
+        notes.append(
+            _note(
+                table,
+                differs,
+                "adjusted",
+                "info",
+                "all prices were multiplied by Adj Close / Close: returns include dividends, levels are not what was"
+                " quoted and change with each later dividend",
+            )
+        )
+    return Table(table.symbol, table.origin, table.sessions, columns)
+
+
+def _completed(table: Table, notes: list[Flag]) -> Table:
+    """All five columns: one price a day repeated, small rounding contradictions widened, bad volume unknown."""
+    columns = dict(table.columns)
+    close = columns["close"]
+    if "high" not in columns:
+        columns |= {"open": close, "high": close, "low": close}
+    body_high = np.maximum(columns["open"], close)
+    body_low = np.minimum(columns["open"], close)
+    high = np.where(
+        columns["high"] > body_high * (1 - _ROUNDING), np.maximum(columns["high"], body_high), columns["high"]
+    )
+    low = np.where(columns["low"] < body_low * (1 + _ROUNDING), np.minimum(columns["low"], body_low), columns["low"])
+    # Adjusting multiplies each price on its own, so a part in 1e9 is our rounding, not the vendor's.
+    widened = (high > columns["high"] * (1 + 1e-9)) | (low < columns["low"] * (1 - 1e-9))
+    if widened.any():
+        sentence = f"high or low missed open or close by less than {_ROUNDING:.1%} and was widened to hold them"
+        notes.append(_note(table, widened, "rounding", "info", sentence))
+    columns |= {"high": high, "low": low}
+    volume = columns.get("volume", np.full(len(close), np.nan))
+    negative = (volume < 0) | np.isinf(volume)
+    if negative.any():
+        notes.append(_note(table, negative, "negative-volume", "warning", "impossible volume was set to unknown"))
+        volume = np.where(negative, np.nan, volume)
+    columns["volume"] = volume
+    return Table(table.symbol, table.origin, table.sessions, columns)

@@ -1,0 +1,1 @@
+"""Execution: what the decisions ask for in the market. Paper only."""

@@ -1,0 +1,151 @@
+"""MetaAgentManager: evaluates several agents on one history and selects the best, in a few lines.
+
+This is selection on one backtest: whoever tries enough agents this way ends up with the luckiest. It chooses among
+agents that are trusted already; a candidate becomes one through the gate and a review (`promote`), never through
+`select_best_agent`. An agent that fails is logged, reported in `failures` and skipped; the others go on.
+"""
+
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+from agents.archive.records import AgentRecord
+from agents.archive.store import Archive
+from agents.manager.registry import Registry
+from agents.strategy.incumbents import shipped_incumbents
+from agents.strategy.strategy import TradingStrategy
+from backtesting.backtest import Backtest
+from backtesting.decisions import Signals
+from backtesting.errors import InvalidConfig
+from backtesting.metrics import METRICS
+
+logger = logging.getLogger(__name__)
+
+LESS_IS_BETTER = ("volatility_annual", "max_drawdown_bars", "turnover_annual", "cost_share", "kurtosis")
+NO_BETTER = ("exposure", "n_trades", "average_bars_held")
+
+
+class Agent(Protocol):
+    """What the manager asks of an agent; `TradingStrategy` is one. It goes by its `name`, else by its class's."""
+
+    def load_model(self) -> object:
+        """Get ready; called before every evaluation."""
+        ...
+
+    def generate_signals(self, data: Any, /) -> Signals:
+        """Decisions on a price history: `Bars`, or a DataFrame with Open, High, Low, Close, Volume."""
+        ...
+
+
+class MetaAgentManager:
+    """Evaluates agents by one metric and selects the best.
+
+    Args:
+        agents: the candidates; None for the shipped incumbents.
+        metric: a name of `METRICS` of which more is better.
+        backtest: costs, capital and window; None for `Backtest()`.
+
+    Attributes:
+        agents: the candidates, a list that may be changed.
+        selected_agent: the winner of the last selection, or None.
+        failures: what went wrong in the last evaluation, a sentence by agent name.
+    """
+
+    def __init__(
+        self,
+        agents: Iterable[Agent] | None = None,
+        metric: str = "sharpe_ratio",
+        backtest: Backtest | None = None,
+    ) -> None:
+        _check_metric(metric)
+        self.agents: list[Agent] = _shipped() if agents is None else list(agents)
+        self.metric = metric
+        self.selected_agent: Agent | None = None
+        self.failures: dict[str, str] = {}
+        self._backtest = Backtest() if backtest is None else backtest
+
+    def evaluate_agents(self, historical_data: Any) -> dict[str, float]:
+        """The metric of every agent by unique name, NaN where undefined; agents that failed are in `failures`.
+
+        Args:
+            historical_data: `Bars`, or a DataFrame with Open, High, Low, Close, Volume.
+        """
+        results: dict[str, float] = {}
+        self.failures = {}
+        for name, agent in self._named():
+            try:
+                agent.load_model()
+                performance = self._backtest.simulate(agent.generate_signals(historical_data))
+                results[name] = float(performance[self.metric])
+            except Exception as error:  # An agent is somebody else's code: one that breaks must not stop the others.
+                self.failures[name] = f"{type(error).__name__}: {error}"
+                logger.error("Agent %s failed and is skipped: %s", name, self.failures[name])
+            else:
+                logger.info("Agent %s achieved %s: %.2f", name, self.metric, results[name])
+        return results
+
+    def select_best_agent(self, historical_data: Any) -> Agent | None:
+        """The agent with the highest metric, also kept as `selected_agent`.
+
+        The first of equals wins; an agent without a defined metric never does. None, logged, if there is no winner.
+        """
+        results = self.evaluate_agents(historical_data)
+        defined = {name: value for name, value in results.items() if math.isfinite(value)}
+        if not defined:
+            logger.error("No agent has a defined %s, so none is selected.", self.metric)
+            self.selected_agent = None
+            return None
+        best = max(defined, key=lambda name: defined[name])
+        self.selected_agent = dict(self._named())[best]
+        logger.info("Selected agent: %s", best)
+        return self.selected_agent
+
+    def update_agent(self, new_agent: Agent) -> None:
+        """Put `new_agent` in the place of the agent with the same name, or add it; a replaced winner is unselected."""
+        name = _name_of(new_agent)
+        for place, agent in enumerate(self.agents):
+            if _name_of(agent) == name:
+                self.agents[place] = new_agent
+                if self.selected_agent is agent:
+                    self.selected_agent = None
+                logger.info("Agent %s replaced.", name)
+                return
+        self.agents.append(new_agent)
+        logger.info("New agent %s added.", name)
+
+    @staticmethod
+    def promote(archive: Archive, ref: str, *, who: str, code_version: str) -> AgentRecord:
+        """The way of a candidate into the registry; see `Registry.promote`. It does not join `agents` by itself."""
+        return Registry(archive).promote(ref, who=who, code_version=code_version)
+
+    def _named(self) -> Iterator[tuple[str, Agent]]:
+        taken: set[str] = set()
+        for agent in self.agents:
+            base = _name_of(agent)
+            name, number = base, 2
+            while name in taken:
+                name, number = f"{base}_{number}", number + 1
+            taken.add(name)
+            yield name, agent
+
+
+def _name_of(agent: Agent) -> str:
+    return str(getattr(agent, "name", "") or type(agent).__name__)
+
+
+def _shipped() -> list[Agent]:
+    return [TradingStrategy(spec) for spec in shipped_incumbents()]
+
+
+def _check_metric(metric: str) -> None:
+    useful = [name for name in METRICS if name not in LESS_IS_BETTER and name not in NO_BETTER]
+    if metric in useful:
+        return
+    if metric in METRICS:
+        what = f"agents cannot be selected by {metric!r}: more of it is not better"
+    else:
+        near = get_close_matches(metric, useful, n=1)
+        what = f"unknown metric {metric!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    raise InvalidConfig(what, next_step=f"choose one of {', '.join(useful)}")

@@ -1,0 +1,184 @@
+"""evaluate: the values of an expression on bars, each distinct part computed once a data set.
+
+The cache is an argument: whoever evaluates many rules on the same bars shares one, and parts that two rules have in
+common are computed once. It is bounded by bytes and forgets what was used longest ago; that never changes a result.
+"""
+
+from collections import OrderedDict
+from typing import Any
+from typing import Any
+
+import numpy as np
+
+from agents.strategy.expression.nodes import (
+    AND,
+    AT_LEAST,
+    BOOLEAN,
+    COMPARISONS,
+    EQUAL,
+    FEATURE,
+    FIELD,
+    GREATER,
+    NEGATE,
+    NOT,
+    NUMBER,
+    OR,
+    PRODUCT,
+    QUOTIENT,
+    SUM,
+    Node,
+)
+from agents.strategy.expression.types import Dimension
+from agents.strategy.indicators import FUNCTIONS, Function, field_values
+from agents.strategy.truth import FALSE, TRUE, TruthArray, truth_of
+from backtesting.bars import Bars, BoolArray, FloatArray
+from backtesting.errors import DataError
+
+DEFAULT_CACHE_BYTES = 256 * 1024 * 1024
+
+# float64 numbers or uint8 truth.
+Values = np.ndarray[Any, Any]
+
+
+class EvaluationCache:
+    """Values by (bars, part of a rule), at most `max_bytes` of them."""
+
+    def __init__(self, max_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self.n_bytes = 0
+        self._values: OrderedDict[tuple[str, str], Values] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def get(self, key: tuple[str, str]) -> Values | None:
+        """The stored values, read-only, or None."""
+        values = self._values.get(key)
+        if values is not None:
+            self._values.move_to_end(key)
+        return values
+
+    def put(self, key: tuple[str, str], values: Values) -> None:
+        """Store values that are not stored yet."""
+        values.flags.writeable = False
+        self._values[key] = values
+        self.n_bytes += values.nbytes
+        while self.n_bytes > self.max_bytes and len(self._values) > 1:
+            _, forgotten = self._values.popitem(last=False)
+            self.n_bytes -= forgotten.nbytes
+
+
+def evaluate(node: Node, bars: Bars, cache: EvaluationCache) -> FloatArray | BoolArray:
+    """(n_bars, n_assets) values of an expression: bool for a condition, else float64.
+
+    A condition is False where it is unknown; a number is NaN where it is undefined, never infinite.
+
+    Raises:
+        DataError: the bars lack a feature that the expression names.
+    """
+    values = _values(node, bars, cache)
+    if node.dimension is Dimension.BOOLEAN:
+        holds: BoolArray = values == TRUE
+        return holds
+    return values
+
+
+def condition(node: Node, bars: Bars, cache: EvaluationCache) -> BoolArray:
+    """As `evaluate`, for a node that is a condition."""
+    return np.asarray(evaluate(node, bars, cache), dtype=np.bool_)
+
+
+def numbers(node: Node, bars: Bars, cache: EvaluationCache) -> FloatArray:
+    """As `evaluate`, for a node that is a number."""
+    return np.asarray(evaluate(node, bars, cache), dtype=np.float64)
+
+
+def _values(node: Node, bars: Bars, cache: EvaluationCache) -> Values:
+    if node.op == FIELD and node.name != "hlc3":
+        return field_values(bars, node.name)
+    key = (bars.bars_id, node.text)
+    known = cache.get(key)
+    if known is not None:
+        return known
+    values = np.ascontiguousarray(_computed(node, bars, cache))
+    cache.put(key, values)
+    return values
+
+
+def _computed(node: Node, bars: Bars, cache: EvaluationCache) -> Values:
+    shape = bars.close.shape
+    if node.op == NUMBER:
+        return np.full(shape, node.value)
+    if node.op == BOOLEAN:
+        return np.full(shape, TRUE if node.value else FALSE, dtype=np.uint8)
+    if node.op == FIELD:
+        return field_values(bars, node.name)
+    if node.op == FEATURE:
+        return _feature(node.name, bars)
+    function = FUNCTIONS.get(node.op)
+    if function is not None:
+        return _called(function, node, bars, cache)
+    args = [_values(arg, bars, cache) for arg in node.args]
+    if node.op == AND:
+        return np.asarray(np.minimum.reduce(args))
+    if node.op == OR:
+        return np.asarray(np.maximum.reduce(args))
+    if node.op == NOT:
+        return (TRUE - args[0]).astype(np.uint8)
+    if node.op in COMPARISONS:
+        return _compared(node.op, args[0], args[1])
+    return _finite(_arithmetic(node.op, args))
+
+
+def _called(function: Function, node: Node, bars: Bars, cache: EvaluationCache) -> Values:
+    args: list[Values | float | int] = []
+    for parameter, arg in zip(function.parameters, node.args, strict=True):
+        if parameter.kind == "window":
+            args.append(int(arg.value))
+        elif parameter.kind == "number":
+            args.append(arg.value)
+        else:
+            args.append(_values(arg, bars, cache))
+    values: Values = function.compute(bars, *args)
+    return values if node.dimension is Dimension.BOOLEAN else _finite(values)
+
+
+def _arithmetic(op: str, args: list[Values]) -> FloatArray:
+    # Left to right: the canonical order of the arguments is the order of the sum.
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        if op == NEGATE:
+            return -args[0]
+        total: FloatArray = args[0]
+        for arg in args[1:]:
+            if op == SUM:
+                total = total + arg
+            elif op == PRODUCT:
+                total = total * arg
+            elif op == QUOTIENT:
+                total = total / arg
+            else:
+                raise ValueError(f"no operator {op!r}")
+        return total
+
+
+def _compared(op: str, left: Values, right: Values) -> TruthArray:
+    known = ~(np.isnan(left) | np.isnan(right))
+    if op == GREATER:
+        return truth_of(left > right, known)
+    if op == AT_LEAST:
+        return truth_of(left >= right, known)
+    return truth_of((left == right) if op == EQUAL else (left != right), known)
+
+
+def _finite(values: Values) -> FloatArray:
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _feature(name: str, bars: Bars) -> FloatArray:
+    if name not in bars.features:
+        known = ", ".join(bars.features) or "none"
+        raise DataError(
+            f"{bars.source} has no feature {name!r}; it has {known}",
+            next_step="add the feature to the market or drop the rule",
+        )
+    return bars.features[name]

@@ -1,0 +1,512 @@
+"""StrategySpec: a trading rule as data, and the only thing that a model or a person hands in.
+
+It cannot run code and cannot name the future: everything it can say is said in expressions of the language and a few
+numbers, all bounded. It holds its expressions in canonical form, so `spec_id` is the same for the same rule in other
+words, another order, or under another name. What is not a legal spec comes back as a list of errors, never raised.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from agents.strategy.expression.canonical import rounded
+from agents.strategy.expression.nodes import FEATURE, FIELD, Node, distinct_nodes
+from agents.strategy.expression.parse import parse, parse_condition, parse_score, too_large
+from agents.strategy.indicators import FUNCTIONS, RANGE_FIELDS
+from agents.strategy.spec_error import SpecError, did_you_mean, nearest
+from agents.strategy.spec_text import read_mapping, write_yaml
+from backtesting.bars import Bars
+from backtesting.hashing import content_id
+
+# Part of every spec_id: raised when the meaning of the language changes, so that old ids stay what they were.
+LANGUAGE = 1
+
+MAX_PROSE = 600
+_NAME = re.compile(r"[a-z][a-z0-9_]{2,47}")
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
+
+
+def _legal_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise PydanticCustomError("name", "a name is 3 to 48 of a-z, 0-9 and _, and starts with a letter")
+    if name in _RESERVED:
+        raise PydanticCustomError("name", "this name is reserved on Windows")
+    return name
+
+
+def _legal_prose(text: str) -> str:
+    # Line breaks are layout; other control and direction-changing characters make a reviewer read what is not there.
+    text = " ".join(text.split())
+    if len(text) > MAX_PROSE:
+        raise PydanticCustomError("length", f"the text has {len(text)} characters, allowed are {MAX_PROSE}")
+    if hidden := [mark for mark in text if unicodedata.category(mark) in ("Cc", "Cf", "Cs", "Co", "Cn")]:
+        raise PydanticCustomError("character", f"the text holds the invisible character {hidden[0]!a}")
+    return text
+
+
+def _as_text(value: Any) -> Any:
+    # `enter: true` and `score: 1` are expressions that YAML has typed.
+    if isinstance(value, bool) or (isinstance(value, int | float) and abs(value) < 1e15):
+        return str(value)
+    return value
+
+
+def _canonical(reader: Callable[[str], Node | tuple[SpecError, ...]]) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        node = reader(text)
+        if isinstance(node, Node):
+            return node.text
+        raise PydanticCustomError("expression", "the expression is not legal", {"errors": node})
+
+    return check
+
+
+Name = Annotated[str, AfterValidator(_legal_name)]
+Prose = Annotated[str, AfterValidator(_legal_prose)]
+Condition = Annotated[str, BeforeValidator(_as_text), AfterValidator(_canonical(parse_condition))]
+Score = Annotated[str, BeforeValidator(_as_text), AfterValidator(_canonical(parse_score))]
+Number = Annotated[float, AfterValidator(rounded)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Side(_Part):
+    """One side of a rule: when to enter and when to leave. No exit: the position is left by protection or never."""
+
+    enter: Condition
+    exit: Condition | None = None
+
+    @model_validator(mode="after")
+    def _can_happen(self) -> Self:
+        if self.enter == "False":
+            raise PydanticCustomError("never", "the entry is never true, so nothing would ever be traded")
+        return self
+
+
+class Protect(_Part):
+    """Exits that depend on the path: distances from the fill (stop, target) or from the best close since (trail).
+
+    `*_atr` are multiples of atr(atr_window), `*_share` fractions of the close, both at the bar of the decision.
+    """
+
+    stop_atr: Annotated[Number, Field(ge=0.1, le=20)] | None = None
+    stop_share: Annotated[Number, Field(ge=0.001, le=0.9)] | None = None
+    trail_atr: Annotated[Number, Field(ge=0.1, le=20)] | None = None
+    trail_share: Annotated[Number, Field(ge=0.001, le=0.9)] | None = None
+    target_atr: Annotated[Number, Field(ge=0.1, le=50)] | None = None
+    target_share: Annotated[Number, Field(ge=0.001, le=10)] | None = None
+    max_bars: Annotated[int, Field(ge=1, le=1000)] | None = None
+    atr_window: Annotated[int, Field(ge=1, le=250)] = 20
+
+    @model_validator(mode="after")
+    def _one_distance_each(self) -> Self:
+        for kind in ("stop", "trail", "target"):
+            if getattr(self, f"{kind}_atr") is not None and getattr(self, f"{kind}_share") is not None:
+                raise PydanticCustomError("contradiction", f"give {kind}_atr or {kind}_share, not both")
+        return self
+
+    @property
+    def uses_atr(self) -> bool:
+        """Whether any of the distances is a multiple of the atr."""
+        """Whether any of the distances is a multiple of the atr."""
+        return not (self.stop_atr is None and self.trail_atr is None and self.target_atr is None)
+
+    def rule(self) -> dict[str, Any] | None:
+        """The parts that do something, or None if none does."""
+        given = self.model_dump(exclude_none=True, exclude=None if self.uses_atr else {"atr_window"})
+        return given or None
+
+
+class FractionSizing(_Part):
+    """A fixed fraction of equity."""
+
+    kind: Literal["fraction"]
+    fraction: Annotated[Number, Field(ge=0.01, le=2)] = 1.0
+
+
+class VolatilitySizing(_Part):
+    """annual / volatility(window), at most `cap`: the position aims at that volatility a year."""
+
+    kind: Literal["volatility"]
+    annual: Annotated[Number, Field(ge=0.01, le=1)] = 0.10
+    window: Annotated[int, Field(ge=2, le=250)] = 20
+    cap: Annotated[Number, Field(ge=0.01, le=2)] = 1.0
+
+
+class AtrRiskSizing(_Part):
+    """risk * close / (multiple * atr(window)), at most `cap`: a move of `multiple` ATR against us loses `risk`."""
+
+    kind: Literal["atr_risk"]
+    risk: Annotated[Number, Field(ge=0.0001, le=0.1)] = 0.01
+    multiple: Annotated[Number, Field(ge=0.1, le=20)] = 3.0
+    window: Annotated[int, Field(ge=1, le=250)] = 20
+    cap: Annotated[Number, Field(ge=0.01, le=2)] = 1.0
+
+
+Sizing = Annotated[FractionSizing | VolatilitySizing | AtrRiskSizing, Field(discriminator="kind")]
+
+
+class SignPosition(_Part):
+    """Fully long above `deadband`, fully short below -`deadband`, flat between."""
+
+    kind: Literal["sign"]
+    deadband: Annotated[Number, Field(ge=0, le=1e6)] = 0.0
+
+
+class LinearPosition(_Part):
+    """score * scale, clipped to -1..1."""
+
+    kind: Literal["linear"]
+    scale: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
+
+
+Position = Annotated[SignPosition | LinearPosition, Field(discriminator="kind")]
+
+
+class Rebalance(_Part):
+    """Look every `every_bars` bars, and trade if the position is further than `band` of equity from its target."""
+
+    every_bars: Annotated[int, Field(ge=1, le=250)] = 1
+    band: Annotated[Number, Field(ge=0, le=0.5)] = 0.05
+
+
+class _Spec(_Part):
+    name: Name
+    hypothesis: Prose
+    source: Prose | None = None
+
+    @property
+    def expressions(self) -> dict[str, str]:
+        """Every expression by its path, the derived ones of sizing and protection excluded."""
+        raise NotImplementedError
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """The trees of the expressions by path."""
+        trees = {path: parse(text) for path, text in self.expressions.items()}
+        return {path: tree for path, tree in trees.items() if isinstance(tree, Node)}
+
+    def rule(self) -> dict[str, Any]:
+        """What the spec does, without name and prose, in canonical form."""
+        raise NotImplementedError
+
+    @cached_property
+    def spec_id(self) -> str:
+        """Content id of the rule."""
+        return content_id({"language": LANGUAGE, **self.rule()})
+
+    def config(self) -> dict[str, Any]:
+        """The spec as a plain mapping that loads back; parts that are not used are left out."""
+        prose = {"kind": self.kind, "name": self.name, "hypothesis": self.hypothesis, "source": self.source}  # type: ignore[attr-defined]
+        return {key: value for key, value in (prose | self.rule()).items() if value is not None}
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if error := too_large(*self.nodes.values()):
+            raise PydanticCustomError("expression", "the spec is too large", {"errors": (error,)})
+        return self
+
+
+class RulesSpec(_Spec):
+    """Entries and exits, long, short, or both."""
+
+    kind: Literal["rules"]
+    long: Side | None = None
+    short: Side | None = None
+    protect: Protect | None = None
+    sizing: Sizing = Field(default_factory=lambda: FractionSizing(kind="fraction"))
+
+    @model_validator(mode="after")
+    def _has_a_side(self) -> Self:
+        if self.long is None and self.short is None:
+            raise PydanticCustomError("missing", "give long or short, or both")
+        return self
+
+    @property
+    def expressions(self) -> dict[str, str]:
+        """Every expression by its path."""
+        """Every expression by its path."""
+        found = {}
+        for word, side in (("long", self.long), ("short", self.short)):
+            if side is not None:
+                found[f"{word}.enter"] = side.enter
+                if side.exit not in (None, "False"):
+                    found[f"{word}.exit"] = str(side.exit)
+        return found
+
+    def rule(self) -> dict[str, Any]:
+        """What the spec does, without name and prose, in canonical form."""
+        """What the spec does, without name and prose, in canonical form."""
+        rule: dict[str, Any] = {"kind": self.kind}
+        texts = self.expressions
+        for word in ("long", "short"):
+            side = {step: texts[f"{word}.{step}"] for step in ("enter", "exit") if f"{word}.{step}" in texts}
+            if side:
+                rule[word] = side
+        if self.protect is not None and (protect := self.protect.rule()) is not None:
+            rule["protect"] = protect
+        return rule | {"sizing": self.sizing.model_dump()}
+
+
+class ScoreSpec(_Spec):
+    """A number a bar, mapped to a target position."""
+
+    kind: Literal["score"]
+    score: Score
+    position: Position = Field(default_factory=lambda: SignPosition(kind="sign"))
+    direction: Literal["long", "short", "both"] = "both"
+    sizing: Sizing = Field(default_factory=lambda: FractionSizing(kind="fraction"))
+    rebalance: Rebalance = Field(default_factory=Rebalance)
+
+    @property
+    def expressions(self) -> dict[str, str]:
+        """Every expression by its path."""
+        """Every expression by its path."""
+        return {"score": self.score}
+
+    def rule(self) -> dict[str, Any]:
+        """What the spec does, without name and prose, in canonical form."""
+        """What the spec does, without name and prose, in canonical form."""
+        return {
+            "kind": self.kind,
+            "score": self.score,
+            "position": self.position.model_dump(),
+            "direction": self.direction,
+            "sizing": self.sizing.model_dump(),
+            "rebalance": self.rebalance.model_dump(),
+        }
+
+
+# Further kinds (portfolio, ensemble, model) join this union and `KINDS`.
+Spec = RulesSpec | ScoreSpec
+KINDS: dict[str, type[RulesSpec] | type[ScoreSpec]] = {"rules": RulesSpec, "score": ScoreSpec}
+
+_ADAPTER: TypeAdapter[RulesSpec | ScoreSpec] = TypeAdapter(Annotated[Spec, Field(discriminator="kind")])
+
+
+def load_spec(text_or_mapping: str | bytes | Mapping[str, Any], *, origin: str) -> Spec | list[SpecError]:
+    """A spec from JSON or YAML text or a mapping, or the full list of what is wrong with it.
+
+    `origin` says where it came from (a file, a slot); it starts every sentence, unless it is empty.
+    Never raises, whatever the bytes.
+    """
+    config: Any = text_or_mapping
+    if isinstance(text_or_mapping, str | bytes):
+        config = read_mapping(text_or_mapping)
+        if isinstance(config, str):
+            return [SpecError("", "unreadable", "", "one JSON object or YAML mapping", "", config, origin)]
+    try:
+        return _ADAPTER.validate_python(dict(config))
+    except ValidationError as refused:
+        found = [error for detail in refused.errors() for error in _spec_errors(detail)]
+        return [error.of(origin) for error in found]
+    except RecursionError:
+        return [SpecError("", "unreadable", "", "a flat mapping", "", "the spec is nested too deeply", origin)]
+
+
+def rule_text(spec: Spec) -> str:
+    """What the spec does, in words made from the rule and never from its prose; for reviewers."""
+    lines = []
+    if isinstance(spec, RulesSpec):
+        for word, side in (("long", spec.long), ("short", spec.short)):
+            if side is None:
+                continue
+            lines.append(f"Enter {word} when {side.enter}.")
+            leave = side.exit if side.exit not in (None, "False") else None
+            lines.append(f"Leave {word} when {leave}." if leave else f"Leave {word} on no signal of its own.")
+        lines.extend(_protect_text(spec.protect))
+        lines.append(f"Size: {_sizing_text(spec.sizing)}.")
+        return "\n".join(lines)
+    lines.append(f"Score: {spec.score}.")
+    if isinstance(spec.position, SignPosition):
+        lines.append(
+            f"Position: fully long above {spec.position.deadband:g},"
+            f" fully short below {-spec.position.deadband + 0.0:g}."
+        )
+    else:
+        lines.append(f"Position: {spec.position.scale:g} times the score, at most fully long or short.")
+    if spec.direction != "both":
+        lines.append(f"Only {spec.direction}; flat instead of the other side.")
+    lines.append(f"Size: {_sizing_text(spec.sizing)}.")
+    lines.append(
+        f"Looked at every {spec.rebalance.every_bars} bar(s), traded if further than"
+        f" {spec.rebalance.band:g} of equity from the target."
+    )
+    return "\n".join(lines)
+
+
+def to_yaml(spec: Spec) -> str:
+    """The spec as YAML that loads back to the same spec; parts that are not used are left out."""
+    return write_yaml(spec.config())
+
+
+def check_for_bars(spec: Spec, bars: Bars, *, max_warmup: int) -> list[SpecError]:
+    """What keeps this spec from being judged on these bars: missing features or volume, too long a warm-up.
+
+    Functions of high and low on a market with one price a day are an error too: they would mean something else.
+    """
+    errors = []
+    for path, root in derived_nodes(spec).items():
+        for node in distinct_nodes(root):
+            if node.op == FEATURE and node.name not in bars.features:
+                near = nearest(node.name, bars.features)
+                known = ", ".join(bars.features) or "no features"
+                sentence = f'{bars.source} has no feature "{node.name}"; it has {known}{did_you_mean(near)}'
+                errors.append(SpecError(path, "unknown_feature", node.name, known, near, sentence))
+            reads = FUNCTIONS[node.op].reads if node.op in FUNCTIONS else (node.name,) if node.op == FIELD else ()
+            if "volume" in reads and not bars.has_volume:
+                errors.append(_unavailable(path, node, "volume", f"{bars.source} has no volume"))
+            if bars.close_only and any(name in RANGE_FIELDS for name in reads):
+                errors.append(
+                    _unavailable(path, node, "open, high or low", f"{bars.source} has one price a day, the close")
+                )
+        if root.warmup > max_warmup:
+            sentence = f"needs {root.warmup} bars of warm-up, allowed are {max_warmup}; use shorter windows"
+            errors.append(
+                SpecError(path, "warmup", str(root.warmup), f"at most {max_warmup}", str(max_warmup), sentence)
+            )
+    return errors
+
+
+def derived_nodes(spec: Spec) -> dict[str, Node]:
+    """The trees of all expressions by path, those that sizing and protection stand for included."""
+    texts = {}
+    if isinstance(spec.sizing, VolatilitySizing):
+        texts["sizing"] = f"volatility({spec.sizing.window})"
+    if isinstance(spec.sizing, AtrRiskSizing):
+        texts["sizing"] = f"atr({spec.sizing.window})"
+    if isinstance(spec, RulesSpec) and spec.protect is not None and spec.protect.uses_atr:
+        texts["protect"] = f"atr({spec.protect.atr_window})"
+    derived = {path: node for path, text in texts.items() if isinstance(node := parse(text), Node)}
+    return spec.nodes | derived
+
+
+def _unavailable(path: str, node: Node, what: str, why: str) -> SpecError:
+    sentence = f"{node.text} reads {what}, but {why}"
+    return SpecError(path, "unavailable", node.text, "functions of what the market has", "", sentence)
+
+
+def _sizing_text(sizing: FractionSizing | VolatilitySizing | AtrRiskSizing) -> str:
+    if isinstance(sizing, FractionSizing):
+        return f"{sizing.fraction:g} of equity"
+    if isinstance(sizing, VolatilitySizing):
+        return f"{sizing.annual:g} / volatility({sizing.window}) of equity, at most {sizing.cap:g}"
+    return (
+        f"so that {sizing.multiple:g} * atr({sizing.window}) against the position loses {sizing.risk:g} of equity,"
+        f" at most {sizing.cap:g}"
+    )
+
+
+def _protect_text(protect: Protect | None) -> list[str]:
+    if protect is None:
+        return []
+    lines = []
+    for word, title in (("stop", "Stop"), ("trail", "Trailing stop"), ("target", "Profit target")):
+        multiple, share = getattr(protect, f"{word}_atr"), getattr(protect, f"{word}_share")
+        if multiple is not None:
+            lines.append(f"{title} at {multiple:g} * atr({protect.atr_window}).")
+        if share is not None:
+            lines.append(f"{title} at {share:g} of the price.")
+    if protect.max_bars is not None:
+        lines.append(f"Leave after {protect.max_bars} bars.")
+    return lines
+
+
+# --- pydantic's errors in our words -----------------------------------------------------------------------------------
+
+# Steps that pydantic adds to a path for the member of a union; they are no part of the spec.
+_UNION_STEPS = {*KINDS, "fraction", "volatility", "atr_risk", "sign", "linear"}
+
+
+def _spec_errors(detail: ErrorDetails) -> list[SpecError]:
+    loc = detail["loc"]
+    steps = [str(step) for at, step in enumerate(loc) if not (at in (0, 2) and step in _UNION_STEPS)]
+    path = ".".join(steps)
+    context = detail.get("ctx", {})
+    kind, value = detail["type"], detail["input"]
+    if kind == "expression":
+        return [error.at(path) for error in context["errors"]]
+    found = _shown(value)
+    if kind == "extra_forbidden":
+        known = _known_keys(loc)
+        near = nearest(steps[-1], known)
+        sentence = f'unknown key "{steps[-1][:40]}"{did_you_mean(near) or "; known are " + ", ".join(known)}'
+        return [SpecError(".".join(steps[:-1]), "unknown_key", steps[-1][:40], ", ".join(known), near, sentence)]
+    if kind == "missing":
+        return [SpecError(path, "missing", "nothing", "a value", "", "is missing")]
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        allowed = str(context.get("expected_tags", "")).replace("'", "") or ", ".join(_tags(steps))
+        given = value.get("kind") if isinstance(value, Mapping) else None
+        near = nearest(str(given), allowed.split(", ")) if given is not None else ""
+        said = "kind is missing" if given is None else f"unknown kind {_shown(given)}"
+        sentence = f"{said}; allowed are {allowed}{did_you_mean(near)}"
+        return [SpecError(path, "kind", _shown(given), allowed, near, sentence)]
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    allowed = message.removeprefix("input should be ").removeprefix("a valid ")
+    allowed = _IN_OUR_WORDS.get(kind, allowed)
+    allowed = _IN_OUR_WORDS.get(kind, allowed)
+    if message.startswith("input should be"):
+        message = f"is {found}, but should be {allowed}"
+    return [SpecError(path, kind, found, allowed, "", message)]
+
+
+def _shown(value: Any) -> str:
+    text = f'"{value}"' if isinstance(value, str) else "a mapping" if isinstance(value, Mapping) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _tags(steps: list[str]) -> tuple[str, ...]:
+    if not steps:
+        return tuple(KINDS)
+    return ("sign", "linear") if steps[-1] == "position" else ("fraction", "volatility", "atr_risk")
+
+
+_IN_OUR_WORDS = {
+    "model_type": "a mapping",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "string_type": "text",
+}
+
+_IN_OUR_WORDS = {
+    "model_type": "a mapping",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "string_type": "text",
+}
+
+_PARTS: dict[str, type[_Part]] = {
+    "rules": RulesSpec,
+    "score": ScoreSpec,
+    "long": Side,
+    "short": Side,
+    "protect": Protect,
+    "rebalance": Rebalance,
+    "fraction": FractionSizing,
+    "volatility": VolatilitySizing,
+    "atr_risk": AtrRiskSizing,
+    "sign": SignPosition,
+    "linear": LinearPosition,
+}
+
+
+def _known_keys(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    parent = str(loc[-2]) if len(loc) > 1 else ""
+    part = _PARTS.get(parent)
+    return tuple(part.model_fields) if part is not None else tuple(KINDS)

@@ -1,0 +1,150 @@
+"""TradingStrategy: a spec that can be asked for signals.
+
+Pure and causal: the signals on `bars.upto(t)` equal the first t signals on `bars`. It never trades, sees no account,
+and has no state beyond its compiled rule, so one instance serves many markets.
+"""
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from agents.data_fetch.frame import bars_from_frame
+from agents.strategy.expression.evaluate import EvaluationCache, condition, numbers
+from agents.strategy.expression.nodes import Node
+from agents.strategy.incumbents import DEFAULT, shipped_incumbent
+from agents.strategy.sizing import sizes
+from agents.strategy.spec import RulesSpec, ScoreSpec, SignPosition, Spec, derived_nodes, load_spec
+from backtesting.bars import Bars, FloatArray
+from backtesting.decisions import Decisions, SignalDecisions, Signals, TargetDecisions
+from backtesting.errors import InvalidConfig
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class TradingStrategy:
+    """A strategy made from a spec, from the entries of a configuration, or the default incumbent (the 50/200 cross).
+
+    Raises:
+        InvalidConfig: the configuration is not a legal spec; the sentence lists what is wrong.
+    """
+
+    def __init__(self, spec: Spec | None = None, **config: Any) -> None:
+        if spec is not None and config:
+            raise InvalidConfig(
+                "a strategy was given a spec and a configuration",
+                next_step="give one of them; the spec holds everything",
+            )
+        if spec is None:
+            spec = _from_config(config) if config else shipped_incumbent(DEFAULT)
+        self.spec: Spec = spec
+        self._nodes: dict[str, Node] | None = None
+
+    def __repr__(self) -> str:
+        return f"TradingStrategy({self.name}, {self.spec_id})"
+
+    @property
+    def name(self) -> str:
+        """The name that the spec gives itself."""
+        return self.spec.name
+
+    @property
+    def spec_id(self) -> str:
+        """Content id of the rule; the same for the same rule under another name."""
+        return self.spec.spec_id
+
+    @property
+    def warmup_bars(self) -> int:
+        """Leading bars at which some part of the rule cannot be known yet."""
+        return max((node.warmup for node in self._compiled().values()), default=0)
+
+    def load_model(self) -> Self:
+        """Compile the rule; may be called again, and need not be called."""
+        self._compiled()
+        return self
+
+    def generate_signals(self, bars: "Bars | pd.DataFrame", *, cache: EvaluationCache | None = None) -> Signals:
+        """What the rule decides at the close of every bar.
+
+        Args:
+            bars: Bars, or a DataFrame with Open, High, Low, Close and Volume columns and a DatetimeIndex.
+            cache: shared by those who evaluate several rules on the same bars; results do not depend on it.
+
+        Raises:
+            DataError: the frame is no price history, or the bars lack a feature that the rule names.
+        """
+        bars = bars if isinstance(bars, Bars) else bars_from_frame(bars, symbol="asset", source="frame")
+        cache = EvaluationCache() if cache is None else cache
+        spec = self.spec
+        decide = self._rules if isinstance(spec, RulesSpec) else self._score
+        return Signals(name=self.name, bars=bars, decisions=decide(bars, cache))
+
+    def _compiled(self) -> dict[str, Node]:
+        if self._nodes is None:
+            self._nodes = derived_nodes(self.spec)
+        return self._nodes
+
+    def _rules(self, bars: Bars, cache: EvaluationCache) -> Decisions:
+        spec, nodes = self.spec, self._compiled()
+        assert isinstance(spec, RulesSpec)  # noqa: S101 - the caller chose by this type
+        never = np.zeros(bars.close.shape, dtype=np.bool_)
+        fired = {
+            path: condition(nodes[path], bars, cache) if path in nodes else never
+            for path in ("long.enter", "long.exit", "short.enter", "short.exit")
+        }
+        size = sizes(spec.sizing, nodes.get("sizing"), bars, cache)
+        distances = {kind: np.full(bars.close.shape, np.nan) for kind in ("stop", "trail", "target")}
+        if spec.protect is not None:
+            for kind in tuple(distances):
+                share, multiple = getattr(spec.protect, f"{kind}_share"), getattr(spec.protect, f"{kind}_atr")
+                if share is not None:
+                    distances[kind] = share * bars.close
+                if multiple is not None:
+                    distances[kind] = multiple * numbers(nodes["protect"], bars, cache)
+                if share is not None or multiple is not None:
+                    # A position whose protection cannot be placed is not entered.
+                    size = np.where(np.isnan(distances[kind]), np.nan, size)
+        return SignalDecisions(
+            enter_long=fired["long.enter"],
+            exit_long=fired["long.exit"],
+            enter_short=fired["short.enter"],
+            exit_short=fired["short.exit"],
+            size=size,
+            stop_distance=distances["stop"],
+            trail_distance=distances["trail"],
+            target_distance=distances["target"],
+            max_bars=(spec.protect.max_bars or 0) if spec.protect is not None else 0,
+        )
+
+    def _score(self, bars: Bars, cache: EvaluationCache) -> Decisions:
+        spec, nodes = self.spec, self._compiled()
+        assert isinstance(spec, ScoreSpec)  # noqa: S101 - the caller chose by this type
+        score = numbers(nodes["score"], bars, cache)
+        weight = _weights(spec, score)
+        target = weight * sizes(spec.sizing, nodes.get("sizing"), bars, cache)
+        # NaN keeps what is held: on the bars between two looks, and where the score is not known.
+        skipped = np.arange(bars.n_bars) % spec.rebalance.every_bars != 0
+        target[skipped] = np.nan
+        return TargetDecisions(target=target, band=spec.rebalance.band)
+
+
+def _weights(spec: ScoreSpec, score: FloatArray) -> FloatArray:
+    if isinstance(spec.position, SignPosition):
+        weight = np.where(
+            np.isnan(score), np.nan, np.where(np.abs(score) > spec.position.deadband, np.sign(score), 0.0)
+        )
+    else:
+        weight = np.clip(score * spec.position.scale, -1.0, 1.0)
+    if spec.direction == "long":
+        return np.maximum(weight, 0.0)
+    return np.minimum(weight, 0.0) if spec.direction == "short" else weight
+
+
+def _from_config(config: dict[str, Any]) -> Spec:
+    spec = load_spec(config, origin="")
+    if isinstance(spec, list):
+        raise InvalidConfig(
+            f"the configuration is not a legal strategy: {'; '.join(map(str, spec))}",
+            next_step="correct the parts named; docs/how-to/add-an-incumbent.md shows a legal one",
+        )
+    return spec

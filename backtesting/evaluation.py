@@ -1,0 +1,212 @@
+"""Evaluation: a candidate beside the incumbents on the same bars, window and costs, after costs, on the same days.
+
+It ranks; it makes no claim. The ranking score is the t-statistic of the *residual alpha*: what is left of the
+candidate's returns after the incumbents' share, by least squares, is taken out. That, and not the difference of two
+Sharpe ratios, says whether a candidate adds something to the book.
+
+Not done yet: walk-forward folds inside the window, and a hedge against the candidate's own average exposure beyond
+what buy-and-hold among the incumbents gives.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite, sqrt
+from typing import Any
+
+import numpy as np
+
+from backtesting.bars import FloatArray
+from backtesting.result import BacktestResult
+from backtesting.statistics import (
+    FLAT,
+    common_block,
+    expected_max_sharpe,
+    hac_t,
+    mean_intervals,
+    minimum_detectable_sharpe,
+    newey_west_variance,
+)
+
+INTERVAL_LEVEL = 0.90
+INTERVAL_REPS = 999
+# Below this share of its own volatility the residual of a candidate is the tail of a copy: 10 % is an R^2 of 0.99.
+MIN_RESIDUAL_SHARE = 0.10
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Candidate minus one incumbent on the same days; annual simple returns, as fractions.
+
+    Attributes:
+        low, high: 90 % studentised stationary-bootstrap interval of the mean.
+        mde_annual: the smallest true difference that a one-sided 5 % test on this window finds with 80 % probability.
+    """
+
+    incumbent: str
+    mean_annual: float
+    low: float
+    high: float
+    mde_annual: float
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What is known about a candidate on one window. Same inputs, same bytes.
+
+    Attributes:
+        betas: hedge ratio by incumbent, to be frozen when the candidate is nominated.
+        residual_share: volatility of the residual stream over the candidate's own.
+        alpha_annual: mean of the residual stream a year, as a fraction.
+        alpha_t: its HAC t-statistic, the ranking score; NaN for a flat candidate or a near-copy of the incumbents.
+        n_trials: looks at this data so far, by anybody.
+        expected_max_sharpe: annual Sharpe ratio that the best of so many worthless trials shows by luck alone.
+        warnings: sentences for people.
+    """
+
+    name: str
+    spec_id: str
+    result: BacktestResult
+    periods_per_year: float
+    paired: tuple[PairedDifference, ...]
+    betas: Mapping[str, float]
+    residual_share: float
+    alpha_annual: float
+    alpha_t: float
+    n_trials: int
+    expected_max_sharpe: float
+    warnings: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-like; NaN is None. Curves and trades are left out: `bars_id`, window and costs make them again."""
+        result = self.result
+        return {
+            "name": self.name,
+            "spec_id": self.spec_id,
+            "bars_id": result.bars_id,
+            "source": result.source,
+            "window": asdict(result.window),
+            "costs": result.costs.as_dict(),
+            "periods_per_year": self.periods_per_year,
+            "metrics": {key: _number(value) for key, value in sorted(result.metrics.items())},
+            "paired": [
+                {key: _number(value) if isinstance(value, float) else value for key, value in asdict(pair).items()}
+                for pair in self.paired
+            ],
+            "betas": {key: _number(value) for key, value in sorted(self.betas.items())},
+            "residual_share": _number(self.residual_share),
+            "alpha_annual": _number(self.alpha_annual),
+            "alpha_t": _number(self.alpha_t),
+            "n_trials": self.n_trials,
+            "expected_max_sharpe": _number(self.expected_max_sharpe),
+            "warnings": list(self.warnings),
+        }
+
+
+def residual_hedge(candidate: FloatArray, incumbents: FloatArray) -> FloatArray:
+    """(K,) least-squares hedge ratios of a stream (n,) against K incumbents (n, K), fitted with an intercept.
+
+    Minimum norm where incumbents repeat each other; 0 for a constant incumbent. Estimate it on the open window and
+    freeze it: then the residual on the sealed window is a fixed stream, whatever was fitted before.
+    """
+    betas = np.zeros(incumbents.shape[1])
+    moving = incumbents.std(axis=0) > FLAT
+    if moving.any():
+        centred = incumbents[:, moving] - incumbents[:, moving].mean(axis=0)
+        betas[moving] = np.linalg.lstsq(centred, candidate - candidate.mean(), rcond=1e-8)[0]
+    return betas
+
+
+def residual(candidate: FloatArray, incumbents: FloatArray, betas: FloatArray) -> FloatArray:
+    """(n,) the candidate's returns without the incumbents' share; the intercept, its alpha, stays in."""
+    return candidate - incumbents @ betas
+
+
+def evaluate(
+    name: str,
+    spec_id: str,
+    result: BacktestResult,
+    incumbents: Mapping[str, BacktestResult],
+    *,
+    periods_per_year: float,
+    n_trials: int,
+    rng: np.random.Generator,
+) -> Evaluation:
+    """Compare a result with the incumbents' results on the same bars, window and costs.
+
+    Raises:
+        ValueError: an incumbent's result is from other bars, another window or other costs, or there is no incumbent.
+    """
+    if not incumbents:
+        raise ValueError(f"{name} has no incumbent to be compared with")
+    for incumbent, other in incumbents.items():
+        for what in ("bars_id", "window", "costs"):
+            if getattr(other, what) != getattr(result, what):
+                raise ValueError(
+                    f"{name} and the incumbent {incumbent} differ in {what}: {getattr(result, what)} and"
+                    f" {getattr(other, what)}; compare results of one run only"
+                )
+    names = sorted(incumbents)
+    book = np.column_stack([incumbents[key].returns for key in names])
+    own = result.returns
+    betas = residual_hedge(own, book)
+    left = residual(own, book, betas)
+    volatility = float(np.std(own))
+    share = float(np.std(left)) / volatility if volatility > FLAT else float("nan")
+    stands_alone = isfinite(share) and share >= MIN_RESIDUAL_SHARE
+    luck = expected_max_sharpe(n_trials, len(own), periods_per_year)
+    return Evaluation(
+        name=name,
+        spec_id=spec_id,
+        result=result,
+        periods_per_year=periods_per_year,
+        paired=_paired(own, book, names, periods_per_year, rng),
+        betas=dict(zip(names, betas.tolist(), strict=True)),
+        residual_share=share,
+        alpha_annual=float(np.mean(left)) * periods_per_year,
+        alpha_t=hac_t(left) if stands_alone else float("nan"),
+        n_trials=n_trials,
+        expected_max_sharpe=luck,
+        warnings=tuple(_warnings(result, periods_per_year, share, n_trials, luck)),
+    )
+
+
+def _paired(
+    own: FloatArray, book: FloatArray, names: list[str], periods_per_year: float, rng: np.random.Generator
+) -> tuple[PairedDifference, ...]:
+    differences = own[:, None] - book
+    low, high = mean_intervals(
+        differences, level=INTERVAL_LEVEL, block=common_block(differences), reps=INTERVAL_REPS, rng=rng
+    )
+    # The planning Sharpe of one candidate over one year of one bar a year is z(0.95) + z(0.80), in standard errors.
+    needed = minimum_detectable_sharpe(1, 1.0, 1, 0.05, 0.80)
+    return tuple(
+        PairedDifference(
+            incumbent=name,
+            mean_annual=float(np.mean(differences[:, i])) * periods_per_year,
+            low=float(low[i]) * periods_per_year,
+            high=float(high[i]) * periods_per_year,
+            mde_annual=needed * sqrt(newey_west_variance(differences[:, i]) / len(own)) * periods_per_year,
+        )
+        for i, name in enumerate(names)
+    )
+
+
+def _warnings(result: BacktestResult, periods_per_year: float, share: float, n_trials: int, luck: float) -> list[str]:
+    notes = []
+    if not isfinite(share):
+        notes.append("it never held a position that moved, so nothing can be said about it")
+    elif share < MIN_RESIDUAL_SHARE:
+        notes.append(f"only {share:.1%} of its volatility is its own: a near-copy of the incumbents has no score")
+    sharpe = result.metrics.get("sharpe_ratio", float("nan"))
+    if n_trials > 1 and sharpe <= luck:
+        notes.append(
+            f"its Sharpe ratio {sharpe:.2f} is not above {luck:.2f}, the luck of the best of {n_trials} trials"
+        )
+    years = len(result.returns) / periods_per_year
+    if years < 3.0:
+        notes.append(f"the window has {years:.1f} years; a ranking on so little data is mostly noise")
+    return notes
+
+
+def _number(value: float) -> float | None:
+    return float(value) if isfinite(value) else None

@@ -1,0 +1,80 @@
+"""RunConfig: everything that decides what a run will propose and judge, in one frozen record.
+
+What only limits a run (budgets, concurrency) is not part of it: raising a budget must not make it another run. The
+identity of a run is the content id of its RunConfig together with the data, prompts and code used.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from backtesting.costs import COSTS
+
+ARMS = ("llm", "random", "evolved")
+WITHOUT_MODEL = {"random": 1.0, "evolved": 1.0}
+WITH_MODEL = {"llm": 3.0, "random": 1.0, "evolved": 1.0}
+
+
+class RunConfig(BaseModel):
+    """What a run is.
+
+    Attributes:
+        market: address of the market, `sample:sp500`, `csv:PATH`, ...
+        slots: how many proposals are planned.
+        seed: of everything random in the run; 0 to 2**63 - 1.
+        llm: address of the model, or `none`.
+        llm_mode: how the wire schema is asked for: enforced by the server, as JSON, or in words only.
+        arms: shares of the slots by arm; empty for the usual ones (with a model 3:1:1, without 1:1).
+        block: slots a block; every slot of a block sees the archive as it was when the block began.
+        costs: name of the cost model.
+        open_share: share of the history that proposers may see.
+        alpha: chance of promoting anything worthless that the sealed window may be spent on, over all runs on it.
+        edge_of_interest: annual Sharpe of the residual that would be worth having; decides what "underpowered" means.
+        queue: how many candidates go into the review queue.
+        prompt: id of the prompt that proposes; repair_prompt: of the one that repairs.
+        max_output_tokens, temperature: sent to the model; None takes what the prompt recommends.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    market: str
+    slots: Annotated[int, Field(ge=1, le=100_000)] = 40
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    llm: str = "none"
+    llm_mode: Annotated[str, Field(pattern="^(schema|json|text)$")] = "schema"
+    arms: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    block: Annotated[int, Field(ge=1, le=1_000)] = 10
+    costs: str = "liquid-index"
+    open_share: Annotated[float, Field(ge=0.1, le=0.9)] = 0.30
+    alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    edge_of_interest: Annotated[float, Field(gt=0, le=10)] = 1.0
+    queue: Annotated[int, Field(ge=1, le=100)] = 5
+    prompt: str = "propose"
+    repair_prompt: str = "repair"
+    max_output_tokens: Annotated[int, Field(ge=64, le=100_000)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+
+    @field_validator("costs")
+    @classmethod
+    def _known_costs(cls, value: str) -> str:
+        if value not in COSTS:
+            raise ValueError(f"unknown cost model {value!r}; known: {', '.join(COSTS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _known_arms(self) -> Self:
+        unknown = set(self.arms) - set(ARMS)
+        if unknown:
+            raise ValueError(f"unknown arm {sorted(unknown)[0]!r}; known: {', '.join(ARMS)}")
+        if self.arms and not sum(self.arms.values()) > 0:
+            raise ValueError("the shares of the arms add up to nothing")
+        if self.llm == "none" and self.arms.get("llm", 0) > 0:
+            raise ValueError("the arm 'llm' needs a model; set llm, or leave the arm out")
+        return self
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of each arm that takes part; adds up to 1, in the order of ARMS."""
+        weights = self.arms or (WITHOUT_MODEL if self.llm == "none" else WITH_MODEL)
+        total = sum(weights.values())
+        return {arm: weights[arm] / total for arm in ARMS if weights.get(arm, 0) > 0}

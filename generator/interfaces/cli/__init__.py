@@ -1,0 +1,1 @@
+"""The command `touchstone`: one file a command group, loaded only when it is called."""

@@ -1,0 +1,164 @@
+"""`touchstone backtest`: what one spec would have done. The open window by default; the sealed one has a price."""
+
+from typing import Annotated
+
+import typer
+
+from agents.archive.records import SealedOpening, Trial, series_key
+from agents.data_fetch.data_fetch import fetch_report
+from agents.strategy.spec import Spec, check_for_bars, rule_text
+from agents.strategy.strategy import TradingStrategy
+from backtesting.backtest import simulate
+from backtesting.bars import Bars
+from backtesting.costs import COSTS
+from backtesting.errors import UsageError
+from backtesting.result import BacktestResult
+from backtesting.splits import LEAD_BARS, Split, Window, plan_split
+from generator.interfaces.cli import workspace
+from generator.interfaces.cli.output import Output, number
+from generator.interfaces.cli.report import show_metrics
+from generator.interfaces.cli.specs import legal_spec, show_errors
+
+app = typer.Typer(add_completion=False)
+
+EXAMPLES = """Examples:
+
+  touchstone backtest golden_cross --market sample:sp500
+
+  touchstone backtest my_rule.yaml --market csv:prices.csv --costs futures --trades 20
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def main(
+    file: Annotated[str, typer.Argument(help="A YAML or JSON spec, or the name of a shipped incumbent.")],
+    market: Annotated[str, typer.Option(help="Market address, e.g. sample:sp500 or csv:PATH.")],
+    window: Annotated[
+        str, typer.Option(help="open, or all: all shows sealed bars, is recorded, and breaks the seal for later runs.")
+    ] = "open",
+    costs: Annotated[str, typer.Option(help=f"Cost model: {', '.join(COSTS)}.")] = "liquid-index",
+    capital: Annotated[float, typer.Option(help="Account at the start.", min=1.0)] = 1_000_000.0,
+    trades: Annotated[int, typer.Option(help="How many of the last trades to list.", min=0)] = 5,
+    json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
+) -> None:
+    """Trade a spec on a market, with costs, decided at the close and filled at the next open."""
+    output = Output.from_environment(json_lines=json_lines)
+    if costs not in COSTS:
+        raise UsageError(f"unknown cost model {costs!r}", next_step=f"choose one of {', '.join(COSTS)}")
+    if window not in ("open", "all"):
+        raise UsageError(f"unknown window {window!r}", next_step="choose open or all")
+    spec = legal_spec(file, output)
+    bars, quality = fetch_report(market, cache_dir=workspace.home() / "snapshots")
+    errors = check_for_bars(spec, bars, max_warmup=LEAD_BARS)
+    if errors:
+        show_errors(file, errors, output)
+        raise typer.Exit(3)
+    for flag in quality.flags:
+        if flag.severity != "info":
+            output.note(f"data: {flag}")
+    split = plan_split(bars)
+    if window == "open":
+        seen, span = bars.upto(split.open.stop), split.open
+    else:
+        seen, span = bars, Window(split.open.start, bars.n_bars)
+        # Before anything is computed: a look that was not recorded would be a look for free.
+        _break_seal(bars, split, spec, output)
+    result = simulate(TradingStrategy(spec).generate_signals(seen), COSTS[costs], window=span, capital=capital)
+    _count_trial(bars, spec, result, window)
+    _show(spec, result, output, window, costs, trades, bars.periods_per_year)
+
+
+def _show(
+    spec: Spec,
+    result: BacktestResult,
+    output: Output,
+    window: str,
+    costs: str,
+    n_trades: int,
+    periods_per_year: float,
+) -> None:
+    last = result.trades[-n_trades:] if n_trades else ()
+    output.event(
+        "backtest",
+        name=spec.name,
+        spec_id=spec.spec_id,
+        market=result.source,
+        bars_id=result.bars_id,
+        window=window,
+        first=str(result.sessions[0]),
+        last=str(result.sessions[-1]),
+        costs=result.costs.as_dict(),
+        capital=result.capital,
+        final_equity=float(result.equity[-1]),
+        costs_paid=result.costs_paid,
+        metrics=dict(result.metrics),
+    )
+    output.line(rule_text(spec))
+    output.line(
+        f"{result.source}, {window} window {result.sessions[0]}..{result.sessions[-1]}, costs {costs}:"
+        f" {result.capital:,.2f} became {result.equity[-1]:,.2f}, costs paid {result.costs_paid:,.2f}"
+    )
+    show_metrics(result.metrics, output, spec.name)
+    rows = []
+    for trade in last:
+        entry, leave = trade.entry_bar - result.window.start, trade.exit_bar - result.window.start
+        rows.append(
+            (
+                str(result.sessions[entry]),
+                str(result.sessions[leave]),
+                "long" if trade.side > 0 else "short",
+                number(trade.entry_price),
+                number(trade.exit_price),
+                number(trade.pnl),
+                trade.reason,
+            )
+        )
+    if rows:
+        columns = ("entry", "exit", "side", "at>", "out>", "profit>", "why")
+        output.table(f"Last {len(rows)} of {len(result.trades)} trades", columns, rows)
+    output.line(
+        f"One backtest is one look, not a verdict: Sharpe {number(result.metrics['sharpe_ratio'])},"
+        f" give or take {number((periods_per_year / len(result.returns)) ** 0.5)} (one standard error)."
+    )
+
+
+def _break_seal(bars: Bars, split: Split, spec: Spec, output: Output) -> None:
+    if not workspace.exists():
+        return
+    with workspace.opened() as archive:
+        archive.record_opening(
+            SealedOpening(
+                run_id=None,
+                series=series_key(bars.symbols),
+                first_session=str(bars.sessions[split.sealed.start]),
+                last_session=str(bars.sessions[-1]),
+                bars_id=bars.bars_id,
+                nomination_id=spec.spec_id,
+                n_nominees=1,
+                alpha=0.0,
+                by=workspace.person(),
+                kind="shown",
+            )
+        )
+    output.note("the sealed window of this market is shown: recorded, and no later run on it can pass any more")
+
+
+def _count_trial(bars: Bars, spec: Spec, result: BacktestResult, window: str) -> None:
+    if not workspace.exists():
+        return
+    with workspace.opened() as archive:
+        archive.add_trial(
+            Trial(
+                spec_id=spec.spec_id,
+                bars_id=bars.bars_id,
+                series=series_key(bars.symbols),
+                window_start=result.window.start,
+                window_stop=result.window.stop,
+                first_session=str(result.sessions[0]),
+                last_session=str(result.sessions[-1]),
+                purpose="open" if window == "open" else "shown",
+                by=workspace.person(),
+                metrics=dict(result.metrics),
+                stream_id=archive.add_stream(result.returns),
+            )
+        )

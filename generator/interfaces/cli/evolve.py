@@ -1,0 +1,274 @@
+"""`touchstone evolve`: the generate-and-evaluate loop from the command line."""
+
+import asyncio
+import json
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from pydantic import ValidationError
+
+from agents.archive.lock import hold_workspace
+from agents.archive.store import Archive
+from agents.data_fetch.data_fetch import fetch_report
+from backtesting.errors import InvalidConfig, TouchstoneError, UsageError
+from backtesting.splits import LEAD_BARS
+from generator.budget import Budget, Caps, Spend
+from generator.calls import PaidCalls
+from generator.config import RunConfig
+from generator.interfaces.cli import report, workspace
+from generator.interfaces.cli.output import Output
+from generator.interfaces.cli.progress import ProgressView
+from generator.llm.address import parse_address
+from generator.llm.clients import Settings, open_client
+from generator.llm.pricing import load_prices, price_of
+from generator.loop import evolve
+from generator.run import Run, check_unchanged, config_of, open_run, seal_of, unfinished_run
+from generator.templates import Prompt, load_prompt
+from generator.workflows.one_shot import OneShot
+
+app = typer.Typer(add_completion=False)
+
+NO_CAPS = Caps()
+
+EXAMPLES = """Examples:
+
+  touchstone evolve --market sample:sp500 --slots 40 --seed 7
+
+  touchstone evolve --market csv:prices.csv --llm openai:gpt-5-mini --max-usd 2
+
+  touchstone evolve --llm openai:qwen3@http://127.0.0.1:8080/v1 --market sample:nasdaq
+
+  touchstone evolve --resume
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def main(
+    market: Annotated[str | None, typer.Option(help="Market address, e.g. sample:sp500 or csv:PATH.")] = None,
+    slots: Annotated[int | None, typer.Option(help="How many proposals to plan (40).")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random (1).")] = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TOUCHSTONE_LLM", help="Model address: openai:MODEL[@BASE_URL], scripted:FILE or none (none)."
+        ),
+    ] = None,
+    llm_mode: Annotated[
+        str | None, typer.Option(help="How the reply's form is asked for: schema, json or text (schema).")
+    ] = None,
+    arms: Annotated[str | None, typer.Option(help="Shares of the arms, e.g. llm=3,random=1,evolved=1.")] = None,
+    costs: Annotated[str | None, typer.Option(help="Cost model by name (liquid-index).")] = None,
+    open_share: Annotated[float | None, typer.Option(help="Share of the history that may be looked at (0.3).")] = None,
+    queue: Annotated[int | None, typer.Option(help="How many candidates go to review (5).")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Prompt that proposes (propose).")] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with a section `evolve`; flags win over it.")] = None,
+    max_usd: Annotated[float | None, typer.Option(help="Stop before spending more.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Stop before using more.")] = None,
+    max_calls: Annotated[int | None, typer.Option(help="Stop before asking more often.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Stop asking after this time.")] = None,
+    concurrency: Annotated[int, typer.Option(help="Calls in flight at the same time.", min=1, max=256)] = 4,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the last unfinished run with its own settings.")
+    ] = False,
+    json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
+) -> None:
+    """Plan slots, propose, validate, test against the incumbents, judge once, and queue the best few for review.
+
+    The same command again continues an interrupted run, and shows a finished one.
+    """
+    output = Output.from_environment(json_lines=json_lines)
+    given = {
+        "market": market,
+        "slots": slots,
+        "seed": seed,
+        "llm": llm,
+        "llm_mode": llm_mode,
+        "arms": None if arms is None else _shares(arms),
+        "costs": costs,
+        "open_share": open_share,
+        "queue": queue,
+        "prompt": prompt,
+    }
+    caps = Caps(max_usd, max_tokens, max_calls, None if max_minutes is None else max_minutes * 60.0)
+    with workspace.opened(create=True) as archive:
+        if resume:
+            stored = unfinished_run(archive)
+            wanted = config_of(stored)
+            differing = [name for name, value in given.items() if value is not None and value != getattr(wanted, name)]
+            if differing and not (differing == ["llm"] and llm == os.environ.get("TOUCHSTONE_LLM")):
+                raise UsageError(
+                    f"--resume continues run {stored.run_id} with its own settings, but {', '.join(differing)} differs",
+                    next_step="leave the option out, or start another run without --resume",
+                )
+        else:
+            stored = None
+            wanted = _run_config(given, config)
+        run_it(wanted, archive, output, caps=caps, concurrency=concurrency, resumed_as=stored)
+
+
+def run_it(
+    config: RunConfig,
+    archive: Archive,
+    output: Output,
+    *,
+    caps: Caps = NO_CAPS,
+    concurrency: int = 4,
+    resumed_as: Any = None,
+) -> Run:
+    """Run, or continue, one configuration and show the result. Used by `evolve` and `demo`."""
+    bars, quality = fetch_report(config.market, cache_dir=workspace.home() / "snapshots")
+    for flag in quality.flags:
+        if flag.severity != "info":
+            output.note(f"data: {flag}")
+    prompts = _prompts(config)
+    with hold_workspace(workspace.home(), config.market):
+        run = open_run(config, archive, bars, prompts)
+        if resumed_as is not None:
+            check_unchanged(resumed_as, run)
+        _announce(run, output)
+        if not run.finished:
+            asyncio.run(_evolve(run, output, caps, concurrency))
+    report.show_run(run.archive, run.run_id, output)
+    return run
+
+
+async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> None:
+    try:
+        with ProgressView(output) as view:
+            if run.config.llm == "none":
+                await evolve(run, None, view)
+                return
+            address = parse_address(run.config.llm)
+            client = open_client(
+                address,
+                Settings(environ=os.environ, rng=np.random.default_rng(), mode=run.config.llm_mode),  # type: ignore[arg-type]
+            )
+            try:
+                price = price_of(address.text, load_prices(workspace.price_file()))
+                spend = run.archive.spend(run.run_id)
+                spent = Spend(usd=spend.usd, tokens=spend.tokens, calls=spend.calls, unpriced_calls=spend.unpriced)
+                budget = Budget(caps, clock=time.monotonic, spent=spent)
+                budget.check_enforceable(price)
+                calls = PaidCalls(run.run_id, run.archive, client, budget, price)
+                await evolve(run, _workflow(run, calls), view, concurrency=concurrency)
+            finally:
+                await client.aclose()
+    except (TouchstoneError, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as stop:
+        states = run.archive.slot_states(run.run_id)
+        begun = sum(state not in ("planned", "prompted", "responded", "valid") for state in states.values())
+        run.archive.append_run_event(run.run_id, "stopped", {"why": type(stop).__name__})
+        output.note(f"stopped: {begun} of {len(states)} slots done, all saved. Continue: touchstone evolve --resume")
+        raise
+
+
+def _workflow(run: Run, calls: PaidCalls) -> OneShot:
+    return OneShot(
+        archive=run.archive,
+        calls=calls,
+        propose_prompt=run.prompts["propose"],
+        repair_prompt=run.prompts["repair"],
+        bars=run.open.bars,
+        max_warmup=LEAD_BARS,
+        max_output_tokens=run.config.max_output_tokens,
+        temperature=run.config.temperature,
+        seed=run.config.seed % 2**31,
+    )
+
+
+def _announce(run: Run, output: Output) -> None:
+    """What the run is, and its calendar, before it starts."""
+    config, split, sessions = run.config, run.split, run.bars.sessions
+    seal = seal_of(run)
+    spans = {
+        name: f"{sessions[window.start]}..{sessions[window.stop - 1]} ({window.n_bars} bars)"
+        for name, window in (("open", split.open), ("sealed", split.sealed))
+    }
+    sealed = seal.broken or f"opening {seal.n_earlier + 1} of this window, alpha {seal.alpha:.4f}"
+    output.event(
+        "launch",
+        run_id=run.run_id,
+        resumed=run.resumed,
+        finished=run.finished,
+        workspace=str(workspace.home()),
+        market=config.market,
+        bars_id=run.bars.bars_id,
+        llm=config.llm,
+        arms=config.shares,
+        split=split.as_dict(),
+        alpha=seal.alpha,
+        seal_broken=seal.broken,
+    )
+    if output.json_lines:
+        return
+    state = " (finished before; this is what it found)" if run.finished else " (continued)" if run.resumed else ""
+    output.note(
+        f"run {run.run_id}{state}: {config.market}, {config.slots} slots, seed {config.seed}, costs {config.costs}"
+    )
+    output.note(f"open window    {spans['open']}: proposers and people may look")
+    output.note(f"sealed window  {spans['sealed']}: judged once, at the end")
+    if not run.finished:
+        output.note(f"the seal       {sealed}")
+    arms = ", ".join(f"{arm} {share:.0%}" for arm, share in config.shares.items())
+    if config.llm == "none":
+        output.note(f"no model is used: proposals come from the arms {arms}, without a key and without network")
+    else:
+        output.note(f"model {config.llm}, arms {arms}")
+    if os.environ.get("LANGSMITH_TRACING", "").lower() in ("1", "true"):
+        output.note("LANGSMITH_TRACING is set; Touchstone itself sends nothing there")
+
+
+def _prompts(config: RunConfig) -> dict[str, Prompt]:
+    if config.llm == "none":
+        return {}
+    folders = workspace.folders()
+    return {"propose": load_prompt(config.prompt, folders), "repair": load_prompt(config.repair_prompt, folders)}
+
+
+def _run_config(given: dict[str, Any], file: Path | None) -> RunConfig:
+    values: dict[str, Any] = _section(file) if file is not None else {}
+    values |= {name: value for name, value in given.items() if value is not None}
+    if "market" not in values:
+        raise UsageError(
+            "evolve needs a market", next_step="add --market sample:sp500, csv:PATH, yahoo:SYMBOL or synthetic:planted"
+        )
+    if values.get("llm", "none") != "none":
+        parse_address(values["llm"])
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"]) or "configuration"
+        raise InvalidConfig(
+            f"{where}: {first['msg'].removeprefix('Value error, ')}",
+            next_step="correct it; touchstone evolve --help lists the options",
+        ) from None
+
+
+def _section(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidConfig(f"{file} cannot be read: {error.strerror}", next_step="check the path") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InvalidConfig(f"{file} is not JSON: {error}", next_step="compare it with config.example.json") from None
+    section = values.get("evolve") if isinstance(values, dict) else None
+    if not isinstance(section, dict):
+        raise InvalidConfig(f"{file} has no section `evolve`", next_step="compare it with config.example.json")
+    return dict(section)
+
+
+def _shares(text: str) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = part.partition("=")
+        try:
+            shares[name.strip()] = float(value)
+        except ValueError:
+            raise UsageError(
+                f"--arms {text!r}: {part!r} is not NAME=SHARE", next_step="write e.g. --arms llm=3,random=1,evolved=1"
+            ) from None
+    return shares

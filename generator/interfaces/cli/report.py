@@ -1,0 +1,215 @@
+"""Reports on screen: a run, a backtest, a gate report. Numbers first; a model's words last and marked as such."""
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from agents.archive.records import Candidate, StoredReport
+from agents.archive.store import Archive
+from generator.interfaces.cli.output import Output, number, percent, plain
+
+MODEL_ORIGINS = ("llm", "repaired")
+
+
+def show_run(archive: Archive, run_id: str, output: Output) -> None:
+    """A run: outcomes, the candidates with their verdicts, what luck alone would show, and what to type next."""
+    record = archive.run(run_id)
+    outcomes = archive.count_outcomes(run_id)
+    evaluations = archive.evaluations(run_id)
+    reports = {stored.slot_id: stored for stored in archive.gate_reports(run_id)}
+    candidates = {candidate.slot_id: candidate for candidate in archive.candidates(run_id)}
+    states = archive.slot_states(run_id)
+    ending = next((e.data for e in reversed(archive.events(run_id)) if e.kind == "finished"), None)
+    spend = archive.spend(run_id)
+    ranked = sorted(evaluations, key=lambda slot_id: _rank(evaluations[slot_id], reports.get(slot_id)))
+    output.event(
+        "run",
+        run_id=run_id,
+        market=record.market,
+        bars_id=record.bars_id,
+        config=record.config,
+        split=record.split,
+        outcomes=outcomes,
+        finished=ending is not None,
+        n_candidates=len(evaluations),
+        n_passed=(ending or {}).get("n_passed"),
+        alpha=(ending or {}).get("alpha"),
+        nomination_id=(ending or {}).get("nomination_id"),
+        opened=(ending or {}).get("opened"),
+        spend={"usd": spend.usd, "tokens": spend.tokens, "calls": spend.calls, "unpriced": spend.unpriced},
+    )
+    for slot in archive.slots(run_id):
+        _slot_event(archive, slot.slot_id, slot.arm, states, candidates, evaluations, reports, output)
+    if output.json_lines:
+        return
+    rows = []
+    for slot_id in ranked[:12]:
+        candidate, evaluation, stored = candidates[slot_id], evaluations[slot_id], reports.get(slot_id)
+        metrics = evaluation["metrics"]
+        best = _against_best(evaluation)
+        rows.append(
+            (
+                slot_id.rpartition("/")[2],
+                plain(candidate.name, 32),
+                candidate.origin,
+                stored.verdict if stored else "not judged",
+                number(evaluation["alpha_t"]),
+                number(metrics.get("sharpe_ratio")),
+                percent(metrics.get("max_drawdown"), 0),
+                number(metrics.get("turnover_annual"), 1),
+                best,
+                "in review" if states[slot_id] == "in_review" else "",
+            )
+        )
+    columns = (
+        "slot",
+        "candidate",
+        "origin",
+        "verdict",
+        "alpha t>",
+        "Sharpe>",
+        "max DD>",
+        "turnover>",
+        "vs best incumbent",
+        "",
+    )
+    output.line()
+    output.table(f"Run {run_id} on {record.market}: open window, after costs", columns, rows)
+    output.line()
+    if evaluations:
+        first = max(evaluations.values(), key=lambda e: e["metrics"].get("sharpe_ratio") or float("-inf"))
+        luck = max(e["expected_max_sharpe"] or 0.0 for e in evaluations.values())
+        n_trials = max(e["n_trials"] for e in evaluations.values())
+        output.line(
+            f"Best of {n_trials} tried: Sharpe {number(first['metrics'].get('sharpe_ratio'))} in the open window;"
+            f" luck alone would show {luck:.2f}."
+        )
+    if reports:
+        any_report = next(iter(reports.values())).report
+        verdicts = [stored.verdict for stored in reports.values()]
+        parts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("pass", "underpowered", "fail"))
+        output.line(
+            f"Verdicts on the sealed window: {parts}. {any_report['n_candidates']} candidates were judged together;"
+            f" an edge of Sharpe {number(any_report['minimum_detectable_sharpe'])} would have been found 4 times in 5."
+        )
+        if ending is not None and ending.get("not_opened"):
+            output.line(f"The sealed window was not opened: {ending['not_opened']}.", style="yellow")
+    unfinished = sum(n for name, n in outcomes.items() if name in ("planned", "prompted", "responded", "valid"))
+    if unfinished:
+        output.line(f"{unfinished} slots are not done. Continue: touchstone evolve --resume")
+    rejected = {name: n for name, n in outcomes.items() if name.startswith("rejected")}
+    if rejected:
+        parts = ", ".join(f"{name.removeprefix('rejected:')} {n}" for name, n in sorted(rejected.items()))
+        output.line(f"Not evaluated: {parts}.")
+    if spend.calls:
+        unpriced = f" ({spend.unpriced} calls unpriced)" if spend.unpriced else ""
+        output.line(f"Spent: ${spend.usd:.4f}, {spend.tokens} tokens in {spend.calls} calls{unpriced}.")
+
+
+def show_report(report: Mapping[str, Any], output: Output) -> None:
+    """Every gate of a candidate, with its margin where one may be shown."""
+    rows = [
+        (
+            result["name"],
+            "pass" if result["passed"] else "fail",
+            number(result["statistic"]),
+            number(result["threshold"]),
+            number(result["margin"]),
+            result["reason"],
+        )
+        for result in report["results"]
+    ]
+    output.table("Gates", ("gate", "answer", "statistic>", "threshold>", "margin>", "reason"), rows)
+
+
+def show_evaluation(evaluation: Mapping[str, Any], output: Output) -> None:
+    """A candidate beside each incumbent, on the same days."""
+    rows = [
+        (
+            pair["incumbent"],
+            percent(pair["mean_annual"]),
+            f"{percent(pair['low'])} to {percent(pair['high'])}",
+            percent(pair["mde_annual"]),
+            number(evaluation["betas"].get(pair["incumbent"])),
+        )
+        for pair in evaluation["paired"]
+    ]
+    columns = ("incumbent", "difference a year>", "90 % interval", "detectable>", "hedge ratio>")
+    output.table("Against the incumbents, open window, paired by day, after costs", columns, rows)
+    output.line(
+        f"Residual alpha {percent(evaluation['alpha_annual'])} a year, t = {number(evaluation['alpha_t'])};"
+        f" {number(evaluation['residual_share'])} of its volatility is its own."
+    )
+    for warning in evaluation["warnings"]:
+        output.line(f"Note: {plain(warning)}", style="yellow")
+
+
+def show_metrics(metrics: Mapping[str, float | None], output: Output, title: str) -> None:
+    """The metrics of one backtest, two a row."""
+    cells = [
+        (name.replace("_", " "), f"{value:.4g}" if value is not None and isfinite(value) else "–")
+        for name, value in metrics.items()
+    ]
+    half = (len(cells) + 1) // 2
+    padded = [*cells, ("", "")]
+    rows = [(*cells[i], *(padded[half + i] if half + i < len(padded) else ("", ""))) for i in range(half)]
+    output.table(title, ("metric", "value>", "metric", "value>"), rows)
+
+
+def origin_in_words(candidate: Candidate) -> str:
+    """Who proposed it; a repaired or random proposal is never called the model's."""
+    words = {
+        "llm": "proposed by the model",
+        "repaired": f"proposed by the model, legal after {candidate.repairs} repair(s)",
+        "random": "drawn from the random grammar",
+        "evolved": "a variation of known rules",
+        "human": "written by a person",
+    }
+    return words.get(candidate.origin, candidate.origin)
+
+
+def _slot_event(
+    archive: Archive,
+    slot_id: str,
+    arm: str,
+    states: Mapping[str, str],
+    candidates: Mapping[str, Candidate],
+    evaluations: Mapping[str, Mapping[str, Any]],
+    reports: Mapping[str, StoredReport],
+    output: Output,
+) -> None:
+    if not output.json_lines:
+        return
+    candidate, stored = candidates.get(slot_id), reports.get(slot_id)
+    rejected = next((e for e in archive.events(slot_id.rpartition("/")[0], slot_id) if e.kind == "rejected"), None)
+    output.event(
+        "slot",
+        slot_id=slot_id,
+        arm=arm,
+        state=states[slot_id],
+        name=candidate.name if candidate else None,
+        spec_id=candidate.spec_id if candidate else None,
+        spec=candidate.spec if candidate else None,
+        origin=candidate.origin if candidate else None,
+        repairs=candidate.repairs if candidate else None,
+        evaluation=evaluations.get(slot_id),
+        report=stored.report if stored else None,
+        rejection=rejected.data if rejected else None,
+    )
+
+
+def _rank(evaluation: Mapping[str, Any], stored: StoredReport | None) -> tuple[int, float]:
+    verdicts = ("pass", "underpowered", "fail")
+    place = verdicts.index(stored.verdict) if stored else len(verdicts)
+    score = evaluation["alpha_t"]
+    return (place, float("inf") if score is None else -score)
+
+
+def _against_best(evaluation: Mapping[str, Any]) -> str:
+    """The paired difference with the incumbent that is hardest to beat."""
+    pairs = [pair for pair in evaluation["paired"] if pair["mean_annual"] is not None]
+    if not pairs:
+        return "–"
+    hardest = min(pairs, key=lambda pair: pair["mean_annual"])
+    low, high = percent(hardest["low"], 0), percent(hardest["high"], 0)
+    return f"{percent(hardest['mean_annual'], 0)} ({low} to {high}) {hardest['incumbent']}"

@@ -1,0 +1,198 @@
+"""ModelAddress: which model to ask, as one word on the command line.
+
+    openai:MODEL             the vendor itself
+    openai:MODEL@BASE_URL    any server that speaks the same protocol
+    scripted:PATH            replies from a JSONL file, offline
+    none                     no model; other arms propose
+
+A base URL comes from the user alone, never from a prompt, a reply or a strategy, and still it is checked: a prompt and
+a key are about to be sent there. Host names are not resolved here, so a name that points to a forbidden address passes;
+the address itself does not.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from backtesting.errors import EndpointError, UsageError
+from generator.llm.secret import Secret, one_line
+
+Kind = Literal["none", "openai", "scripted"]
+KINDS: dict[str, Kind] = {"none": "none", "openai": "openai", "scripted": "scripted"}
+FORMS = "none, openai:MODEL, openai:MODEL@BASE_URL, scripted:PATH"
+
+OPENAI_URL = "https://api.openai.com/v1"
+KEY_VARIABLE = "OPENAI_API_KEY"
+NO_KEY = Secret("not-needed")
+
+_WITH_URL = re.compile(r"\A(?P<model>[^\s@]*(?:@[^\s@:/]+)*?)@(?P<url>[a-zA-Z][a-zA-Z0-9+.\-]*://.*)\Z")
+_MODEL = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._:/@+\-]{0,199}\Z")
+_HOST_NAME = re.compile(r"\A(?!-)[a-z0-9_\-]{1,63}(?:\.[a-z0-9_\-]{1,63})*\.?\Z")
+# Where clouds hand out credentials to whoever asks.
+_METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
+_METADATA_ADDRESSES = frozenset({"100.100.100.200", "192.0.0.192", "fd00:ec2::254", "168.63.129.16"})
+
+
+@dataclass(frozen=True)
+class ModelAddress:
+    """A parsed address.
+
+    Attributes:
+        text: the address in its one spelling; it names the client in the archive.
+        kind: which client answers.
+        model: model name for `openai`, "" otherwise.
+        base_url: for `openai`, without a trailing slash; "" otherwise.
+        path: the file for `scripted`, else None.
+    """
+
+    text: str
+    kind: Kind
+    model: str = ""
+    base_url: str = ""
+    path: Path | None = None
+
+    @property
+    def is_loopback(self) -> bool:
+        """True where the server is on this machine: no key is needed and plain http is fine."""
+        return bool(self.base_url) and is_loopback(urlsplit(self.base_url).hostname or "")
+
+    @property
+    def is_vendor(self) -> bool:
+        """True for the server whose key and prices are meant when no base URL is given."""
+        return self.base_url == OPENAI_URL
+
+
+def parse_address(text: str) -> ModelAddress:
+    """The model address that `text` spells. Raises UsageError with the forms that are known."""
+    kind, _, rest = text.strip().partition(":")
+    if kind not in KINDS:
+        near = get_close_matches(kind, KINDS, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"unknown model address {one_line(text)!r}{hint}", next_step=f"use one of: {FORMS}")
+    if kind == "none":
+        if rest:
+            raise UsageError(
+                f"model address 'none' takes nothing after it, found {one_line(rest)!r}", next_step="drop it"
+            )
+        return ModelAddress("none", "none")
+    if kind == "scripted":
+        if not rest:
+            raise UsageError("model address 'scripted:' names no file", next_step="write scripted:PATH")
+        return ModelAddress(f"scripted:{rest}", "scripted", path=Path(rest))
+    return _openai(rest)
+
+
+def api_key(address: ModelAddress, environ: Mapping[str, str]) -> Secret:
+    """The key for `address` out of `environ`.
+
+    Raises EndpointError where a key is needed and missing, or cannot be a key; the message never holds it.
+    """
+    text = environ.get(KEY_VARIABLE, "").strip()
+    if not text:
+        if address.is_loopback:
+            return NO_KEY
+        raise EndpointError(
+            f"{KEY_VARIABLE} is not set, and {address.text} needs a key",
+            next_step=f"set {KEY_VARIABLE} in the environment, or use --llm none",
+        )
+    # A header cannot carry other characters, and the HTTP library would quote the key in its complaint.
+    if not re.fullmatch(r"[\x21-\x7e]+", text):
+        raise EndpointError(
+            f"{KEY_VARIABLE} holds white space or characters outside ASCII, so it is no key",
+            next_step="copy the key again, in one piece",
+        )
+    return Secret(text)
+
+
+def is_loopback(host: str) -> bool:
+    """True for `localhost` and for addresses that cannot leave this machine."""
+    if host.lower().rstrip(".") == "localhost":
+        return True
+    address = _ip(host)
+    return address is not None and address.is_loopback
+
+
+def _openai(rest: str) -> ModelAddress:
+    with_url = _WITH_URL.match(rest)
+    if "://" in rest and with_url is None:
+        raise UsageError(
+            f"model address {one_line('openai:' + rest)!r} has a URL but no '@' between model and URL",
+            next_step="write openai:MODEL@BASE_URL",
+        )
+    model, url = (with_url["model"], with_url["url"]) if with_url else (rest, OPENAI_URL)
+    if with_url is None and re.search(r"@(?:[^@]*[:/]|localhost\Z)", rest):
+        # Read as a model name this would send the prompts to the vendor instead of to the server that was meant.
+        raise UsageError(
+            f"model address {one_line('openai:' + rest)!r} looks like a server without its scheme",
+            next_step="write the base URL with http:// or https://",
+        )
+    if not _MODEL.match(model):
+        raise UsageError(
+            f"{one_line(model)!r} in model address openai: is not a model name",
+            next_step="use the server's own name of the model: letters, digits and . _ : / @ + -",
+        )
+    url = _checked_url(url)
+    text = f"openai:{model}" if url == OPENAI_URL else f"openai:{model}@{url}"
+    return ModelAddress(text, "openai", model=model, base_url=url)
+
+
+def _checked_url(url: str) -> str:
+    def refuse(why: str, next_step: str) -> UsageError:
+        return UsageError(f"base URL {one_line(url)!r} {why}", next_step=next_step)
+
+    if not url.isascii() or re.search(r"[\s\\\x00-\x1f\x7f]", url):
+        raise refuse("holds characters that a URL cannot hold", "write it in plain ASCII")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise refuse("cannot be read", "write it as https://HOST/v1") from None
+    host = (parts.hostname or "").lower()
+    if "@" in parts.netloc:
+        raise refuse("holds a user name or password", f"leave it out; the key belongs into {KEY_VARIABLE}")
+    if parts.scheme not in {"http", "https"}:
+        raise refuse(f"has the scheme {parts.scheme!r}", "use https, or http for a server on this machine")
+    if parts.query or parts.fragment:
+        raise refuse("has a query or a fragment", "end it with the path, usually /v1")
+    if not host:
+        raise refuse("names no host", "write it as https://HOST/v1")
+    problem = _host_problem(host)
+    if problem:
+        raise refuse(problem, "name the server that runs the model")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise refuse("is not encrypted", "use https; plain http is for a server on this machine only")
+    netloc = f"[{host}]" if ":" in host else host
+    if port is not None and port != {"http": 80, "https": 443}[parts.scheme]:
+        netloc = f"{netloc}:{port}"
+    return f"{parts.scheme}://{netloc}{parts.path.rstrip('/')}"
+
+
+def _host_problem(host: str) -> str | None:
+    """Why no prompt may go to this host; None where it may."""
+    if host.rstrip(".") in _METADATA_HOSTS or host in _METADATA_ADDRESSES:
+        return "is a cloud's metadata service"
+    address = _ip(host)
+    if address is None:
+        # 2130706433, 0x7f.1 and 0177.0.0.1 are addresses to some resolvers and names to others.
+        if re.fullmatch(r"(?:0x[0-9a-f]*|[0-9]+)(?:\.(?:0x[0-9a-f]*|[0-9]+))*\.?", host):
+            return "has a number for a host that is not an IP address"
+        return None if _HOST_NAME.match(host) else "has no legal host name"
+    if str(address) in _METADATA_ADDRESSES:
+        return "is a cloud's metadata service"
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
+        return "is a link-local, multicast or unspecified address"
+    return None
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return mapped or address

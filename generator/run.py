@@ -1,0 +1,201 @@
+"""Run: one run with everything that it is about, opened or reopened before the first proposal.
+
+What a run is (its identity) covers configuration, data, incumbents, prompts and the code that judges. The same identity
+in the same workspace is the same run: started again it goes on where it stopped, and when it is finished it is shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agents.archive.code import code_version
+from agents.archive.records import AgentRecord, RunRecord, SealedOpening, series_key
+from agents.archive.store import Archive
+from agents.manager.registry import Registry
+from agents.strategy.incumbents import shipped_incumbents
+from agents.strategy.spec import Spec, load_spec
+from agents.strategy.strategy import TradingStrategy
+from backtesting.bars import Bars
+from backtesting.costs import COSTS
+from backtesting.errors import CheckFailed, InvalidConfig, StorageError
+from backtesting.gates import EarlierOpening, alpha_for_opening
+from backtesting.hashing import content_id
+from backtesting.splits import Split, plan_split
+from generator.config import RunConfig
+from generator.open_window import OpenWindow
+from generator.slots import plan_slots
+from generator.templates import Prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run, planned and stored.
+
+    Attributes:
+        bars: the whole market; only the judgement at the end reads beyond the open window.
+        open: what proposers and evaluations may see.
+        incumbents: the active agents of the registry, as they were when the run began.
+        prompts: by role (`propose`, `repair`); empty without a model.
+        resumed: it was begun by an earlier process.
+    """
+
+    record: RunRecord
+    config: RunConfig
+    bars: Bars
+    split: Split
+    open: OpenWindow
+    incumbents: tuple[TradingStrategy, ...]
+    prompts: Mapping[str, Prompt]
+    archive: Archive
+    resumed: bool
+
+    @property
+    def run_id(self) -> str:
+        return self.record.run_id
+
+    @property
+    def series(self) -> str:
+        return series_key(self.bars.symbols)
+
+    @property
+    def sealed_sessions(self) -> tuple[str, str]:
+        """First and last session of the sealed window."""
+        sessions = self.bars.sessions
+        return str(sessions[self.split.sealed.start]), str(sessions[self.split.sealed.stop - 1])
+
+    @property
+    def finished(self) -> bool:
+        return any(event.kind == "finished" for event in self.archive.events(self.run_id) if event.slot_id is None)
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What the sealed window may still be asked.
+
+    Attributes:
+        alpha: what this run's opening may spend; 0 if it must not be opened.
+        n_earlier: openings before this run's.
+        broken: why it must not be opened, or empty.
+    """
+
+    alpha: float
+    n_earlier: int
+    broken: str
+
+
+def open_run(config: RunConfig, archive: Archive, bars: Bars, prompts: Mapping[str, Prompt]) -> Run:
+    """Plan a run and store the plan, or find it again if it was planned before.
+
+    Raises:
+        DataError: too few bars for an open and a sealed window.
+        InvalidConfig: there is no active incumbent to compare with.
+    """
+    Registry(archive).ensure_shipped(shipped_incumbents())
+    incumbents = active_incumbents(archive)
+    split = plan_split(bars, open_share=config.open_share)
+    identity = identity_of(config, bars, incumbents, prompts)
+    run_id = f"r-{content_id(identity).removeprefix('b2:')[:10]}"
+    record = RunRecord(
+        run_id=run_id,
+        config=identity,
+        market=config.market,
+        bars_id=bars.bars_id,
+        split=split.as_dict(),
+        seed=config.seed,
+        engine_version=code_version(),
+    )
+    known = {run.run_id: run for run in archive.runs()}
+    resumed = run_id in known
+    if resumed:
+        record = known[run_id]
+    else:
+        plan = plan_slots(run_id, n_slots=config.slots, block=config.block, shares=config.shares, seed=config.seed)
+        record = archive.add_run(record, plan)
+    window = OpenWindow.of(bars, split, COSTS[config.costs], incumbents)
+    return Run(record, config, bars, split, window, incumbents, prompts, archive, resumed)
+
+
+def unfinished_run(archive: Archive) -> RunRecord:
+    """The run that was begun last and has not ended; StorageError if there is none."""
+    for record in reversed(archive.runs()):
+        if not any(event.kind == "finished" for event in archive.events(record.run_id) if event.slot_id is None):
+            return record
+    raise StorageError("no run in this workspace is unfinished", next_step="start one: touchstone evolve --market ...")
+
+
+def config_of(record: RunRecord) -> RunConfig:
+    """The configuration that a stored run was started with."""
+    return RunConfig.model_validate(record.config["config"])
+
+
+def check_unchanged(record: RunRecord, run: Run) -> None:
+    """Refuse to continue a run as a different one; the sentence names what changed."""
+    if record.run_id == run.run_id:
+        return
+    now = run.record.config
+    changed = [part for part in record.config if record.config[part] != now.get(part)]
+    raise InvalidConfig(
+        f"run {record.run_id} cannot go on: {', '.join(changed)} changed since it began",
+        kept="what it has done is kept and can be looked at",
+        next_step="restore what changed, or start a new run without --resume",
+    )
+
+
+def identity_of(
+    config: RunConfig, bars: Bars, incumbents: tuple[TradingStrategy, ...], prompts: Mapping[str, Prompt]
+) -> dict[str, Any]:
+    """Everything that decides what the run will contain, as plain data by part."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "data": bars.bars_id,
+        "incumbents": {strategy.name: strategy.spec_id for strategy in incumbents},
+        "prompts": {role: prompt.template_id for role, prompt in sorted(prompts.items())},
+        "code": code_version(),
+    }
+
+
+def active_incumbents(archive: Archive) -> tuple[TradingStrategy, ...]:
+    """The active agents of the registry as strategies, by name."""
+    active = sorted(archive.agents("active"), key=lambda agent: agent.agent_id)
+    if not active:
+        raise InvalidConfig(
+            "no agent is active, so a candidate has nothing to be compared with",
+            next_step="see `touchstone agents list`",
+        )
+    return tuple(TradingStrategy(_named(agent)) for agent in active)
+
+
+def seal_of(run: Run) -> Seal:
+    """What this run's opening may spend, after all that was asked of these days before."""
+    first, last = run.sealed_sessions
+    earlier = [
+        opening
+        for opening in run.archive.earlier_openings(run.series, first, last, bars_id=run.bars.bars_id)
+        if opening.run_id != run.run_id or opening.kind == "shown"
+    ]
+    shown = next((opening for opening in earlier if opening.kind == "shown"), None)
+    if shown is not None:
+        return Seal(
+            0.0, len(earlier), f"its numbers were shown to {shown.by} on {shown.at[:10]}, so it is not sealed any more"
+        )
+    try:
+        alpha = alpha_for_opening(run.config.alpha, [_answer(opening) for opening in earlier])
+    except CheckFailed as spent:
+        return Seal(0.0, len(earlier), spent.what)
+    return Seal(alpha, len(earlier), "")
+
+
+def _answer(opening: SealedOpening) -> EarlierOpening:
+    # An opening whose run was killed before the answer was stored may have been read: it is charged as one with passes.
+    n_passed = opening.n_nominees if opening.n_passed is None else opening.n_passed
+    return EarlierOpening(opening.n_nominees, n_passed)
+
+
+def _named(agent: AgentRecord) -> Spec:
+    spec = load_spec({**agent.spec, "name": agent.agent_id}, origin=agent.agent_id)
+    if isinstance(spec, list):
+        raise InvalidConfig(
+            f"the agent {agent.agent_id} is not a legal spec any more: {spec[0]}",
+            next_step="retire it, or use the version of Touchstone that it was registered with",
+        )
+    return spec

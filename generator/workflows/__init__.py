@@ -1,0 +1,1 @@
+"""Workflows: the ways in which a model is asked for one candidate; a file each."""

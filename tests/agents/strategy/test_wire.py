@@ -1,0 +1,99 @@
+"""The wire form: what strict servers accept, and a round trip for every shipped spec."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from agents.strategy.incumbents import shipped_incumbent, shipped_incumbents
+from agents.strategy.spec import RulesSpec, ScoreSpec, Spec
+from agents.strategy.wire import WIRE_SCHEMA, from_wire, to_wire
+
+ALLOWED = {"type", "properties", "required", "additionalProperties", "anyOf", "enum", "description"}
+
+
+def schemas(schema: dict[str, Any], depth: int = 1) -> Iterator[tuple[dict[str, Any], int]]:
+    yield schema, depth
+    for child in schema.get("properties", {}).values():
+        yield from schemas(child, depth + 1)
+    for child in schema.get("anyOf", []):
+        yield from schemas(child, depth)
+
+
+def test_schema_uses_only_what_every_strict_server_accepts() -> None:
+    assert WIRE_SCHEMA["type"] == "object"
+    for schema, depth in schemas(WIRE_SCHEMA):
+        assert set(schema) <= ALLOWED
+        assert depth <= 5
+        if schema.get("type") == "object":
+            assert schema["additionalProperties"] is False
+            assert schema["required"] == list(schema["properties"])
+        if "anyOf" in schema:
+            kinds = [next(iter(option["properties"])) for option in schema["anyOf"] if "properties" in option]
+            assert len(kinds) < 2 or set(kinds) == {"kind"}
+
+
+def test_the_reason_comes_before_the_rule() -> None:
+    assert list(WIRE_SCHEMA["properties"]) == ["hypothesis", "name", "source", "rule"]
+
+
+def test_schema_offers_every_field_that_a_spec_has() -> None:
+    for offered, model in zip(WIRE_SCHEMA["properties"]["rule"]["anyOf"], (RulesSpec, ScoreSpec), strict=True):
+        assert set(offered["properties"]) == set(model.model_fields) - {"name", "hypothesis", "source"}
+
+
+@pytest.mark.parametrize("spec", shipped_incumbents(), ids=lambda spec: str(spec.name))
+def test_round_trip(spec: Spec) -> None:
+    again = from_wire(json.loads(json.dumps(to_wire(spec))))
+    assert not isinstance(again, list)
+    assert again.spec_id == spec.spec_id
+    assert again.config() == spec.config()
+
+
+def matches(schema: dict[str, Any], value: Any) -> bool:
+    """A reading of JSON Schema that is enough for the keywords above."""
+    if "anyOf" in schema:
+        return any(matches(option, value) for option in schema["anyOf"])
+    if "enum" in schema:
+        return value in schema["enum"]
+    if schema["type"] == "object":
+        fields = schema["properties"]
+        return (
+            isinstance(value, dict)
+            and set(value) == set(fields)
+            and all(matches(fields[key], value[key]) for key in value)
+        )
+    types = {"string": str, "number": (int, float), "integer": int, "null": type(None)}
+    return isinstance(value, types[schema["type"]])
+
+
+@pytest.mark.parametrize("spec", shipped_incumbents(), ids=lambda spec: str(spec.name))
+def test_wire_form_of_a_spec_satisfies_the_schema(spec: Spec) -> None:
+    assert matches(WIRE_SCHEMA, to_wire(spec))
+    assert not matches(WIRE_SCHEMA, to_wire(spec) | {"extra": 1})
+
+
+def test_a_flat_reply_is_understood_too() -> None:
+    spec = shipped_incumbent("rsi2_reversion")
+    again = from_wire(spec.config())
+    assert not isinstance(again, list)
+    assert again.spec_id == spec.spec_id
+
+
+@pytest.mark.parametrize(
+    ("reply", "sentence"),
+    [
+        (None, "the reply is no JSON object"),
+        ([], "the reply is no JSON object"),
+        ({"rule": 3}, "rule: rule should be an object"),
+        (
+            {"name": "abc", "rule": {"kind": "rules", "long": {"enter": "emaa(close, 3) > close"}}},
+            "hypothesis: is missing",
+        ),
+    ],
+)
+def test_a_wrong_reply_is_a_list_of_errors(reply: Any, sentence: str) -> None:
+    errors = from_wire(reply)
+    assert isinstance(errors, list)
+    assert str(errors[0]) == sentence
