@@ -1,7 +1,7 @@
 """PaidCalls: asking the model, with every call written down before it is made and every reply stored before it is read.
 
-The order is reserve, call, store. A process that dies between reserve and store may pay that one call again after
-it resumes; a reply that was stored is never paid twice. The ledger in the archive is the truth, the Budget its fast copy.
+The order is reserve, call, store. A process that dies between reserve and store may pay that one call again after it
+resumes; a reply that was stored is never paid twice. The ledger in the archive is the truth, the Budget its fast copy.
 """
 
 import json

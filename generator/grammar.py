@@ -1,8 +1,9 @@
 """Grammar: random rules of the strategy language, drawn from the registry of functions and typed by it.
 
 It is the control that a model has to beat, so it is built to propose sensible things: every family of functions is
-equally likely, thresholds are quantiles of the expression itself on the *open* bars, and levels are compared with levels.
-It knows no market idea and nothing outside the open window. A new function in the registry is drawn the moment it exists.
+equally likely, thresholds are quantiles of the expression itself on the *open* bars, and levels are compared with
+levels. It knows no market idea and nothing outside the open window. A new function in the registry is drawn the moment
+it exists.
 """
 
 from collections.abc import Mapping, Sequence
@@ -214,7 +215,7 @@ class Grammar:
 def texts_of(spec: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
     """Every expression of a configuration by its path."""
     found: dict[tuple[str, ...], str] = {
-        (side, way): spec[side][way] for side in ("long", "short") if spec.get(side) for way in ("enter", "exit")
+        (side, way): spec[side].get(way) for side in ("long", "short") if spec.get(side) for way in ("enter", "exit")
     }
     if spec.get("score"):
         found[("score",)] = spec["score"]

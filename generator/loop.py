@@ -4,7 +4,8 @@ It is the only place where the stages meet, and the only impure one: each stage'
 begins, in one transaction a step, so that a killed process goes on where it stopped. Within a block models are asked
 side by side; evaluation then follows the order of the slots, so concurrency changes no result.
 
-Not done yet: overlapping one block's evaluation with the next one's calls, and walk-forward folds inside the open window.
+Not done yet: overlapping one block's evaluation with the next one's calls, and walk-forward folds inside the open
+window.
 """
 
 import asyncio

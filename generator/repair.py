@@ -1,7 +1,8 @@
 """Repair: what of an illegal reply goes back to the model, and when to stop.
 
-A reply is read into a spec or into a list of machine errors. Errors go back at most twice, replaced and not appended, and
-only while their number shrinks. A refusal, a filtered or a cut reply is final: asking again would ask for something else.
+A reply is read into a spec or into a list of machine errors. Errors go back at most twice, replaced and not appended,
+and only while their number shrinks. A refusal, a filtered or a cut reply is final: asking again would ask for
+something else.
 """
 
 from dataclasses import dataclass

@@ -38,14 +38,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The archive at the start of a block: incumbents, evaluated candidates, and what was tried and failed (one line each)."""
+    """The archive at the start of a block: incumbents, candidates, and what was tried and failed (a line each)."""
 
     incumbents: tuple[Entry, ...]
     candidates: tuple[Entry, ...]
     failures: tuple[str, ...] = ()
 
     def of_arm(self, arm: str) -> tuple[Entry, ...]:
-        """This arm's own candidates, best first. Arms do not feed each other, or their comparison would mean nothing."""
+        """This arm's own candidates, best first. Arms that fed each other could not be compared."""
         own = [entry for entry in self.candidates if entry.arm == arm]
         return tuple(sorted(own, key=_rank_key))
 

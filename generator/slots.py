@@ -33,6 +33,6 @@ def plan_slots(run_id: str, *, n_slots: int, block: int, shares: Mapping[str, fl
 
 
 def random_stream(seed: int, subject: str, purpose: str) -> np.random.Generator:
-    """The random numbers of one subject (a slot, a block) for one purpose: the same whenever and wherever it is asked."""
+    """The random numbers of one subject (a slot, a block) for one purpose: the same whenever they are asked for."""
     digest = hashlib.blake2b(f"{seed}/{subject}/{purpose}".encode(), digest_size=16).digest()
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))

@@ -1,7 +1,8 @@
 """Variation: a known rule changed a little, or two crossed. The evolutionary arm is made of these operators.
 
-An operator takes configurations (plain data) and returns a new one; whether the result is legal is asked of the language
-afterwards, like for any proposal. Every change is a change of the text of an expression or of a field of the configuration.
+An operator takes configurations (plain data) and returns a new one; whether the result is legal is asked of the
+language afterwards, like for any proposal. Every change is a change of the text of an expression or of a field of the
+configuration.
 """
 
 import copy

@@ -1,8 +1,9 @@
-"""Verdicts: the end of a run. All candidates are nominated, the sealed window is opened once, the best few go to review.
+"""Verdicts: the end of a run. All candidates are nominated, the sealed window is opened once, the best few go to
+review.
 
-The opening is written down, with the alpha it spends, before anything sealed is read. A process killed in between judges
-again: the nomination is the same, so the verdicts are, and the opening is counted once. Nothing of what is learnt here
-goes back into proposing.
+The opening is written down, with the alpha it spends, before anything sealed is read. A process killed in between
+judges again: the nomination is the same, so the verdicts are, and the opening is counted once. Nothing of what is
+learnt here goes back into proposing.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ def judge_run(run: Run, looks: Mapping[str, Nominee]) -> None:
     nomination = nominate(run, looks, seal)
     if seal.broken:
         opening = None
-        judgement = decline(nomination, seal.broken, run.bars, edge_of_interest=run.config.edge_of_interest)
+        judgement = decline(nomination, seal.broken)
     else:
         first, last = run.sealed_sessions
         opening = archive.record_opening(

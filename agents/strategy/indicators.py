@@ -764,11 +764,11 @@ _ENTRIES = (
         "sqrt(relative_volume(20)) > 1", "NaN where x is negative",
     ),
     Function(
-        "min", "arithmetic", (_series("x"), _value("y")), "same", _none, _min, "the smaller of x and y", _BASIC,
+        "min", "arithmetic", (_value("x"), _value("y")), "same", _none, _min, "the smaller of x and y", _BASIC,
         "close < min(lag(low, 1), lag(low, 2))", POINTWISE, aliases=("minimum",),
     ),
     Function(
-        "max", "arithmetic", (_series("x"), _value("y")), "same", _none, _max, "the larger of x and y", _BASIC,
+        "max", "arithmetic", (_value("x"), _value("y")), "same", _none, _max, "the larger of x and y", _BASIC,
         "close > max(lag(high, 1), lag(high, 2))", POINTWISE, aliases=("maximum",),
     ),
     Function(

@@ -32,9 +32,13 @@ class Kernel:
     def __call__(self, *args: FloatArray | float) -> FloatArray:
         """Run the compiled loop; every array is made contiguous first."""
         if self._compiled is None:
-            from numba import njit  # noqa: PLC0415 - slow to import, and reading a spec needs none of it
+            from numba import njit
 
-            self._compiled = njit(cache=True)(self.loop)
+            try:
+                self._compiled = njit(cache=True)(self.loop)
+            except RuntimeError:
+                # No folder for numba's cache can be written: compile in memory, once a process.
+                self._compiled = njit(self.loop)
         result: FloatArray = self._compiled(*(_plain(arg) for arg in args))
         return result
 

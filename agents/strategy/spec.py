@@ -36,6 +36,8 @@ from backtesting.hashing import content_id
 LANGUAGE = 1
 
 MAX_PROSE = 600
+# More than anybody reads; a hostile reply may hold thousands of unknown keys.
+MAX_ERRORS = 40
 _NAME = re.compile(r"[a-z][a-z0-9_]{2,47}")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 
@@ -123,7 +125,6 @@ class Protect(_Part):
 
     @property
     def uses_atr(self) -> bool:
-        """Whether any of the distances is a multiple of the atr."""
         """Whether any of the distances is a multiple of the atr."""
         return not (self.stop_atr is None and self.trail_atr is None and self.target_atr is None)
 
@@ -235,12 +236,11 @@ class RulesSpec(_Spec):
     @model_validator(mode="after")
     def _has_a_side(self) -> Self:
         if self.long is None and self.short is None:
-            raise PydanticCustomError("missing", "give long or short, or both")
+            raise PydanticCustomError("no_side", "give long or short, or both")
         return self
 
     @property
     def expressions(self) -> dict[str, str]:
-        """Every expression by its path."""
         """Every expression by its path."""
         found = {}
         for word, side in (("long", self.long), ("short", self.short)):
@@ -251,7 +251,6 @@ class RulesSpec(_Spec):
         return found
 
     def rule(self) -> dict[str, Any]:
-        """What the spec does, without name and prose, in canonical form."""
         """What the spec does, without name and prose, in canonical form."""
         rule: dict[str, Any] = {"kind": self.kind}
         texts = self.expressions
@@ -277,11 +276,9 @@ class ScoreSpec(_Spec):
     @property
     def expressions(self) -> dict[str, str]:
         """Every expression by its path."""
-        """Every expression by its path."""
         return {"score": self.score}
 
     def rule(self) -> dict[str, Any]:
-        """What the spec does, without name and prose, in canonical form."""
         """What the spec does, without name and prose, in canonical form."""
         return {
             "kind": self.kind,
@@ -314,7 +311,8 @@ def load_spec(text_or_mapping: str | bytes | Mapping[str, Any], *, origin: str) 
     try:
         return _ADAPTER.validate_python(dict(config))
     except ValidationError as refused:
-        found = [error for detail in refused.errors() for error in _spec_errors(detail)]
+        details = refused.errors(include_url=False)[:MAX_ERRORS]
+        found = [error for detail in details for error in _spec_errors(detail)]
         return [error.of(origin) for error in found]
     except RecursionError:
         return [SpecError("", "unreadable", "", "a flat mapping", "", "the spec is nested too deeply", origin)]
@@ -460,7 +458,6 @@ def _spec_errors(detail: ErrorDetails) -> list[SpecError]:
     message = detail["msg"][0].lower() + detail["msg"][1:]
     allowed = message.removeprefix("input should be ").removeprefix("a valid ")
     allowed = _IN_OUR_WORDS.get(kind, allowed)
-    allowed = _IN_OUR_WORDS.get(kind, allowed)
     if message.startswith("input should be"):
         message = f"is {found}, but should be {allowed}"
     return [SpecError(path, kind, found, allowed, "", message)]
@@ -476,13 +473,6 @@ def _tags(steps: list[str]) -> tuple[str, ...]:
         return tuple(KINDS)
     return ("sign", "linear") if steps[-1] == "position" else ("fraction", "volatility", "atr_risk")
 
-
-_IN_OUR_WORDS = {
-    "model_type": "a mapping",
-    "float_type": "a number",
-    "int_type": "a whole number",
-    "string_type": "text",
-}
 
 _IN_OUR_WORDS = {
     "model_type": "a mapping",

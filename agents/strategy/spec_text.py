@@ -13,7 +13,10 @@ import yaml
 
 MAX_BYTES = 256 * 1024
 # YAML is read in Python, a thousand times slower than JSON; no honest spec comes near this.
-MAX_YAML_BYTES = 32 * 1024
+MAX_YAML_BYTES = 16 * 1024
+# A spec is three deep and has a handful of flow brackets; a scanner is slow on thousands of open ones.
+MAX_DEPTH = 16
+MAX_BRACKETS = 200
 
 _TOO_DEEP = "the text is nested too deeply"
 
@@ -84,13 +87,19 @@ def _finite(digits: str) -> float:
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with JSON's types only, and without anchors, aliases, tags and duplicate keys."""
 
+    depth = 0
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]  # type: ignore[no-untyped-call]
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise _Refused(f"YAML anchors and aliases are not allowed (line {event.start_mark.line + 1})")
         if getattr(event, "tag", None) is not None:
             raise _Refused(f"YAML tags are not allowed (line {event.start_mark.line + 1})")
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise _Refused(_TOO_DEEP)
         node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -135,6 +144,8 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _construct_map)
 
 
 def _read_yaml(text: str) -> dict[str, Any] | str:
+    if text.count("[") + text.count("{") > MAX_BRACKETS:
+        return _TOO_DEEP
     loader: _Loader | None = None
     try:
         loader = _Loader(text)  # the constructor already reads

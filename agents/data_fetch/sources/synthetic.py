@@ -4,7 +4,7 @@
     garch        GARCH(1,1) with t-distributed shocks, volatility clusters, no edge
     trend        a hidden drift that keeps its sign for months
     reversion    a day's return is partly taken back on the next
-    planted      after a volume surge the next day drifts up; price alone says nothing (`edge=3`)
+    planted      after a volume surge the next day drifts up; price alone says next to nothing (`edge=3`)
 
 All have open, high, low, close and volume, 252 bars a year on weekdays up to 2020-12-31, and an expected simple return
 of zero for whoever just holds. Same name, years, seed and edge: same bytes; prices are rounded to 4 digits so that the

@@ -6,7 +6,6 @@ common are computed once. It is bounded by bytes and forgets what was used longe
 
 from collections import OrderedDict
 from typing import Any
-from typing import Any
 
 import numpy as np
 

@@ -5,7 +5,6 @@ sub-expression over a whole population, and no table of nodes has to be kept ali
 Nodes are made by the constructors in canonical.py only; those decide the text.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agents.strategy.expression.types import Dimension
@@ -69,21 +68,19 @@ class Node:
     @property
     def is_number(self) -> bool:
         """Whether this is a literal number."""
-        """Whether this is a literal number."""
         return self.op == NUMBER
 
 
-def distinct_nodes(*roots: Node) -> Iterator[Node]:
+def distinct_nodes(*roots: Node) -> list[Node]:
     """Every node under the roots once, children before their parents."""
-    seen: set[str] = set()
+    found: dict[str, Node] = {}
 
-    def walk(node: Node) -> Iterator[Node]:
-        if node.text in seen:
-            return
-        seen.add(node.text)
-        for arg in node.args:
-            yield from walk(arg)
-        yield node
+    def walk(node: Node) -> None:
+        if node.text not in found:
+            for arg in node.args:
+                walk(arg)
+            found[node.text] = node
 
     for root in roots:
-        yield from walk(root)
+        walk(root)
+    return list(found.values())

@@ -7,7 +7,6 @@ before anything is computed. Errors are values and all are collected; columns co
 
 import ast
 import re
-from functools import lru_cache
 
 from agents.strategy.expression import canonical
 from agents.strategy.expression.nodes import BOOLEAN, NUMBER, Node, distinct_nodes
@@ -28,6 +27,9 @@ MAX_DEPTH = 16
 MAX_NODES = 200
 MAX_WORK = 10_000
 MAX_NUMBER = 1e12
+# What texts have been read as, and their canonical texts too; forgetting changes nothing but time.
+_MEMO_SIZE = 8192
+_MEMO: dict[str, "Node | tuple[SpecError, ...]"] = {}
 # Brackets and chains of the text may nest deeper than the tree they make; this only guards our own recursion.
 _MAX_NESTING = 64
 
@@ -59,12 +61,23 @@ def parse(text: str) -> Node | tuple[SpecError, ...]:
 
     Never raises, whatever the text.
     """
-    return _parse(text)
+    if len(text) > MAX_CHARACTERS:
+        return (_bound("length", len(text), MAX_CHARACTERS, "characters"),)
+    known = _MEMO.get(text)
+    if known is None:
+        known = read_afresh(text)
+        if len(_MEMO) >= _MEMO_SIZE:
+            _MEMO.clear()
+        _MEMO[text] = known
+        if isinstance(known, Node):
+            # A spec keeps the canonical text and asks for its tree later.
+            _MEMO[known.text] = known
+    return known
 
 
 def parse_condition(text: str) -> Node | tuple[SpecError, ...]:
     """As `parse`, and the result must be a condition."""
-    node = _parse(text)
+    node = parse(text)
     if isinstance(node, Node) and node.dimension is not Dimension.BOOLEAN:
         what = IN_WORDS[node.dimension]
         return (
@@ -82,7 +95,7 @@ def parse_condition(text: str) -> Node | tuple[SpecError, ...]:
 
 def parse_score(text: str) -> Node | tuple[SpecError, ...]:
     """As `parse`, and the result must be a plain number."""
-    node = _parse(text)
+    node = parse(text)
     if isinstance(node, Node) and node.dimension not in (Dimension.RATIO, Dimension.COUNT):
         what = IN_WORDS[node.dimension]
         hint = (
@@ -100,17 +113,15 @@ def parse_score(text: str) -> Node | tuple[SpecError, ...]:
 
 def too_large(*roots: Node) -> SpecError | None:
     """The error if the trees together are beyond the bounds on nodes or work, else None."""
-    nodes = list(distinct_nodes(*roots))
+    nodes = distinct_nodes(*roots)
     if len(nodes) > MAX_NODES:
         return _bound("nodes", len(nodes), MAX_NODES, "distinct parts")
     work = sum(node.work for node in nodes)
     return _bound("work", work, MAX_WORK, "operations a bar") if work > MAX_WORK else None
 
 
-@lru_cache(maxsize=8192)
-def _parse(text: str) -> Node | tuple[SpecError, ...]:
-    if len(text) > MAX_CHARACTERS:
-        return (_bound("length", len(text), MAX_CHARACTERS, "characters"),)
+def read_afresh(text: str) -> Node | tuple[SpecError, ...]:
+    """`parse` without its memory, for texts of at most MAX_CHARACTERS."""
     text = " ".join(text.split())
     if not text:
         return (SpecError("", "empty", "nothing", "an expression", "", "the expression is empty"),)
@@ -385,9 +396,6 @@ class _Walker:
         parameters = function.parameters
         names = [parameter.name for parameter in parameters]
         given: dict[str, ast.expr] = dict(zip(names, tree.args, strict=False))
-        usage = f"it is {function.signature}, as in {function.example}"
-        name = function.name
-        name = function.name
         if len(tree.args) > len(parameters):
             self._say(
                 "arguments",
@@ -504,7 +512,7 @@ class _Walker:
         for other in same[1:]:
             if not self._agree(same[0], other, "mixes", tree):
                 return None
-        if values and function.result is Dimension.BOOLEAN and not moving:
+        if values and len(values) == len(pairs) and not moving:
             self._say("arguments", "two numbers", "a series", f"{function.name} needs at least one series", tree)
             return None
         if function.result == "same":
@@ -579,7 +587,6 @@ class _Walker:
             level = "a level in currency" if this.dimension is Dimension.PRICE else "such a level"
             example = _INSTEAD[this.dimension]
             advice = "compare" if verb == "compares" else "combine it"
-            advice = "compare" if verb == "compares" else "combine it"
             message = (
                 f"{_short(text)} {verb} {what} {join} a plain number; {level} means nothing on another market:"
                 f" {advice} with another {what.split(' ', 1)[1]}, e.g. {example}"
@@ -604,7 +611,6 @@ class _Walker:
 
     def _meaningless(self, left: Node, verb: str, right: Node, tree: ast.expr) -> None:
         what = f"{IN_WORDS[left.dimension]} {verb} {IN_WORDS[right.dimension]}"
-        said = f"{_short(ast.unparse(tree))} is {what}, which has no meaning here"
         said = f"{_short(ast.unparse(tree))} is {what}, which has no meaning here"
         self._say(
             "dimension",
@@ -642,7 +648,7 @@ class _Walker:
         )
         return False
 
-    def _say(  # noqa: PLR0917
+    def _say(
         self,
         rule: str,
         found: str,

@@ -124,7 +124,7 @@ app = typer.Typer(
     add_completion=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
-    epilog="First steps: touchstone demo · touchstone evolve --market sample:sp500 --slots 40 --seed 7 · docs/concepts.md",
+    epilog="First steps: touchstone demo · touchstone evolve --market sample:sp500 --slots 40 --seed 7",
 )
 
 
@@ -156,7 +156,7 @@ def root_command() -> TyperGroup:
 
 
 def run() -> None:
-    """Entry point of the command `touchstone`: exit codes as in docs/command-line.md, never a traceback for bad input."""
+    """Entry point of `touchstone`: exit codes as in docs/command-line.md, never a traceback for bad input."""
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _terminated)
     debug = os.environ.get("TOUCHSTONE_DEBUG") == "1"
@@ -179,8 +179,8 @@ def run() -> None:
         if debug:
             raise
         output.error(
-            f"{type(error).__name__}: {error}; this is a bug in Touchstone, what was committed to the workspace is kept;"
-            " run again with TOUCHSTONE_DEBUG=1 for the traceback and report it",
+            f"{type(error).__name__}: {error}; this is a bug in Touchstone, what was committed to the workspace"
+            " is kept; run again with TOUCHSTONE_DEBUG=1 for the traceback and report it",
             code=1,
         )
         sys.exit(1)

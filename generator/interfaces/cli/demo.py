@@ -1,4 +1,4 @@
-"""`touchstone demo`: the whole story, offline: a real market with honest verdicts, then a market with a planted edge."""
+"""`touchstone demo`: the whole story, offline: a real market, then one with a planted edge."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Progress of a run, on stderr: a live panel on a terminal, one line a change and a heartbeat elsewhere, JSON events if asked."""
+"""Progress of a run: a live panel on a terminal, else a line a change and a heartbeat on stderr, or JSON events."""
 
 import time
 from collections.abc import Callable

@@ -21,7 +21,7 @@ def main(
     market: Annotated[str | None, typer.Option(help="Also check that this market has what the rule needs.")] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
-    """Check a spec: every error with its place, what is allowed, and the nearest legal thing. Exit code 3 if illegal."""
+    """Check a spec: every error, its place, what is allowed, and the nearest legal thing. Exit code 3 if illegal."""
     output = Output.from_environment(json_lines=json_lines)
     spec = legal_spec(file, output)
     if market is not None:

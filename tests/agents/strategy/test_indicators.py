@@ -166,7 +166,7 @@ def oracle(text: str, close: pd.Series, high: pd.Series, low: pd.Series, volume:
         "bollinger_lower(close, 20, 2)": lambda: close.rolling(20).mean() - 2 * close.rolling(20).std(ddof=0),
         "donchian_high(20)": lambda: high.shift(1).rolling(20).max(),
         "donchian_low(20)": lambda: low.shift(1).rolling(20).min(),
-        "obv()": lambda: (np.sign(step) * volume).cumsum(),
+        "obv()": (np.sign(step) * volume).cumsum,
         "mfi(14)": lambda: 100 * rose.rolling(14).sum() / (rose + fell).rolling(14).sum(),
         "vwap(20)": lambda: money.rolling(20).sum() / volume.rolling(20).sum(),
         "relative_volume(20)": lambda: volume / volume.rolling(20).mean(),

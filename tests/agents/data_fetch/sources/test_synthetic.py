@@ -151,17 +151,18 @@ def test_other_ways_to_say_more_volume_than_usual_find_most_of_the_edge() -> Non
     assert (np.mean(found, axis=0) > 1.0).all()
 
 
-def test_without_a_surge_to_follow_the_planted_market_gives_nothing() -> None:
+def test_rules_on_price_alone_earn_next_to_nothing_of_the_planted_edge() -> None:
     sharpes: dict[str, list[float]] = {}
     for seed in SEEDS:
         bars = fetch_bars(f"synthetic:planted?seed={seed}")
         for name, position in price_only_rules(bars).items():
             sharpes.setdefault(name, []).append(net_sharpe(bars, position))
     means = {name: float(np.mean(values)) for name, values in sharpes.items()}
-    # Zero before costs, a little below after them; the mean of 50 markets has standard error 0.03.
-    assert max(means.values()) < 0.10, means
+    # The standard error is 0.03. Surges come in spells, so their drift shows in prices too, but hardly: no rule gets a
+    # tenth of the edge of 3, and after costs the eight together lose.
+    assert max(means.values()) < 0.20, means
+    assert np.mean(list(means.values())) < 0.0
     assert means["buy and hold"] == pytest.approx(0.0, abs=0.10)
-    assert min(means.values()) > -0.45, means
 
 
 @pytest.mark.parametrize("name", ["random-walk", "garch"])

@@ -41,10 +41,8 @@ def test_negation_pushed_inwards_means_the_same(bars: Bars) -> None:
 
 
 def test_sums_run_from_left_to_right_in_canonical_order() -> None:
-    bars = Bars(
-        ("x",), np.array(["2001-01-01"], dtype="datetime64[D]"), np.array([[1e16]]), np.array([[1e16]]), np.array([[1.0]]),
-        np.array([[3.0]]), np.array([[1.0]]), "one bar",
-    )  # fmt: skip
+    one, day = np.array([[1.0]]), np.array(["2001-01-01"], dtype="datetime64[D]")
+    bars = Bars(("x",), day, open=1e16 * one, high=1e16 * one, low=one, close=3 * one, volume=one, source="one bar")
     # close + low + open, not low + (open + close): 3 + 1 = 4 first, then 1e16 + 4
     assert numbers(tree("open + (low + close)"), bars, EvaluationCache())[0, 0] == 1e16 + 4
     assert str(tree("open + (low + close)")) == "close + low + open"

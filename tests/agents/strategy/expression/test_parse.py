@@ -1,4 +1,4 @@
-"""What parses, what does not and what is said about it, and that nothing a model writes can crash or hang the reader."""
+"""What parses, what does not and what is said about it; and nothing a model writes can crash or hang the reader."""
 
 import time
 
@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.strategy.expression.nodes import Node, distinct_nodes
-from agents.strategy.expression.parse import MAX_CHARACTERS, MAX_DEPTH, parse, parse_condition, parse_score, too_large
+from agents.strategy.expression.parse import (
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    parse,
+    parse_condition,
+    parse_score,
+    read_afresh,
+    too_large,
+)
 from agents.strategy.expression.types import Dimension
 from agents.strategy.indicators import FUNCTIONS, Function, Parameter
 
@@ -51,6 +59,7 @@ SAME = [
     ("close * 2 / open > 1", "2 * close / open > 1"),
     ("close + 0 > open", "close > open * 1"),
     ("max(open, close) > high", "max(close, open) > high"),
+    ("max(0, close - open) > 0", "maximum(close - open, 0) > 0"),
     ("month() == 1", "1 == month()"),
     ("typical_price > open", "hlc3 > open"),
 ]
@@ -132,33 +141,59 @@ def test_price_against_a_number_is_explained() -> None:
         ("emaa(close, 5) > close", 'unknown function "emaa" (column 1); did you mean "ema"?'),
         ("close > clsoe", 'unknown name "clsoe" (column 9); did you mean "close"?'),
         ("close > sma", '"sma" is a function and needs brackets (column 9); as in sma(close, 50)'),
-        ("close(1) > open", '"close" is a field, not a function (column 1); write close, or lag(close, 1) for the bar before'),
-        ("close[1] > open", "square brackets are not part of the language (column 1); for the value two bars ago write"
-         " lag(close, 2)"),
-        ("lag(close, -1) > open", "lag's window is -1, allowed is 1 to 1000 (column 12); a negative one would look into"
-         " the future"),
+        (
+            "close(1) > open",
+            '"close" is a field, not a function (column 1); write close, or lag(close, 1) for the bar before',
+        ),
+        (
+            "close[1] > open",
+            "square brackets are not part of the language (column 1); for the value two bars ago write lag(close, 2)",
+        ),
+        (
+            "lag(close, -1) > open",
+            "lag's window is -1, allowed is 1 to 1000 (column 12); a negative one would look into the future",
+        ),
         ("sma(close, 20.5) > open", "sma's window counts bars and must be whole (column 12)"),
         ("sma(close, volume) > open", "sma's window must be a plain number, 1 to 1000 (column 12)"),
         ("sma(close) > open", "sma needs window (column 1); it is sma(x: same, window) -> same, as in sma(close, 50)"),
-        ("sma(close, 5, 6) > open", "sma takes 2 arguments, 3 are given (column 1); it is sma(x: same, window) -> same,"
-         " as in sma(close, 50)"),
-        ("sma(close, wndow=5) > open", 'sma has no parameter "wndow" (column 1); it is sma(x: same, window) -> same,'
-         " as in sma(close, 50)"),
+        (
+            "sma(close, 5, 6) > open",
+            "sma takes 2 arguments, 3 are given (column 1); it is sma(x: same, window) -> same, as in sma(close, 50)",
+        ),
+        (
+            "sma(close, wndow=5) > open",
+            'sma has no parameter "wndow" (column 1); it is sma(x: same, window) -> same, as in sma(close, 50)',
+        ),
         ("sma(close, 5, x=open) > open", 'sma is given "x" twice (column 1)'),
         ("sma(5, 5) > 0", "sma's x must be a series, 5 never changes (column 5); as in sma(close, 50)"),
-        ("close + volume > 0", "close + volume adds a price and a volume; make ratios of both, e.g. close / sma(close, 100)"),
-        ("close * open > 0", "close * open is a price times a price, which has no meaning here (column 1); make a ratio"
-         " first, e.g. close / sma(close, 100)"),
+        (
+            "close + volume > 0",
+            "close + volume adds a price and a volume; make ratios of both, e.g. close / sma(close, 100)",
+        ),
+        (
+            "close * open > 0",
+            "close * open is a price times a price, which has no meaning here (column 1); make a ratio"
+            " first, e.g. close / sma(close, 100)",
+        ),
         ("close ** 2 > 0", '"**" is not part of the language (column 1); write the product out, or sqrt(x)'),
         ("(close > open) & (high > low)", '"&" is not part of the language (column 1); write and'),
-        ("close and open", "and needs a condition, close is a price (column 1); compare it, e.g. close > sma(close, 100)"),
-        ("(close > open) + 1", "+ needs a number, close > open is a condition (column 1); where(condition, 1, 0) makes a"
-         " number of it"),
+        (
+            "close and open",
+            "and needs a condition, close is a price (column 1); compare it, e.g. close > sma(close, 100)",
+        ),
+        (
+            "(close > open) + 1",
+            "+ needs a number, close > open is a condition (column 1); where(condition, 1, 0) makes a number of it",
+        ),
         ("close > open == True", "a condition cannot be compared (column 1); use it as it is, or with and, or, not"),
         ("log(close) > 0", "log's x must be a ratio, close is a price (column 5); divide it by something of its kind"),
+        ("max(1, 2) > rsi(close, 2)", "max needs at least one series (column 1)"),
         ("close / 0 > 1", "division by zero (column 1)"),
         ("open.x > 1", "dots are not part of the language (column 1); write a plain name or a function call"),
-        ("1 if close > open else 0", "if ... else is not part of the language (column 1); write where(condition, x, y)"),
+        (
+            "1 if close > open else 0",
+            "if ... else is not part of the language (column 1); write where(condition, x, y)",
+        ),
         ("close > 'a'", "text is not part of the language (column 9)"),
         ("cl\u00f4se > open", "character '\\xf4' is not part of the language (column 3)"),
         ("12days > open", '"12days" is not a number (column 1)'),
@@ -167,7 +202,7 @@ def test_price_against_a_number_is_explained() -> None:
         ("", "the expression is empty"),
         ("1e300 > rsi(close, 2)", "the number is beyond 1e+12 (column 1)"),
     ],
-)  # fmt: skip
+)
 def test_error_sentence(text: str, sentence: str) -> None:
     assert said(text)[0].startswith(sentence)
 
@@ -207,13 +242,61 @@ def test_nodes_are_counted_over_a_whole_spec() -> None:
 
 
 NASTY = [
-    "-" * 512, "not " * 100 + "close", "(" * 250 + "close" + ")" * 250, "+".join(["close"] * 85), "9" * 512, "9**9**9", "1e400",
-    "lambda: 1", "(x := 1)", "[c for c in close]", "f'{close}'", "__import__('os')", "close.__class__", "open('f')", "\x00",
-    "close > open # comment", "close >\nopen", "\ud800", "1 is 1", "0x10", "1_000", "1j", "...", "a b", "print(close)", "*close",
-    "sma(*close)", "sma(**close)", "sma(close, *[1])", "await close", "yield", "close; open", "a" * 500 + "(" , "sma(close,",
-    "if", "\\", "$", "close @ open", "close % open", "close // open", "~close", "close in open", "{}", "{1: 2}", "()",
-    "feature(a.b)", "feature()", "feature(news, 1)", "feature('x')", "close > nan", "inf > 1", "b'x'", "None", "close or",
-]  # fmt: skip
+    "-" * 512,
+    "not " * 100 + "close",
+    "(" * 250 + "close" + ")" * 250,
+    "+".join(["close"] * 85),
+    "9" * 512,
+    "9**9**9",
+    "1e400",
+    "lambda: 1",
+    "(x := 1)",
+    "[c for c in close]",
+    "f'{close}'",
+    "__import__('os')",
+    "close.__class__",
+    "open('f')",
+    "\x00",
+    "close > open # comment",
+    "close >\nopen",
+    "\ud800",
+    "1 is 1",
+    "0x10",
+    "1_000",
+    "1j",
+    "...",
+    "a b",
+    "print(close)",
+    "*close",
+    "sma(*close)",
+    "sma(**close)",
+    "sma(close, *[1])",
+    "await close",
+    "yield",
+    "close; open",
+    "a" * 500 + "(",
+    "sma(close,",
+    "if",
+    "\\",
+    "$",
+    "close @ open",
+    "close % open",
+    "close // open",
+    "~close",
+    "close in open",
+    "{}",
+    "{1: 2}",
+    "()",
+    "feature(a.b)",
+    "feature()",
+    "feature(news, 1)",
+    "feature('x')",
+    "close > nan",
+    "inf > 1",
+    "b'x'",
+    "None",
+    "close or",
+]
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -254,9 +337,10 @@ def numeric(draw: st.DrawFn, dimension: Dimension, depth: int) -> str:
     if depth == 0 or draw(st.booleans()):
         return draw(st.sampled_from(SERIES[dimension]))
     callable_here = [
-        entry for entry in FUNCTIONS.values()
+        entry
+        for entry in FUNCTIONS.values()
         if entry.result is dimension or (entry.result == "same" and dimension is not Dimension.BOOLEAN)
-    ]  # fmt: skip
+    ]
     form = draw(st.sampled_from(["call", "call", "sum", "difference", "scaled", "negative", "ratio"]))
     inner = numeric(dimension, depth - 1)
     match form:
@@ -314,7 +398,8 @@ def test_canonical_text_reads_back_as_the_same_node(text: str) -> None:
         # Only a bound or a constant that folded away may refuse what the types allow.
         assert {error.rule for error in node} <= {"length", "depth", "nodes", "work", "number", "arguments"}, text
         return
-    again = tree(node.text)
+    again = read_afresh(node.text)
+    assert isinstance(again, Node), [str(error) for error in again]
     assert again.text == node.text
     assert again.dimension is node.dimension
     assert again.warmup == node.warmup
