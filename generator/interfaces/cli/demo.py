@@ -32,14 +32,16 @@ def main(json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on 
             style="bold",
         )
         planted = run_it(PLANTED, archive, output)
-        passed = [stored for stored in archive.gate_reports(planted.run_id) if stored.verdict == "pass"]
-        names = [candidate.name for stored in passed if (candidate := archive.candidate(stored.slot_id)) is not None]
+        passed = [stored.slot_id for stored in archive.gate_reports(planted.run_id) if stored.verdict == "pass"]
+        named = [item.candidate.name for item in archive.review_queue(decided=True)]
+        names = {slot_id: candidate.name for slot_id in passed if (candidate := archive.candidate(slot_id))}
+    refs = [name if named.count(name) == 1 else slot_id for slot_id, name in names.items()]
     output.line()
     output.line("Next:", style="bold")
-    name = names[0] if names else "NAME"
+    name = refs[0] if refs else "NAME"
     touchstone = workspace.command()
     output.line(f"  {touchstone} review list")
     output.line(f"  {touchstone} review show {name}")
-    if names:
+    if refs:
         output.line(f'  {touchstone} review approve {name} --reason "a planted edge, found and confirmed"')
-    output.event("demo", passed=names)
+    output.event("demo", passed=refs)

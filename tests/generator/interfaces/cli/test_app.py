@@ -118,7 +118,7 @@ def test_without_a_command_the_help_is_shown_and_the_call_is_wrong(
         ),
         (("backtest", "golden_cross", "--market", "sample:sp5000"), "sp500"),
         (("backtest", "golden_cross", "--market", "synthetic:planed"), "did you mean"),
-        (("backtest", "golden_cross", "--market", "sample:sp500", "--costs", "free"), "unknown cost model 'free'"),
+        (("backtest", "golden_cross", "--market", "sample:sp500", "--costs", "cheap"), "unknown cost model 'cheap'"),
         (("backtest", "golden_cross", "--market", "sample:sp500", "--window", "sealed"), "choose open or all"),
         (("evolve", "--market", "sample:sp500", "--arms", "random"), "'random' is not NAME=SHARE"),
     ],
