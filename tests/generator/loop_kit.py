@@ -224,9 +224,7 @@ def without(found: dict[str, Any], *names: str) -> dict[str, Any]:
 def terminal_events(archive: Archive, run_id: str) -> list[int]:
     """How many ends each slot has, in the order of the slots."""
     ends = ("gated", "rejected", "abandoned")
-    return [
-        sum(event.kind in ends for event in archive.events(run_id, slot.slot_id)) for slot in archive.slots(run_id)
-    ]
+    return [sum(event.kind in ends for event in archive.events(run_id, slot.slot_id)) for slot in archive.slots(run_id)]
 
 
 def with_other_future(bars: Bars, start: int, seed: int = 1) -> Bars:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -16,6 +17,7 @@ from agents.archive.store import Archive
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
 ROOT = Path(__file__).parents[2]
+MOST = 100
 FAST = os.environ.get("TOUCHSTONE_FAST") == "1"
 
 pytestmark = [
@@ -36,13 +38,14 @@ class Killed:
     second: list[str]
 
 
-def drive(kit: Any, server: Any, folder: Path, kills: list[tuple[str, int]], concurrency: int) -> Iterator[Killed]:
-    """Kill and resume once for each of `kills`."""
+def drive(
+    kit: Any, server: Any, folder: Path, kills: list[tuple[str, int]], beyond: dict[str, int], *, concurrency: int
+) -> Iterator[Killed]:
+    """Kill and resume once for each of `kills` that is not after the end of the run, as `beyond` knows it."""
     job = {
         "folder": str(folder),
         "llm": f"openai:tiny@{server.base_url}",
         "concurrency": concurrency,
-        "kills": kills,
     }
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     with subprocess.Popen(
@@ -51,17 +54,20 @@ def drive(kit: Any, server: Any, folder: Path, kills: list[tuple[str, int]], con
         assert process.stdin is not None
         assert process.stdout is not None
 
-        def tell(line: str = "") -> None:
+        def tell(line: str) -> None:
             process.stdin.write(line + "\n")  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
 
         tell(json.dumps(job))
+        assert process.stdout.readline() == "ready\n"
         for when, number in kills:
+            if number > beyond.get(when, MOST):
+                continue
             ends: list[int] = []
             parts: list[list[str]] = []
-            for _ in range(2):
+            for line in (json.dumps([when, number]), ""):
                 server.requests.clear()
-                tell()
+                tell(line)
                 ends.append(int(process.stdout.readline()))
                 parts.append(list(kit.questions(server)))
             assert ends[1] == 0, f"the resumed run failed after a kill {when} commit {number}"
@@ -75,7 +81,7 @@ def uninterrupted(kit: Any, server: Any, folder: Path) -> tuple[str, dict[str, A
     server.requests.clear()
     folder.mkdir()
     llm = f"openai:tiny@{server.base_url}"
-    config = kit.settings(slots=8, block=4, llm=llm, arms={"llm": 2.0, "random": 1.0, "evolved": 1.0})
+    config = kit.settings(slots=6, block=3, llm=llm, arms={"llm": 2.0, "random": 1.0, "evolved": 1.0})
     with kit.archive_at(folder) as archive:
         run = kit.go(kit.open_(config, archive))
         return run.run_id, kit.decisions(archive, run.run_id), list(kit.questions(server))
@@ -86,7 +92,7 @@ def check(kit: Any, killed: Killed, run_id: str, whole: dict[str, Any], asked: l
     where = f"killed {killed.when} commit {killed.number}"
     with Archive.open(killed.folder / "touchstone.db", read_only=True) as archive:
         assert [run.run_id for run in archive.runs()] == [run_id], where
-        assert kit.terminal_events(archive, run_id) == [1] * 8, where
+        assert kit.terminal_events(archive, run_id) == [1] * 6, where
         assert kit.decisions(archive, run_id) == whole, where
         assert archive.verify_audit() is None, where
         openings = archive.earlier_openings("planted", "0001-01-01", "9999-12-31")
@@ -107,14 +113,31 @@ def test_kill_at_every_commit(kit: Any, chat_server: Any, tmp_path: Path) -> Non
     # The run has everything worth killing: a repair, a repetition or rejection, arms without a model, a judgement.
     assert {slot["candidate"]["origin"] for slot in whole["slots"] if slot["candidate"]} >= {"llm", "repaired"}
     stride = 9 if FAST else 1
-    kills = [("before", number) for number in range(1, 200, stride)]
-    n_killed = 0
-    seen: Counter[str] = Counter()
-    for killed in drive(kit, chat_server, tmp_path, kills, concurrency=1):
+    # `before` a commit finds every state of the archive with the world one step ahead: a question asked, an answer
+    # received, and nothing written. `after` finds the same states with the world where the archive says it is.
+    kills = [("before", number) for number in range(1, MOST, stride)]
+    kills += [("after", number) for number in range(2, MOST, 9 * stride)]
+    n_killed, n_resent = 0, 0
+    beyond = {"before": MOST, "after": MOST}
+    for killed in drive(kit, chat_server, tmp_path, kills, beyond, concurrency=1):
         check(kit, killed, run_id, whole, asked)
+        n_resent += len(killed.first) + len(killed.second) - len(asked)
         if killed.ended == 0:
-            break  # the run has fewer commits than that
-        assert killed.ended == -9
-        n_killed += 1
-        seen[f"{len(killed.first)} asked"] += 1
-    print(n_killed, seen)
+            beyond[killed.when] = killed.number  # the run has fewer commits than that
+        else:
+            assert killed.ended == -signal.SIGKILL
+            n_killed += 1
+    assert beyond["before"] < MOST
+    assert n_killed >= (5 if FAST else 35)
+    if not FAST:
+        # Every question was in flight once when the process died, and was asked once more: those are all of them.
+        assert n_resent == len(asked)
+
+
+def test_kill_with_calls_side_by_side(kit: Any, chat_server: Any, tmp_path: Path) -> None:
+    kit.answer_by_content(chat_server, broken_every=2)
+    run_id, whole, asked = uninterrupted(kit, chat_server, tmp_path / "whole")
+    kills = [("before", number) for number in range(8, 30, 11 if FAST else 3)]
+    for killed in drive(kit, chat_server, tmp_path, kills, {}, concurrency=3):
+        check(kit, killed, run_id, whole, asked)
+        assert killed.ended == -signal.SIGKILL

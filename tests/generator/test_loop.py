@@ -1,5 +1,6 @@
 """The loop with a model behind a real HTTP server: what each answer of the world does to a slot, and to the run."""
 
+import asyncio
 import json
 import sqlite3
 import time
@@ -13,7 +14,7 @@ from agents.archive.store import Archive
 from backtesting.errors import BudgetReached, EndpointError, TouchstoneError
 from generator.budget import Caps
 from generator.llm.openai_client import Patience
-from generator.loop import Progress
+from generator.loop import Progress, evolve
 from generator.workflows import one_shot
 
 
@@ -68,7 +69,7 @@ def test_repair_is_tried_twice_at_most_and_only_while_errors_get_fewer(
     assert kit.codes(archive, run.run_id) == ["semantics", "semantics"]
     ends = [event.data for event in archive.events(run.run_id) if event.kind == "rejected"]
     assert [end["detail"]["repairs"] for end in ends] == [2, 1]
-    assert 'unknown function "smaa"' in ends[1]["reason"] or "smaa" in ends[1]["reason"]
+    assert "smaa" in ends[1]["reason"]
 
 
 FINAL: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
@@ -131,9 +132,7 @@ def test_silent_server_is_a_timeout_after_one_more_try(kit: Any, chat_server: An
     assert archive.spend(run.run_id).tokens == call.reserved_tokens
 
 
-def test_answer_that_is_no_completion_ends_the_slot_as_protocol(
-    kit: Any, chat_server: Any, archive: Archive
-) -> None:
+def test_answer_that_is_no_completion_ends_the_slot_as_protocol(kit: Any, chat_server: Any, archive: Archive) -> None:
     chat_server.add(chat_server.raw(b"<html>welcome</html>"))
     run = kit.go(one_slot(kit, chat_server, archive))
     assert kit.codes(archive, run.run_id) == ["protocol"]
@@ -362,7 +361,9 @@ def test_same_rule_twice_is_one_candidate_and_one_trial(kit: Any, chat_server: A
 
 
 def test_other_words_for_an_incumbent_are_not_a_candidate(kit: Any, chat_server: Any, archive: Archive) -> None:
-    golden = kit.wire("crosses_above(sma(close, 50), sma(close, 200))", "crosses_below(sma(close, 50), sma(close, 200))")
+    golden = kit.wire(
+        "crosses_above(sma(close, 50), sma(close, 200))", "crosses_below(sma(close, 50), sma(close, 200))"
+    )
     chat_server.add(chat_server.says(json.dumps(golden)))
     run = kit.go(one_slot(kit, chat_server, archive))
     assert kit.codes(archive, run.run_id) == ["duplicate_exact"]
@@ -400,11 +401,7 @@ def test_arm_of_a_model_without_a_model_is_a_bug_and_not_a_lost_slot(
     kit: Any, chat_server: Any, archive: Archive
 ) -> None:
     run = one_slot(kit, chat_server, archive)
-    from generator.loop import evolve
-
     with pytest.raises(RuntimeError, match="needs a model"):
-        import asyncio
-
         asyncio.run(evolve(run, None, lambda progress: None))
     assert archive.slot_states(run.run_id) == {f"{run.run_id}/0000": "planned"}
 

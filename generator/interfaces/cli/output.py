@@ -72,9 +72,14 @@ class Output:
         table = Table(
             title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
         )
-        for column in columns:
-            name = column.removesuffix(">")
-            table.add_column(name, justify="right" if column.endswith(">") else "left", overflow="fold")
+        for place, column in enumerate(columns):
+            # The first column holds the name that the next command wants: it stays in one piece on a narrow screen.
+            table.add_column(
+                column.removesuffix(">"),
+                justify="right" if column.endswith(">") else "left",
+                overflow="fold",
+                no_wrap=place == 0,
+            )
         for row in rows:
             table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
         self.out.print(table)

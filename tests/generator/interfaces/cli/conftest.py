@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,13 +83,13 @@ def call(*argv: str | Path, home: Path, **environ: str) -> Answer:
         patch.object(sys, "argv", ["touchstone", *map(str, argv)]),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as end,
     ):
         for name in ("OPENAI_API_KEY", "TOUCHSTONE_LLM", "TOUCHSTONE_DEBUG", "COLUMNS"):
             if name not in environ:
                 os.environ.pop(name, None)
         try:
-            run()
+            with pytest.raises(SystemExit) as end:
+                run()
         finally:
             signal.signal(signal.SIGTERM, before)
     answer = Answer(int(end.value.code or 0), out.getvalue(), err.getvalue())
@@ -115,14 +115,14 @@ def touchstone(home: Path) -> Callable[..., Answer]:
 
 
 @pytest.fixture(scope="session")
-def _judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Answer]]:
+def _judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     folder = tmp_path_factory.mktemp("judged")
     script = folder / "script.jsonl"
     script.write_text("\n".join(json.dumps(line) for line in SCRIPT), encoding="utf-8")
     argv = ("evolve", "--market", MARKET, "--slots", "5", "--seed", "7", "--llm", f"scripted:{script}")
     answer = call(*argv, "--arms", "llm=1", "--json", home=folder / "workspace")
     assert answer.code == 0, answer.err
-    yield folder / "workspace", answer
+    return folder / "workspace", answer
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def price_file(tmp_path: Path) -> Callable[..., Path]:
     def write(closes: list[float], *, volume: bool = True) -> Path:
         import numpy as np
 
-        days = np.busday_offset("2010-01-04", np.arange(len(closes)))
+        days = np.busday_offset(np.datetime64("2010-01-04"), np.arange(len(closes)))
         head = "Date,Open,High,Low,Close" + (",Volume" if volume else "")
         rows = [f"{day},{c},{c},{c},{c}" + (",1000" if volume else "") for day, c in zip(days, closes, strict=True)]
         file = tmp_path / "prices.csv"

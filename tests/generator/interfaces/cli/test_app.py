@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -7,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from agents.archive.lock import hold_workspace
-from generator.interfaces.cli import app as app_module
 from generator.interfaces.cli.app import COMMANDS, root_command
 
 LEAVES = [
@@ -46,7 +47,7 @@ def process(*argv: str, home: Path, code: str | None = None, **environ: str) -> 
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -54,7 +55,7 @@ def process(*argv: str, home: Path, code: str | None = None, **environ: str) -> 
 def walk(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     """The paths of all commands that do something."""
     if path and path[0] in COMMANDS and len(path) == 1:
-        command = app_module.get_command(COMMANDS[path[0]].load())
+        command = get_command(COMMANDS[path[0]].load())
     children = getattr(command, "commands", {})
     return [path] if not children else [leaf for name in children for leaf in walk(children[name], (*path, name))]
 
@@ -163,7 +164,7 @@ def test_a_reader_that_stops_early_is_no_error(home: Path, argv: tuple[str, ...]
             stdout=write,
             stderr=subprocess.PIPE,
             env=os.environ | {"TOUCHSTONE_HOME": str(home)},
-            timeout=60,
+            timeout=180,
             check=False,
         )
     finally:
@@ -179,9 +180,17 @@ def test_a_terminal_that_is_not_utf8_gets_question_marks_and_no_error(home: Path
 
 def test_colours_and_escapes_stay_out_of_pipes(home: Path) -> None:
     for environ in ({"NO_COLOR": "1"}, {"TERM": "dumb"}, {}):
-        ended = process("doctor", home=home, **environ)
+        ended = process("functions", "rsi", home=home, **environ)
         assert ended.returncode == 0, ended.stderr
         assert "\x1b" not in ended.stdout + ended.stderr
+
+
+def test_colours_can_be_forced_and_no_color_wins_over_them(home: Path) -> None:
+    # Rich keeps bold and dim under NO_COLOR, which asks for no colour: none of the codes 30 to 37 and 90 to 97.
+    ended = process("validate", "golden_cross", home=home, FORCE_COLOR="1", TERM="xterm")
+    assert "\x1b[32m" in ended.stdout
+    ended = process("validate", "golden_cross", home=home, FORCE_COLOR="1", TERM="xterm", NO_COLOR="1")
+    assert not re.search(r"\x1b\[[\d;]*[39][0-7]m", ended.stdout)
 
 
 def test_exit_codes_leave_the_process(home: Path, tmp_path: Path) -> None:
@@ -249,11 +258,7 @@ def test_a_workspace_held_by_another_run_ends_with_9(touchstone: Callable[..., A
 
 
 def test_a_bug_is_one_sentence_with_code_1(home: Path) -> None:
-    code = (
-        "from generator.interfaces.cli import app, functions\n"
-        "functions.FUNCTIONS = None\n"
-        "app.run()"
-    )
+    code = "from generator.interfaces.cli import app, functions\nfunctions.FUNCTIONS = None\napp.run()"
     ended = process("functions", home=home, code=code)
     assert ended.returncode == 1
     assert "this is a bug in Touchstone" in ended.stderr

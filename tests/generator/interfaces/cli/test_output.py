@@ -56,3 +56,14 @@ def test_stdout_holds_results_for_people_or_for_machines_not_both(
     shown: Any = capsys.readouterr()
     assert shown.out == ('{"v": 1, "event": "x", "a": 1}\n' if json_lines else "for people\n")
     assert shown.err == "progress\n"
+
+
+def test_names_stay_in_one_piece_on_a_narrow_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "a_name_of_twenty_five_chars"
+    Output.from_environment(json_lines=False).table("T", ("name", "what it is"), [(name, "many words " * 10)])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(name) for line in lines)
+    assert max(map(len, lines)) <= 40

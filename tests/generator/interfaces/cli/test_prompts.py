@@ -1,4 +1,5 @@
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,7 @@ def test_render_with_a_market_shows_neither_its_name_nor_its_dates(touchstone: C
     assert with_market.code == 0
     text = "\n".join(event["content"] for event in with_market.events)
     assert text != "\n".join(e["content"] for e in touchstone("prompts", "render", "propose", "--json").events)
-    for name in ("sp500", "S&P", "SPX", *map(str, range(1999, 2019))):
-        assert name not in text
+    assert not re.search(r"sp500|S&P|SPX|\b\d{4}-\d\d-\d\d\b", text, re.IGNORECASE)
 
 
 def test_render_takes_inputs_from_a_file(touchstone: Callable[..., Any], tmp_path: Path) -> None:

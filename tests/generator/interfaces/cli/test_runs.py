@@ -33,16 +33,15 @@ def test_a_reply_full_of_escapes_is_kept_and_shown_inert(touchstone: Callable[..
     answer = touchstone("runs", "show", "--json")
     rejected = answer.events[-1]
     assert rejected["state"] == "rejected"
-    assert "\x1b" in str(rejected["rejection"]["detail"]["errors"])  # kept as it came
+    (found,) = [error["found"] for error in rejected["rejection"]["detail"]["errors"]]
+    assert "\x1b[31mred \u202e" in found  # kept as it came
     assert answer.out.isascii()
     for shown in (answer.out, touchstone("runs", "show").out, judged.err, judged.out):
         assert not set(shown) & set("\x1b\x9b\u202e")
 
 
 @pytest.mark.parametrize(("ref", "sentence"), [("r-zzzz", "'r-zzzz' names no run"), ("lst", "names no run")])
-def test_an_unknown_run_ends_with_2(
-    touchstone: Callable[..., Any], judged: Any, ref: str, sentence: str
-) -> None:
+def test_an_unknown_run_ends_with_2(touchstone: Callable[..., Any], judged: Any, ref: str, sentence: str) -> None:
     answer = touchstone("runs", "show", ref)
     assert answer.code == 2
     assert sentence in answer.error

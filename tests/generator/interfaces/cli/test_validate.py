@@ -39,7 +39,7 @@ def test_every_error_of_a_file_is_listed_with_its_place_and_the_nearest_legal_th
     event = touchstone("validate", file, "--json").event("invalid")
     paths = [error["path"] for error in event["errors"]]
     assert sorted(paths) == sorted({*paths})
-    assert {"name", "levrage"} <= set(paths)
+    assert {"name", "long.enter", "long.exit", "sizing.fraction"} <= set(paths)
     assert f"{len(paths)} errors; nothing was run." in answer.out
     assert next(error for error in event["errors"] if "smaa" in error["message"] + error["found"])["nearest"] == "sma"
 
@@ -54,7 +54,7 @@ HOSTILE = {
     "deep_expression": b"kind: rules\nname: abc\nlong: {enter: '" + b"(" * 900 + b"close > open" + b")" * 900 + b"'}",
     "tag": b"!!python/object/apply:os.system ['true']",
     "alias": b"a: &a [1]\nb: [" + b"*a, " * 1000 + b"*a]",
-    "escapes": "kind: rules\nname: \"\\e[31mred\"\nlong: {enter: \"\\e[2J\u202e\"}".encode(),
+    "escapes": 'kind: rules\nname: "\\e[31mred"\nlong: {enter: "\\e[2J\u202e"}'.encode(),
     "duplicate": b"kind: rules\nkind: score\nname: abc",
     "megabyte": b"kind: rules\nname: abc\nlong: {enter: 'close > open" + b" " * 1_000_000 + b"'}",
     "million_keys": b"{" + b",".join(b'"k%d":1' % i for i in range(80_000)) + b"}",
@@ -90,7 +90,7 @@ def test_a_rule_on_volume_is_refused_on_a_market_without_it(
 ) -> None:
     file = tmp_path / "surge.yaml"
     file.write_text(
-        'kind: rules\nname: surge\nlong: {enter: "volume > 1.5 * sma(volume, 20)"}\n', encoding="utf-8"
+        'kind: rules\nname: surge\nhypothesis: x\nlong: {enter: "volume > 1.5 * sma(volume, 20)"}\n', encoding="utf-8"
     )
     market = f"csv:{price_file([100.0 + i % 7 for i in range(900)], volume=False)}"
     answer = touchstone("validate", file, "--market", market)
@@ -104,11 +104,15 @@ def test_a_rule_that_looks_back_further_than_the_lead_is_refused_for_a_market(
     touchstone: Callable[..., Any], tmp_path: Path
 ) -> None:
     file = tmp_path / "long.yaml"
-    file.write_text('kind: rules\nname: far\nlong: {enter: "close > sma(close, 301)"}\n', encoding="utf-8")
+    file.write_text(
+        'kind: rules\nname: far\nhypothesis: x\nlong: {enter: "close > sma(close, 301)"}\n', encoding="utf-8"
+    )
     assert touchstone("validate", file).code == 0
     # 301 bars are needed, so 300 come before the first value: just what the lead holds. One more is too many.
     assert touchstone("validate", file, "--market", "sample:sp500").code == 0
-    file.write_text('kind: rules\nname: far\nlong: {enter: "close > sma(close, 302)"}\n', encoding="utf-8")
+    file.write_text(
+        'kind: rules\nname: far\nhypothesis: x\nlong: {enter: "close > sma(close, 302)"}\n', encoding="utf-8"
+    )
     answer = touchstone("validate", file, "--market", "sample:sp500")
     assert answer.code == 3
     assert "300" in answer.out
