@@ -51,8 +51,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         pair = next((pair for pair in evaluation["paired"] if pair["incumbent"] == rival), None)
         rows.append(
             (
-                slot_id.rpartition("/")[2],
                 plain(candidate.name, 32),
+                slot_id.rpartition("/")[2],
                 candidate.origin,
                 stored.verdict if stored else "not judged",
                 number(evaluation["alpha_t"]),
@@ -64,8 +64,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
             )
         )
     columns = (
-        "slot",
         "candidate",
+        "slot",
         "origin",
         "verdict",
         "alpha t>",
