@@ -93,7 +93,8 @@ def load_settings(path: Path | None) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"])
-        why = f"{where}: {first['msg']}" if where else first["msg"]
+        unknown = first["type"] == "extra_forbidden"
+        why = f"unknown setting {where!r}" if unknown else f"{where}: {first['msg']}" if where else first["msg"]
     raise InvalidConfig(f"{file} cannot be used: {why}", next_step="compare it with config.example.json")
 
 
