@@ -103,6 +103,8 @@ def answer_with(server: Any, choose: Callable[[Any], Any]) -> None:
     """Make the server choose each answer by the request."""
 
     def next_answer(received: Any) -> Any:
+        if "messages" not in received.body:
+            return server.reset()  # the client was killed while it was still sending: nothing was asked
         with server._lock:
             server.requests.append(received)
         return choose(received)
