@@ -7,8 +7,6 @@ No fast-math: every sum runs in bar order with one accumulator, so the same inpu
 live in one file because numba's cache does not notice a change in another one.
 """
 
-# ruff: noqa: PLR0917 - a compiled function takes flat arrays by position
-
 import math
 
 import numpy as np

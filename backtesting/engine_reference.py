@@ -55,8 +55,6 @@ Both functions return (equity, exposure, turnover, whole, real, costs_paid): thr
 exit price, units, pnl, costs. See `BacktestResult` and `Trade` for units.
 """
 
-# ruff: noqa: PLR0917 - the signatures are those of the compiled twin
-
 import math
 
 import numpy as np

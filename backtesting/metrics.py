@@ -245,7 +245,7 @@ def kurtosis(returns: FloatArray) -> float:
     return _ratio(float((squares * squares).mean()), float(squares.mean()) ** 2, floor=FLAT**4)
 
 
-def summarise(  # noqa: PLR0917 - the parts of one result, in the order of BacktestResult
+def summarise(
     returns: FloatArray,
     equity: FloatArray,
     exposure: FloatArray,
