@@ -1,0 +1,818 @@
+"""The compiled engine for everything that `engine.py` leaves out: several assets with one account, and all terms.
+
+Its meaning is written in `engine_reference.py`, function by function under the same names; the two are held equal bit
+for bit by a property test, so a rule is changed there first and here second. Nothing is checked here. The account is a
+few arrays with named columns, because compiled functions share arrays more cheaply than objects. All kernels live in
+one file because numba's cache does not notice a change in another one. No fast-math: sums run in the order of the bars
+and columns with one accumulator each.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from backtesting.bars import FloatArray, IntArray
+from backtesting.inputs import Books, Conditions, Market, SignalOrders, TargetOrders
+
+AT_OPEN, INSIDE, AT_CLOSE = range(3)
+WORST_FILL = 0.5
+
+# Places in `result.REASONS`. Written out and not looked up, because the cache would keep old ones if that tuple moved.
+_SIGNAL, _STOP, _TRAIL, _TARGET, _TIME, _REBALANCE, _OPEN, _BANKRUPT, _HALT, _DELISTED = range(10)
+
+# Columns of `_Account.real`, one row an asset.
+(
+    UNITS, LAST, PRICE, ENTRY_PRICE, EXIT_PRICE, ADDED, REMOVED, FLOW, COSTS, BEST, STOP, TRAIL, TARGET,
+) = range(13)  # fmt: skip
+# Columns of `_Account.whole`, one row an asset; NONE where there is no bar.
+DECIDED, MISSING, LEFT, ENTRY_BAR, ENTERED, ARMED_LONG, ARMED_SHORT, REST_SIDE, REST_BAR, SIDE_BEFORE = range(10)
+NONE = -1
+# Places in `_Account.money` and `_Account.state`.
+CASH, COSTS_PAID, UNFILLED, PEAK = range(4)
+RUINED, N_TRADES, HALTED_AT, HEEDS_FROM = range(4)
+
+
+class _Account(NamedTuple):
+    """Cash, a holding for each asset, and the books."""
+
+    real: FloatArray
+    whole: IntArray
+    money: FloatArray
+    state: IntArray
+    equity: FloatArray
+    exposure: FloatArray
+    gross: FloatArray
+    turnover: FloatArray
+    positions: FloatArray
+    trades_whole: IntArray
+    trades_real: FloatArray
+
+
+def run_signals(market: Market, conditions: Conditions, orders: SignalOrders) -> Books:
+    """`engine_reference.run_signals`, compiled."""
+    room = _first_room(conditions)
+    while True:
+        account = _open_account(market, conditions, room)
+        _run_signals(account, market, conditions, orders)
+        if account.state[N_TRADES] <= room:
+            return _books(account)
+        room *= 8
+
+
+def run_targets(market: Market, conditions: Conditions, orders: TargetOrders) -> Books:
+    """`engine_reference.run_targets`, compiled."""
+    room = _first_room(conditions)
+    while True:
+        account = _open_account(market, conditions, room)
+        _run_targets(account, market, conditions, orders)
+        if account.state[N_TRADES] <= room:
+            return _books(account)
+        room *= 8
+
+
+def _first_room(conditions: Conditions) -> int:
+    # Trades are not counted before they are made: a run that needs more room is made again with more.
+    return 2 * (conditions.stop - conditions.start) + 1_000
+
+
+def _open_account(market: Market, conditions: Conditions, room: int) -> _Account:
+    n_bars, n_assets = conditions.stop - conditions.start, market.close.shape[1]
+    real = np.zeros((n_assets, 13))
+    real[:, [LAST, PRICE, BEST, STOP, TRAIL, TARGET]] = math.nan
+    whole = np.full((n_assets, 10), NONE, np.int64)
+    whole[:, [MISSING, ENTERED, REST_SIDE, SIDE_BEFORE]] = 0
+    whole[:, [ARMED_LONG, ARMED_SHORT]] = 1
+    return _Account(
+        real,
+        whole,
+        np.array([conditions.capital, 0.0, 0.0, conditions.capital]),
+        np.array([0, 0, NONE, conditions.start]),
+        *(np.zeros(n_bars) for _ in range(4)),
+        np.zeros((n_bars, n_assets) if conditions.keep_positions else (0, 0)),
+        np.empty((room, 6), np.int64),
+        np.empty((room, 5)),
+    )
+
+
+def _books(account: _Account) -> Books:
+    k = int(account.state[N_TRADES])
+    return Books(
+        account.equity,
+        account.exposure,
+        account.gross,
+        account.turnover,
+        account.trades_whole[:k].copy(),
+        account.trades_real[:k].copy(),
+        float(account.money[COSTS_PAID]),
+        float(account.money[UNFILLED]),
+        account.positions,
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _value(a: _Account, m: Market, k: int) -> float:
+    return a.real[k, UNITS] * m.multiplier[k] * a.real[k, PRICE]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _worth(a: _Account, m: Market) -> float:
+    total = a.money[CASH]
+    for k in range(a.real.shape[0]):
+        if a.real[k, UNITS] != 0.0:
+            total += a.real[k, UNITS] * m.multiplier[k] * a.real[k, PRICE]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _n_held(a: _Account) -> int:
+    n = 0
+    for k in range(a.real.shape[0]):
+        if a.real[k, UNITS] != 0.0:
+            n += 1
+    return n
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _market_fill(a: _Account, m: Market, c: Conditions, k: int, direction: int, decided: int, units: float) -> float:
+    worse = c.adverse
+    if decided >= 0 and m.impact.shape[0] > 0:
+        worse += m.impact[decided, k] * math.sqrt(units)
+    return a.real[k, PRICE] * (1.0 + direction * min(worse, WORST_FILL))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fee(c: Conditions, notional: float, units: float) -> float:
+    return max(c.minimum, notional * c.commission + units * c.per_unit)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rounded(m: Market, k: int, units: float) -> float:
+    return math.floor(units / m.lot[k] + 1e-9) * m.lot[k] if m.lot[k] > 0.0 else units
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fillable(a: _Account, m: Market, k: int, decided: int, units: float, fill: float) -> float:
+    if m.capacity.shape[0] > 0 and units > m.capacity[decided, k]:
+        limit = m.capacity[decided, k]
+        a.money[UNFILLED] += (units - limit) * fill * m.multiplier[k]
+        units = limit
+    return _rounded(m, k, units)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _cost(a: _Account, k: int, cost: float) -> None:
+    a.real[k, COSTS] += cost
+    a.money[COSTS_PAID] += cost
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pay(a: _Account, k: int, cost: float) -> None:
+    a.money[CASH] -= cost
+    a.real[k, FLOW] -= cost
+    _cost(a, k, cost)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _book(
+    a: _Account, m: Market, c: Conditions, t: int, k: int, units: float, fill: float, moved: float, equity: float
+) -> None:
+    notional = units * fill * m.multiplier[k]
+    if equity > 0.0:
+        a.turnover[t - c.start] += notional / equity
+    a.money[CASH] += moved
+    a.real[k, FLOW] += moved
+    _cost(a, k, units * abs(fill - a.real[k, PRICE]) * m.multiplier[k] + _fee(c, notional, units))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add(
+    a: _Account,
+    m: Market,
+    c: Conditions,
+    t: int,
+    k: int,
+    direction: int,
+    units: float,
+    fill: float,
+    moved: float,
+    equity: float,
+) -> None:
+    if a.real[k, UNITS] == 0.0:
+        a.whole[k, ENTRY_BAR] = t
+        a.whole[k, ENTERED] = AT_CLOSE if c.at_close else AT_OPEN
+        for column in (ENTRY_PRICE, EXIT_PRICE, ADDED, REMOVED, FLOW, COSTS):
+            a.real[k, column] = 0.0
+    _book(a, m, c, t, k, units, fill, moved, equity)
+    a.real[k, ADDED] += units
+    a.real[k, ENTRY_PRICE] += (fill - a.real[k, ENTRY_PRICE]) * (units / a.real[k, ADDED])
+    a.real[k, UNITS] += direction * units
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _average_exit(a: _Account, k: int, units: float, price: float) -> None:
+    a.real[k, REMOVED] += units
+    a.real[k, EXIT_PRICE] += (price - a.real[k, EXIT_PRICE]) * (units / a.real[k, REMOVED])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _reduce(
+    a: _Account, m: Market, c: Conditions, t: int, k: int, units: float, fill: float, equity: float, charged: bool
+) -> None:
+    notional = units * fill * m.multiplier[k]
+    long = a.real[k, UNITS] > 0.0
+    if charged:
+        extra = _fee(c, notional, units) - notional * c.commission
+        moved = notional * (1.0 - c.commission) - extra if long else -(notional * (1.0 + c.commission) + extra)
+        _book(a, m, c, t, k, units, fill, moved, equity)
+    else:
+        moved = notional if long else -notional
+        a.money[CASH] += moved
+        a.real[k, FLOW] += moved
+        _cost(a, k, units * abs(fill - a.real[k, PRICE]) * m.multiplier[k])
+    _average_exit(a, k, units, fill)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _end_trade(a: _Account, t: int, k: int, side: int, reason: int, pnl: float) -> None:
+    place = a.state[N_TRADES]
+    a.state[N_TRADES] = place + 1
+    if place >= a.trades_real.shape[0]:
+        return
+    a.trades_whole[place, 0] = side
+    a.trades_whole[place, 1] = a.whole[k, ENTRY_BAR]
+    a.trades_whole[place, 2] = t
+    a.trades_whole[place, 3] = reason
+    a.trades_whole[place, 4] = k
+    a.trades_whole[place, 5] = a.whole[k, ENTERED]
+    a.trades_real[place, 0] = a.real[k, ENTRY_PRICE]
+    a.trades_real[place, 1] = a.real[k, EXIT_PRICE]
+    a.trades_real[place, 2] = a.real[k, ADDED]
+    a.trades_real[place, 3] = pnl
+    a.trades_real[place, 4] = a.real[k, COSTS]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _side(a: _Account, k: int) -> int:
+    units = a.real[k, UNITS]
+    return 1 if units > 0.0 else (-1 if units < 0.0 else 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _lose(a: _Account, m: Market, t: int) -> None:
+    remaining = _n_held(a)
+    for k in range(a.real.shape[0]):
+        if a.real[k, UNITS] != 0.0:
+            remaining -= 1
+            _average_exit(a, k, abs(a.real[k, UNITS]), a.real[k, PRICE])
+            if remaining == 0:
+                pnl = a.real[k, FLOW] - a.money[CASH]
+            else:
+                pnl = a.real[k, FLOW] + _value(a, m, k)
+                a.money[CASH] += _value(a, m, k)
+            _end_trade(a, t, k, _side(a, k), _BANKRUPT, pnl)
+            a.real[k, UNITS] = 0.0
+    a.state[RUINED] = 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _leave(
+    a: _Account, m: Market, c: Conditions, t: int, k: int, fill: float, equity: float, reason: int, charged: bool
+) -> None:
+    side = _side(a, k)
+    _reduce(a, m, c, t, k, abs(a.real[k, UNITS]), fill, equity, charged)
+    a.real[k, UNITS] = 0.0
+    a.whole[k, LEFT] = t
+    pnl = a.real[k, FLOW]
+    lost = _worth(a, m) <= 0.0
+    if lost and _n_held(a) == 0:
+        pnl = a.real[k, FLOW] - a.money[CASH]
+    _end_trade(a, t, k, side, reason, pnl)
+    if lost:
+        _lose(a, m, t)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _start_bar(a: _Account, m: Market, c: Conditions, t: int) -> None:
+    n_assets = a.real.shape[0]
+    for k in range(n_assets):
+        a.real[k, PRICE] = a.real[k, LAST]
+        if not math.isnan(m.close[t, k]):
+            a.whole[k, MISSING] = 0
+            continue
+        a.whole[k, MISSING] += 1
+        if a.whole[k, MISSING] == c.delisted_after:
+            a.whole[k, DECIDED] = NONE
+            a.whole[k, REST_SIDE] = 0
+            if a.real[k, UNITS] != 0.0:
+                fill = a.real[k, LAST] * (1.0 - _side(a, k) * c.haircut)
+                _leave(a, m, c, t, k, fill, _worth(a, m), _DELISTED, False)
+    if a.state[RUINED]:
+        return
+    for k in range(n_assets):
+        if not math.isnan(m.close[t, k]):
+            a.real[k, PRICE] = m.open[t, k]
+    if _n_held(a) > 0 and _worth(a, m) <= 0.0:
+        _lose(a, m, t)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _end_bar(a: _Account, m: Market, c: Conditions, t: int, halt_drawdown: float, halt_bars: int) -> None:
+    i = t - c.start
+    n_assets = a.real.shape[0]
+    n_held = 0
+    for k in range(n_assets):
+        a.real[k, PRICE] = a.real[k, LAST]
+        if a.real[k, UNITS] != 0.0:
+            n_held += 1
+    if n_held > 0:
+        for k in range(n_assets):
+            units = a.real[k, UNITS]
+            if units == 0.0:
+                continue
+            if units < 0.0:
+                _pay(a, k, c.borrow_rate * -_value(a, m, k))
+            if m.roll.shape[0] > 0 and m.roll[t, k]:
+                notional = abs(_value(a, m, k))
+                equity = _worth(a, m)
+                if equity > 0.0:
+                    a.turnover[i] += 2.0 * notional / equity
+                _pay(a, k, 2.0 * (notional * c.adverse + _fee(c, notional, abs(units))))
+            if m.funding.shape[0] > 0:
+                _pay(a, k, m.funding[t, k] * _value(a, m, k))
+    if a.money[CASH] < 0.0:
+        cost = c.financing_rate * -a.money[CASH]
+        sizes = 0.0
+        for k in range(n_assets):
+            if a.real[k, UNITS] != 0.0:
+                sizes += abs(_value(a, m, k))
+        a.money[CASH] -= cost
+        a.money[COSTS_PAID] += cost
+        for k in range(n_assets):
+            if a.real[k, UNITS] != 0.0:
+                share = cost * (abs(_value(a, m, k)) / sizes)
+                a.real[k, FLOW] -= share
+                a.real[k, COSTS] += share
+    total = a.money[CASH]
+    if n_held > 0:
+        net = 0.0
+        gross = 0.0
+        for k in range(n_assets):
+            if a.real[k, UNITS] != 0.0:
+                value = _value(a, m, k)
+                net += value
+                gross += abs(value)
+                total += value
+        if total <= 0.0:
+            _lose(a, m, t)
+            return
+        a.exposure[i] = net / total
+        a.gross[i] = gross / total
+        if c.keep_positions:
+            for k in range(n_assets):
+                if a.real[k, UNITS] != 0.0:
+                    a.positions[i, k] = _value(a, m, k) / total
+    a.equity[i] = total
+    if halt_drawdown > 0.0:
+        halted = a.state[HALTED_AT]
+        if halted != NONE:
+            if 0 < halt_bars <= t - halted:
+                a.state[HALTED_AT] = NONE
+                a.state[HEEDS_FROM] = t
+                a.money[PEAK] = total
+            return
+        a.money[PEAK] = max(a.money[PEAK], total)
+        if total < a.money[PEAK] * (1.0 - halt_drawdown):
+            a.state[HALTED_AT] = t
+            a.whole[:, REST_SIDE] = 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _finish(a: _Account, m: Market, c: Conditions) -> None:
+    for k in range(a.real.shape[0]):
+        if a.real[k, UNITS] != 0.0:
+            _average_exit(a, k, abs(a.real[k, UNITS]), a.real[k, LAST])
+            _end_trade(a, c.stop - 1, k, _side(a, k), _OPEN, a.real[k, FLOW] + _value(a, m, k))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _wants(o: SignalOrders, d: int, k: int) -> int:
+    return (1 if o.enter_long[d, k] else 0) - (1 if o.enter_short[d, k] else 0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _exits(o: SignalOrders, d: int, k: int, side: int) -> bool:
+    """Whether the exit of a direction is true."""
+    return o.exit_long[d, k] if side > 0 else o.exit_short[d, k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _told_to_leave(o: SignalOrders, d: int, k: int, side: int) -> bool:
+    return _exits(o, d, k, side) or _wants(o, d, k) == -side
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _distance(value: float) -> float:
+    return value if value > 0.0 else math.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _limit(o: SignalOrders, d: int, k: int) -> float:
+    return _distance(o.limit_price[d, k]) if o.limit_price.shape[0] > 0 else math.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _place_limit(a: _Account, o: SignalOrders, k: int) -> None:
+    d = a.whole[k, DECIDED]
+    if d == NONE:
+        return
+    wants = _wants(o, d, k)
+    resting = a.whole[k, REST_SIDE]
+    if resting != 0 and (wants != 0 or _told_to_leave(o, d, k, resting)):
+        a.whole[k, REST_SIDE] = 0
+    if wants == 0 or _side(a, k) == wants or a.state[HALTED_AT] != NONE:
+        return
+    if not _exits(o, d, k, wants) and not math.isnan(_limit(o, d, k)):
+        a.whole[k, REST_SIDE] = wants
+        a.whole[k, REST_BAR] = d
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _may_enter(a: _Account, o: SignalOrders, k: int, side: int, d: int) -> bool:
+    if not 0.0 < o.size[d, k] < math.inf:
+        return False
+    if a.state[HALTED_AT] != NONE or d < a.state[HEEDS_FROM]:
+        return False
+    if o.cooldown_bars > 0 and a.whole[k, LEFT] != NONE and d < a.whole[k, LEFT] + o.cooldown_bars:
+        return False
+    return not o.rearm or a.whole[k, ARMED_LONG if side > 0 else ARMED_SHORT] == 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _used(a: _Account, m: Market) -> float:
+    used = 0.0
+    for k in range(a.real.shape[0]):
+        if a.real[k, UNITS] != 0.0:
+            used += abs(_value(a, m, k))
+    return used
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _outlay(o: SignalOrders, size: float, equity: float, used: float) -> float:
+    return min(size * equity, max(o.max_gross, size) * equity - used)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _enter(
+    a: _Account,
+    m: Market,
+    c: Conditions,
+    o: SignalOrders,
+    t: int,
+    k: int,
+    side: int,
+    d: int,
+    outlay: float,
+    fill: float,
+    equity: float,
+) -> float:
+    multiplier = m.multiplier[k]
+    asked = outlay / (fill * multiplier * (1.0 + c.commission) + c.per_unit)
+    if asked * fill * multiplier * c.commission + asked * c.per_unit < c.minimum:
+        asked = (outlay - c.minimum) / (fill * multiplier)
+    if not asked > 0.0:
+        return 0.0
+    units = _fillable(a, m, k, d, asked, fill)
+    if not units > 0.0:
+        return 0.0
+    notional = units * fill * multiplier
+    extra = _fee(c, notional, units) - notional * c.commission
+    spent = outlay if units == asked else notional * (1.0 + c.commission) + extra
+    moved = -spent if side > 0 else notional * (1.0 - c.commission) - extra
+    _add(a, m, c, t, k, side, units, fill, moved, equity)
+    a.real[k, BEST] = fill
+    a.real[k, TRAIL] = _distance(o.trail_distance[d, k])
+    a.real[k, STOP] = fill - side * _distance(o.stop_distance[d, k])
+    a.real[k, TARGET] = fill + side * _distance(o.target_distance[d, k])
+    a.whole[k, ARMED_LONG if side > 0 else ARMED_SHORT] = 0
+    return spent
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _trade_signals(
+    a: _Account, m: Market, c: Conditions, o: SignalOrders, t: int, waiting: IntArray, sizes: FloatArray
+) -> None:
+    """`waiting` and `sizes` are (n_assets,) to work in."""
+    n_assets = a.real.shape[0]
+    n_waiting = 0
+    for k in range(n_assets):
+        side = _side(a, k)
+        a.whole[k, SIDE_BEFORE] = side
+        d = a.whole[k, DECIDED]
+        if d == NONE or math.isnan(m.close[t, k]) or (c.at_close and a.whole[k, LEFT] == t):
+            continue
+        # An asset that is asked for is looked at again below, when all exits are done.
+        if _wants(o, d, k) != 0:
+            waiting[n_waiting] = k
+            n_waiting += 1
+        if side == 0:
+            continue
+        reason = NONE
+        if _told_to_leave(o, d, k, side):
+            reason = _SIGNAL
+        elif o.max_bars > 0 and d - a.whole[k, ENTRY_BAR] + 1 >= o.max_bars:
+            reason = _TIME
+        elif a.state[HALTED_AT] != NONE:
+            reason = _HALT
+        if reason != NONE:
+            fill = _market_fill(a, m, c, k, -side, d, abs(a.real[k, UNITS]))
+            _leave(a, m, c, t, k, fill, _worth(a, m), reason, True)
+            if a.state[RUINED]:
+                return
+
+    n_entries = 0
+    for place in range(n_waiting):
+        k = waiting[place]
+        d = a.whole[k, DECIDED]
+        wants = _wants(o, d, k)
+        if a.real[k, UNITS] != 0.0 or a.whole[k, SIDE_BEFORE] == wants or _exits(o, d, k, wants):
+            continue
+        if math.isnan(_limit(o, d, k)) and _may_enter(a, o, k, wants, d):
+            # Kept sorted: larger sizes first, equals in the order of the columns.
+            size = o.size[d, k]
+            at = n_entries
+            while at > 0 and sizes[at - 1] < size:
+                sizes[at] = sizes[at - 1]
+                waiting[at] = waiting[at - 1]
+                at -= 1
+            sizes[at] = size
+            waiting[at] = k
+            n_entries += 1
+    if n_entries == 0:
+        return
+    equity = _worth(a, m)
+    used = _used(a, m)
+    n_held = _n_held(a)
+    for place in range(n_entries):
+        if o.max_positions > 0 and n_held >= o.max_positions:
+            return
+        k = waiting[place]
+        d = a.whole[k, DECIDED]
+        outlay = _outlay(o, sizes[place], equity, used)
+        if outlay > 0.0:
+            side = _wants(o, d, k)
+            fill = _market_fill(a, m, c, k, side, d, outlay / (a.real[k, PRICE] * m.multiplier[k]))
+            used += _enter(a, m, c, o, t, k, side, d, outlay, fill, equity)
+            if a.real[k, UNITS] != 0.0:
+                n_held += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _try_limit(a: _Account, m: Market, c: Conditions, o: SignalOrders, t: int, k: int) -> bool:
+    side = a.whole[k, REST_SIDE]
+    d = a.whole[k, REST_BAR]
+    price = _limit(o, d, k)
+    if t - d > o.limit_bars:
+        a.whole[k, REST_SIDE] = 0
+        return False
+    quote = a.real[k, PRICE]
+    through = m.low[t, k] if side > 0 else m.high[t, k]
+    at_open = side * quote < side * price
+    if not (at_open or side * through < side * price):
+        return False
+    a.whole[k, REST_SIDE] = 0
+    if not _may_enter(a, o, k, side, d):
+        return False
+    if o.max_positions > 0 and _n_held(a) >= o.max_positions:
+        return False
+    equity = _worth(a, m)
+    outlay = _outlay(o, o.size[d, k], equity, _used(a, m))
+    if not outlay > 0.0:
+        return False
+    fill = price
+    if at_open:
+        fill = _market_fill(a, m, c, k, side, d, outlay / (quote * m.multiplier[k]))
+        fill = min(fill, price) if side > 0 else max(fill, price)
+    else:
+        a.real[k, PRICE] = price
+    _enter(a, m, c, o, t, k, side, d, outlay, fill, equity)
+    if a.real[k, UNITS] != 0.0:
+        a.whole[k, ENTERED] = AT_OPEN if at_open else INSIDE
+    return not at_open
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _inside(a: _Account, m: Market, c: Conditions, o: SignalOrders, t: int, k: int) -> None:
+    only_stop = False
+    quote = a.real[k, PRICE]
+    if a.real[k, UNITS] == 0.0:
+        if a.whole[k, REST_SIDE] == 0:
+            return
+        only_stop = _try_limit(a, m, c, o, t, k)
+        if a.real[k, UNITS] == 0.0:
+            return
+    # A short is a long in a mirror: with all prices negated its stop lies below and its low is the negated high.
+    side = _side(a, k)
+    opened = side * quote
+    low = m.low[t, k] if side > 0 else -m.high[t, k]
+    high = m.high[t, k] if side > 0 else -m.low[t, k]
+    level = side * a.real[k, STOP]
+    trailing = side * (a.real[k, BEST] - side * a.real[k, TRAIL])
+    goal = side * a.real[k, TARGET]
+    cause = _STOP
+    if trailing > level or math.isnan(level):
+        level = trailing
+        cause = _TRAIL
+    reason = NONE
+    if not only_stop and opened <= level:
+        reason, quote = cause, side * opened
+    elif not only_stop and opened >= goal:
+        reason, quote = _TARGET, side * opened
+    elif low <= level:
+        reason, quote = cause, side * level
+    elif not only_stop and high >= goal:
+        reason, quote = _TARGET, side * goal
+    if reason == NONE:
+        return
+    a.real[k, PRICE] = quote
+    fill = quote
+    if reason != _TARGET:
+        fill = _market_fill(a, m, c, k, -side, a.whole[k, DECIDED], abs(a.real[k, UNITS]))
+    _leave(a, m, c, t, k, fill, _worth(a, m), reason, True)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run_signals(a: _Account, m: Market, c: Conditions, o: SignalOrders) -> None:
+    n_assets = a.real.shape[0]
+    waiting = np.empty(n_assets, np.int64)
+    sizes = np.empty(n_assets)
+    for t in range(c.start, c.stop):
+        if a.state[N_TRADES] > a.trades_real.shape[0]:
+            return
+        _start_bar(a, m, c, t)
+        if a.state[RUINED]:
+            return
+        if o.limit_price.shape[0] > 0:
+            for k in range(n_assets):
+                if not math.isnan(m.close[t, k]):
+                    _place_limit(a, o, k)
+        if not c.at_close:
+            _trade_signals(a, m, c, o, t, waiting, sizes)
+        for k in range(n_assets):
+            if a.state[RUINED]:
+                return
+            if not math.isnan(m.close[t, k]):
+                _inside(a, m, c, o, t, k)
+        if a.state[RUINED]:
+            return
+        if c.at_close:
+            for k in range(n_assets):
+                if not math.isnan(m.close[t, k]):
+                    a.real[k, PRICE] = m.close[t, k]
+            _trade_signals(a, m, c, o, t, waiting, sizes)
+            if a.state[RUINED]:
+                return
+        for k in range(n_assets):
+            price = m.close[t, k]
+            if math.isnan(price):
+                continue
+            a.whole[k, DECIDED] = t
+            a.real[k, LAST] = price
+            if a.real[k, UNITS] > 0.0:
+                a.real[k, BEST] = max(a.real[k, BEST], price)
+            elif a.real[k, UNITS] < 0.0:
+                a.real[k, BEST] = min(a.real[k, BEST], price)
+            if o.rearm:
+                if not o.enter_long[t, k]:
+                    a.whole[k, ARMED_LONG] = 1
+                if not o.enter_short[t, k]:
+                    a.whole[k, ARMED_SHORT] = 1
+        _end_bar(a, m, c, t, o.halt_drawdown, o.halt_bars)
+        if a.state[RUINED]:
+            return
+    _finish(a, m, c)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _set_goals(a: _Account, m: Market, o: TargetOrders, t: int, equity: float, goals: FloatArray) -> None:
+    n_assets = a.real.shape[0]
+    for k in range(n_assets):
+        goals[k] = math.nan
+        d = a.whole[k, DECIDED]
+        if d == NONE or math.isnan(m.close[t, k]):
+            continue
+        goal = 0.0 if a.state[HALTED_AT] != NONE or d < a.state[HEEDS_FROM] else o.target[d, k]
+        if abs(goal) < math.inf:
+            goals[k] = max(-o.max_weight, min(o.max_weight, goal))
+    if o.max_gross < math.inf:
+        asked = 0.0
+        kept = 0.0
+        for k in range(n_assets):
+            if not math.isnan(goals[k]):
+                asked += abs(goals[k])
+            elif a.real[k, UNITS] != 0.0:
+                kept += abs(_value(a, m, k) / equity)
+        if kept + asked > o.max_gross and asked > 0.0:
+            factor = max(o.max_gross - kept, 0.0) / asked
+            for k in range(n_assets):
+                goals[k] *= factor
+    if o.max_net < math.inf:
+        kept = 0.0
+        longs = 0.0
+        shorts = 0.0
+        for k in range(n_assets):
+            if math.isnan(goals[k]):
+                if a.real[k, UNITS] != 0.0:
+                    kept += _value(a, m, k) / equity
+            elif goals[k] > 0.0:
+                longs += goals[k]
+            else:
+                shorts -= goals[k]
+        net = kept + longs - shorts
+        if net > o.max_net and longs > 0.0:
+            factor = max(longs - (net - o.max_net), 0.0) / longs
+            for k in range(n_assets):
+                if goals[k] > 0.0:
+                    goals[k] *= factor
+        elif net < -o.max_net and shorts > 0.0:
+            factor = max(shorts + (net + o.max_net), 0.0) / shorts
+            for k in range(n_assets):
+                if goals[k] < 0.0:
+                    goals[k] *= factor
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _trade_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders, t: int, goals: FloatArray) -> None:
+    equity = _worth(a, m)
+    if not equity > 0.0:
+        return
+    _set_goals(a, m, o, t, equity, goals)
+    for k in range(a.real.shape[0]):
+        goal = goals[k]
+        if math.isnan(goal):
+            continue
+        price = a.real[k, PRICE]
+        multiplier = m.multiplier[k]
+        units = a.real[k, UNITS]
+        wanted = units
+        if goal == 0.0:
+            wanted = 0.0
+        elif abs(goal - units * multiplier * price / equity) > o.band:
+            wanted = goal * equity / (price * multiplier)
+            wanted = math.copysign(_rounded(m, k, abs(wanted)), wanted)
+        if wanted == units:
+            continue
+        direction = 1 if wanted > units else -1
+        d = a.whole[k, DECIDED]
+        fill = _market_fill(a, m, c, k, direction, d, abs(wanted - units))
+        if units * direction < 0.0:
+            if units * wanted > 0.0:
+                _reduce(a, m, c, t, k, abs(units - wanted), fill, equity, True)
+                a.real[k, UNITS] = wanted
+            else:
+                reason = _REBALANCE if a.state[HALTED_AT] == NONE else _HALT
+                _leave(a, m, c, t, k, fill, equity, reason, True)
+                if a.state[RUINED]:
+                    return
+        more = abs(wanted - a.real[k, UNITS])
+        if more > 0.0:
+            filled = _fillable(a, m, k, d, more, fill)
+            if not filled > 0.0:
+                continue
+            notional = filled * fill * multiplier
+            extra = _fee(c, notional, filled) - notional * c.commission
+            if direction > 0:
+                moved = -(notional * (1.0 + c.commission) + extra)
+            else:
+                moved = notional * (1.0 - c.commission) - extra
+            _add(a, m, c, t, k, direction, filled, fill, moved, equity)
+            if filled == more:
+                a.real[k, UNITS] = wanted
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders) -> None:
+    n_assets = a.real.shape[0]
+    goals = np.empty(n_assets)
+    for t in range(c.start, c.stop):
+        if a.state[N_TRADES] > a.trades_real.shape[0]:
+            return
+        _start_bar(a, m, c, t)
+        if a.state[RUINED]:
+            return
+        if c.at_close:
+            for k in range(n_assets):
+                if not math.isnan(m.close[t, k]):
+                    a.real[k, PRICE] = m.close[t, k]
+        _trade_targets(a, m, c, o, t, goals)
+        if a.state[RUINED]:
+            return
+        for k in range(n_assets):
+            if not math.isnan(m.close[t, k]):
+                a.whole[k, DECIDED] = t
+                a.real[k, LAST] = m.close[t, k]
+        _end_bar(a, m, c, t, o.halt_drawdown, o.halt_bars)
+        if a.state[RUINED]:
+            return
+    _finish(a, m, c)
