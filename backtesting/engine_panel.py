@@ -2,7 +2,7 @@
 
 Its meaning is written in `engine_reference.py`, function by function under the same names; the two are held equal bit
 for bit by a property test, so a rule is changed there first and here second. Nothing is checked here. The account is a
-few arrays with named columns, because compiled functions share arrays more cheaply than objects. All kernels live in
+few arrays with named rows, because compiled functions share arrays more cheaply than objects. All kernels live in
 one file because numba's cache does not notice a change in another one. No fast-math: sums run in the order of the bars
 and columns with one accumulator each.
 """
@@ -22,23 +22,24 @@ WORST_FILL = 0.5
 # Places in `result.REASONS`. Written out and not looked up, because the cache would keep old ones if that tuple moved.
 _SIGNAL, _STOP, _TRAIL, _TARGET, _TIME, _REBALANCE, _OPEN, _BANKRUPT, _HALT, _DELISTED = range(10)
 
-# Columns of `_Account.real`, one row an asset.
+# Rows of `_Account.real`, one column an asset.
 (
     UNITS, LAST, PRICE, ENTRY_PRICE, EXIT_PRICE, ADDED, REMOVED, FLOW, COSTS, BEST, STOP, TRAIL, TARGET,
 ) = range(13)  # fmt: skip
-# Columns of `_Account.whole`, one row an asset; NONE where there is no bar.
+# Rows of `_Account.whole`, one column an asset; NONE where there is no bar.
 DECIDED, MISSING, LEFT, ENTRY_BAR, ENTERED, ARMED_LONG, ARMED_SHORT, REST_SIDE, REST_BAR, SIDE_BEFORE = range(10)
 NONE = -1
 # Places in `_Account.money` and `_Account.state`.
 CASH, COSTS_PAID, UNFILLED, PEAK = range(4)
-RUINED, N_TRADES, HALTED_AT, HEEDS_FROM = range(4)
+RUINED, N_TRADES, HALTED_AT, HEEDS_FROM, N_HELD = range(5)
 
 
 class _Account(NamedTuple):
-    """Cash, a holding for each asset, and the books."""
+    """Cash, a holding for each asset, and the books; `held` lists the assets that are held, in the order of columns."""
 
     real: FloatArray
     whole: IntArray
+    held: IntArray
     money: FloatArray
     state: IntArray
     equity: FloatArray
@@ -79,16 +80,17 @@ def _first_room(conditions: Conditions) -> int:
 
 def _open_account(market: Market, conditions: Conditions, room: int) -> _Account:
     n_bars, n_assets = conditions.stop - conditions.start, market.close.shape[1]
-    real = np.zeros((n_assets, 13))
-    real[:, [LAST, PRICE, BEST, STOP, TRAIL, TARGET]] = math.nan
-    whole = np.full((n_assets, 10), NONE, np.int64)
-    whole[:, [MISSING, ENTERED, REST_SIDE, SIDE_BEFORE]] = 0
-    whole[:, [ARMED_LONG, ARMED_SHORT]] = 1
+    real = np.zeros((13, n_assets))
+    real[[LAST, PRICE, BEST, STOP, TRAIL, TARGET]] = math.nan
+    whole = np.full((10, n_assets), NONE, np.int64)
+    whole[[MISSING, ENTERED, REST_SIDE, SIDE_BEFORE]] = 0
+    whole[[ARMED_LONG, ARMED_SHORT]] = 1
     return _Account(
         real,
         whole,
+        np.empty(n_assets, np.int64),
         np.array([conditions.capital, 0.0, 0.0, conditions.capital]),
-        np.array([0, 0, NONE, conditions.start]),
+        np.array([0, 0, NONE, conditions.start, 0]),
         *(np.zeros(n_bars) for _ in range(4)),
         np.zeros((n_bars, n_assets) if conditions.keep_positions else (0, 0)),
         np.empty((room, 6), np.int64),
@@ -111,27 +113,41 @@ def _books(account: _Account) -> Books:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _value(a: _Account, m: Market, k: int) -> float:
-    return a.real[k, UNITS] * m.multiplier[k] * a.real[k, PRICE]
+    return a.real[UNITS, k] * m.multiplier[k] * a.real[PRICE, k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _worth(a: _Account, m: Market) -> float:
+    real, held, multiplier = a.real, a.held, m.multiplier
     total = a.money[CASH]
-    for k in range(a.real.shape[0]):
-        if a.real[k, UNITS] != 0.0:
-            total += a.real[k, UNITS] * m.multiplier[k] * a.real[k, PRICE]
+    for place in range(a.state[N_HELD]):
+        k = held[place]
+        total += real[UNITS, k] * multiplier[k] * real[PRICE, k]
     return total
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _n_held(a: _Account) -> int:
-    n = 0
-    for k in range(a.real.shape[0]):
-        if a.real[k, UNITS] != 0.0:
-            n += 1
-    return n
+def _hold(held: IntArray, state: IntArray, k: int) -> None:
+    """Put an asset into the list of those that are held."""
+    at = state[N_HELD]
+    while at > 0 and held[at - 1] > k:
+        held[at] = held[at - 1]
+        at -= 1
+    held[at] = k
+    state[N_HELD] += 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _drop(held: IntArray, state: IntArray, k: int) -> None:
+    """Take an asset out of the list of those that are held."""
+    at = 0
+    while held[at] != k:
+        at += 1
+    state[N_HELD] -= 1
+    for place in range(at, state[N_HELD]):
+        held[place] = held[place + 1]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -139,15 +155,15 @@ def _market_fill(a: _Account, m: Market, c: Conditions, k: int, direction: int, 
     worse = c.adverse
     if decided >= 0 and m.impact.shape[0] > 0:
         worse += m.impact[decided, k] * math.sqrt(units)
-    return a.real[k, PRICE] * (1.0 + direction * min(worse, WORST_FILL))
+    return a.real[PRICE, k] * (1.0 + direction * min(worse, WORST_FILL))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _fee(c: Conditions, notional: float, units: float) -> float:
     return max(c.minimum, notional * c.commission + units * c.per_unit)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _rounded(m: Market, k: int, units: float) -> float:
     return math.floor(units / m.lot[k] + 1e-9) * m.lot[k] if m.lot[k] > 0.0 else units
 
@@ -161,16 +177,16 @@ def _fillable(a: _Account, m: Market, k: int, decided: int, units: float, fill: 
     return _rounded(m, k, units)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _cost(a: _Account, k: int, cost: float) -> None:
-    a.real[k, COSTS] += cost
+    a.real[COSTS, k] += cost
     a.money[COSTS_PAID] += cost
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _pay(a: _Account, k: int, cost: float) -> None:
     a.money[CASH] -= cost
-    a.real[k, FLOW] -= cost
+    a.real[FLOW, k] -= cost
     _cost(a, k, cost)
 
 
@@ -182,8 +198,8 @@ def _book(
     if equity > 0.0:
         a.turnover[t - c.start] += notional / equity
     a.money[CASH] += moved
-    a.real[k, FLOW] += moved
-    _cost(a, k, units * abs(fill - a.real[k, PRICE]) * m.multiplier[k] + _fee(c, notional, units))
+    a.real[FLOW, k] += moved
+    _cost(a, k, units * abs(fill - a.real[PRICE, k]) * m.multiplier[k] + _fee(c, notional, units))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -199,21 +215,22 @@ def _add(
     moved: float,
     equity: float,
 ) -> None:
-    if a.real[k, UNITS] == 0.0:
-        a.whole[k, ENTRY_BAR] = t
-        a.whole[k, ENTERED] = AT_CLOSE if c.at_close else AT_OPEN
+    if a.real[UNITS, k] == 0.0:
+        _hold(a.held, a.state, k)
+        a.whole[ENTRY_BAR, k] = t
+        a.whole[ENTERED, k] = AT_CLOSE if c.at_close else AT_OPEN
         for column in (ENTRY_PRICE, EXIT_PRICE, ADDED, REMOVED, FLOW, COSTS):
-            a.real[k, column] = 0.0
+            a.real[column, k] = 0.0
     _book(a, m, c, t, k, units, fill, moved, equity)
-    a.real[k, ADDED] += units
-    a.real[k, ENTRY_PRICE] += (fill - a.real[k, ENTRY_PRICE]) * (units / a.real[k, ADDED])
-    a.real[k, UNITS] += direction * units
+    a.real[ADDED, k] += units
+    a.real[ENTRY_PRICE, k] += (fill - a.real[ENTRY_PRICE, k]) * (units / a.real[ADDED, k])
+    a.real[UNITS, k] += direction * units
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _average_exit(a: _Account, k: int, units: float, price: float) -> None:
-    a.real[k, REMOVED] += units
-    a.real[k, EXIT_PRICE] += (price - a.real[k, EXIT_PRICE]) * (units / a.real[k, REMOVED])
+    a.real[REMOVED, k] += units
+    a.real[EXIT_PRICE, k] += (price - a.real[EXIT_PRICE, k]) * (units / a.real[REMOVED, k])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -221,7 +238,7 @@ def _reduce(
     a: _Account, m: Market, c: Conditions, t: int, k: int, units: float, fill: float, equity: float, charged: bool
 ) -> None:
     notional = units * fill * m.multiplier[k]
-    long = a.real[k, UNITS] > 0.0
+    long = a.real[UNITS, k] > 0.0
     if charged:
         extra = _fee(c, notional, units) - notional * c.commission
         moved = notional * (1.0 - c.commission) - extra if long else -(notional * (1.0 + c.commission) + extra)
@@ -229,8 +246,8 @@ def _reduce(
     else:
         moved = notional if long else -notional
         a.money[CASH] += moved
-        a.real[k, FLOW] += moved
-        _cost(a, k, units * abs(fill - a.real[k, PRICE]) * m.multiplier[k])
+        a.real[FLOW, k] += moved
+        _cost(a, k, units * abs(fill - a.real[PRICE, k]) * m.multiplier[k])
     _average_exit(a, k, units, fill)
 
 
@@ -241,38 +258,38 @@ def _end_trade(a: _Account, t: int, k: int, side: int, reason: int, pnl: float) 
     if place >= a.trades_real.shape[0]:
         return
     a.trades_whole[place, 0] = side
-    a.trades_whole[place, 1] = a.whole[k, ENTRY_BAR]
+    a.trades_whole[place, 1] = a.whole[ENTRY_BAR, k]
     a.trades_whole[place, 2] = t
     a.trades_whole[place, 3] = reason
     a.trades_whole[place, 4] = k
-    a.trades_whole[place, 5] = a.whole[k, ENTERED]
-    a.trades_real[place, 0] = a.real[k, ENTRY_PRICE]
-    a.trades_real[place, 1] = a.real[k, EXIT_PRICE]
-    a.trades_real[place, 2] = a.real[k, ADDED]
+    a.trades_whole[place, 5] = a.whole[ENTERED, k]
+    a.trades_real[place, 0] = a.real[ENTRY_PRICE, k]
+    a.trades_real[place, 1] = a.real[EXIT_PRICE, k]
+    a.trades_real[place, 2] = a.real[ADDED, k]
     a.trades_real[place, 3] = pnl
-    a.trades_real[place, 4] = a.real[k, COSTS]
+    a.trades_real[place, 4] = a.real[COSTS, k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _side(a: _Account, k: int) -> int:
-    units = a.real[k, UNITS]
+    units = a.real[UNITS, k]
     return 1 if units > 0.0 else (-1 if units < 0.0 else 0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _lose(a: _Account, m: Market, t: int) -> None:
-    remaining = _n_held(a)
-    for k in range(a.real.shape[0]):
-        if a.real[k, UNITS] != 0.0:
-            remaining -= 1
-            _average_exit(a, k, abs(a.real[k, UNITS]), a.real[k, PRICE])
-            if remaining == 0:
-                pnl = a.real[k, FLOW] - a.money[CASH]
-            else:
-                pnl = a.real[k, FLOW] + _value(a, m, k)
-                a.money[CASH] += _value(a, m, k)
-            _end_trade(a, t, k, _side(a, k), _BANKRUPT, pnl)
-            a.real[k, UNITS] = 0.0
+    n_held = a.state[N_HELD]
+    for place in range(n_held):
+        k = a.held[place]
+        _average_exit(a, k, abs(a.real[UNITS, k]), a.real[PRICE, k])
+        if place == n_held - 1:
+            pnl = a.real[FLOW, k] - a.money[CASH]
+        else:
+            pnl = a.real[FLOW, k] + _value(a, m, k)
+            a.money[CASH] += _value(a, m, k)
+        _end_trade(a, t, k, _side(a, k), _BANKRUPT, pnl)
+        a.real[UNITS, k] = 0.0
+    a.state[N_HELD] = 0
     a.state[RUINED] = 1
 
 
@@ -281,13 +298,14 @@ def _leave(
     a: _Account, m: Market, c: Conditions, t: int, k: int, fill: float, equity: float, reason: int, charged: bool
 ) -> None:
     side = _side(a, k)
-    _reduce(a, m, c, t, k, abs(a.real[k, UNITS]), fill, equity, charged)
-    a.real[k, UNITS] = 0.0
-    a.whole[k, LEFT] = t
-    pnl = a.real[k, FLOW]
+    _reduce(a, m, c, t, k, abs(a.real[UNITS, k]), fill, equity, charged)
+    a.real[UNITS, k] = 0.0
+    _drop(a.held, a.state, k)
+    a.whole[LEFT, k] = t
+    pnl = a.real[FLOW, k]
     lost = _worth(a, m) <= 0.0
-    if lost and _n_held(a) == 0:
-        pnl = a.real[k, FLOW] - a.money[CASH]
+    if lost and a.state[N_HELD] == 0:
+        pnl = a.real[FLOW, k] - a.money[CASH]
     _end_trade(a, t, k, side, reason, pnl)
     if lost:
         _lose(a, m, t)
@@ -295,42 +313,60 @@ def _leave(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _start_bar(a: _Account, m: Market, c: Conditions, t: int) -> None:
-    n_assets = a.real.shape[0]
-    for k in range(n_assets):
-        a.real[k, PRICE] = a.real[k, LAST]
-        if not math.isnan(m.close[t, k]):
-            a.whole[k, MISSING] = 0
-            continue
-        a.whole[k, MISSING] += 1
-        if a.whole[k, MISSING] == c.delisted_after:
-            a.whole[k, DECIDED] = NONE
-            a.whole[k, REST_SIDE] = 0
-            if a.real[k, UNITS] != 0.0:
-                fill = a.real[k, LAST] * (1.0 - _side(a, k) * c.haircut)
-                _leave(a, m, c, t, k, fill, _worth(a, m), _DELISTED, False)
-    if a.state[RUINED]:
-        return
-    for k in range(n_assets):
-        if not math.isnan(m.close[t, k]):
-            a.real[k, PRICE] = m.open[t, k]
-    if _n_held(a) > 0 and _worth(a, m) <= 0.0:
+    real, whole, close, open_ = a.real, a.whole, m.close, m.open
+    n_missing = 0
+    for k in range(real.shape[1]):
+        gone = math.isnan(close[t, k])
+        n_missing += gone
+        real[PRICE, k] = real[LAST, k] if gone else open_[t, k]
+        whole[MISSING, k] = whole[MISSING, k] + 1 if gone else 0
+    if n_missing > 0 and c.delisted_after > 0:
+        _delist(a, m, c, t)
+        if a.state[RUINED]:
+            return
+    if a.state[N_HELD] > 0 and _worth(a, m) <= 0.0:
         _lose(a, m, t)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _delist(a: _Account, m: Market, c: Conditions, t: int) -> None:
+    """Settle what is gone. It comes before the open, so everything else is worth its last close."""
+    real, whole, close = a.real, a.whole, m.close
+    due = False
+    for k in range(real.shape[1]):
+        due = due or (whole[MISSING, k] == c.delisted_after and math.isnan(close[t, k]))
+    if not due:
+        return
+    for k in range(real.shape[1]):
+        real[PRICE, k] = real[LAST, k]
+    for k in range(real.shape[1]):
+        if not math.isnan(close[t, k]):
+            continue
+        if whole[MISSING, k] == c.delisted_after:
+            whole[DECIDED, k] = NONE
+            whole[REST_SIDE, k] = 0
+            if real[UNITS, k] != 0.0:
+                fill = a.real[LAST, k] * (1.0 - _side(a, k) * c.haircut)
+                _leave(a, m, c, t, k, fill, _worth(a, m), _DELISTED, False)
+                if a.state[RUINED]:
+                    return
+    for k in range(real.shape[1]):
+        if not math.isnan(close[t, k]):
+            real[PRICE, k] = m.open[t, k]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _end_bar(a: _Account, m: Market, c: Conditions, t: int, halt_drawdown: float, halt_bars: int) -> None:
     i = t - c.start
-    n_assets = a.real.shape[0]
-    n_held = 0
-    for k in range(n_assets):
-        a.real[k, PRICE] = a.real[k, LAST]
-        if a.real[k, UNITS] != 0.0:
-            n_held += 1
-    if n_held > 0:
-        for k in range(n_assets):
-            units = a.real[k, UNITS]
-            if units == 0.0:
-                continue
+    real, held, multiplier = a.real, a.held, m.multiplier
+    n_held = a.state[N_HELD]
+    for place in range(n_held):
+        k = held[place]
+        real[PRICE, k] = real[LAST, k]
+    if c.borrow_rate > 0.0 or m.roll.shape[0] > 0 or m.funding.shape[0] > 0:
+        for place in range(n_held):
+            k = held[place]
+            units = real[UNITS, k]
             if units < 0.0:
                 _pay(a, k, c.borrow_rate * -_value(a, m, k))
             if m.roll.shape[0] > 0 and m.roll[t, k]:
@@ -344,35 +380,35 @@ def _end_bar(a: _Account, m: Market, c: Conditions, t: int, halt_drawdown: float
     if a.money[CASH] < 0.0:
         cost = c.financing_rate * -a.money[CASH]
         sizes = 0.0
-        for k in range(n_assets):
-            if a.real[k, UNITS] != 0.0:
-                sizes += abs(_value(a, m, k))
+        for place in range(n_held):
+            k = held[place]
+            sizes += abs(real[UNITS, k] * multiplier[k] * real[PRICE, k])
         a.money[CASH] -= cost
         a.money[COSTS_PAID] += cost
-        for k in range(n_assets):
-            if a.real[k, UNITS] != 0.0:
-                share = cost * (abs(_value(a, m, k)) / sizes)
-                a.real[k, FLOW] -= share
-                a.real[k, COSTS] += share
+        for place in range(n_held):
+            k = held[place]
+            share = cost * (abs(real[UNITS, k] * multiplier[k] * real[PRICE, k]) / sizes)
+            real[FLOW, k] -= share
+            real[COSTS, k] += share
     total = a.money[CASH]
     if n_held > 0:
         net = 0.0
         gross = 0.0
-        for k in range(n_assets):
-            if a.real[k, UNITS] != 0.0:
-                value = _value(a, m, k)
-                net += value
-                gross += abs(value)
-                total += value
+        for place in range(n_held):
+            k = held[place]
+            value = real[UNITS, k] * multiplier[k] * real[PRICE, k]
+            net += value
+            gross += abs(value)
+            total += value
         if total <= 0.0:
             _lose(a, m, t)
             return
         a.exposure[i] = net / total
         a.gross[i] = gross / total
         if c.keep_positions:
-            for k in range(n_assets):
-                if a.real[k, UNITS] != 0.0:
-                    a.positions[i, k] = _value(a, m, k) / total
+            for place in range(n_held):
+                k = held[place]
+                a.positions[i, k] = _value(a, m, k) / total
     a.equity[i] = total
     if halt_drawdown > 0.0:
         halted = a.state[HALTED_AT]
@@ -385,57 +421,57 @@ def _end_bar(a: _Account, m: Market, c: Conditions, t: int, halt_drawdown: float
         a.money[PEAK] = max(a.money[PEAK], total)
         if total < a.money[PEAK] * (1.0 - halt_drawdown):
             a.state[HALTED_AT] = t
-            a.whole[:, REST_SIDE] = 0
+            a.whole[REST_SIDE] = 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _finish(a: _Account, m: Market, c: Conditions) -> None:
-    for k in range(a.real.shape[0]):
-        if a.real[k, UNITS] != 0.0:
-            _average_exit(a, k, abs(a.real[k, UNITS]), a.real[k, LAST])
-            _end_trade(a, c.stop - 1, k, _side(a, k), _OPEN, a.real[k, FLOW] + _value(a, m, k))
+    for place in range(a.state[N_HELD]):
+        k = a.held[place]
+        _average_exit(a, k, abs(a.real[UNITS, k]), a.real[LAST, k])
+        _end_trade(a, c.stop - 1, k, _side(a, k), _OPEN, a.real[FLOW, k] + _value(a, m, k))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _wants(o: SignalOrders, d: int, k: int) -> int:
     return (1 if o.enter_long[d, k] else 0) - (1 if o.enter_short[d, k] else 0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _exits(o: SignalOrders, d: int, k: int, side: int) -> bool:
     """Whether the exit of a direction is true."""
     return o.exit_long[d, k] if side > 0 else o.exit_short[d, k]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _told_to_leave(o: SignalOrders, d: int, k: int, side: int) -> bool:
     return _exits(o, d, k, side) or _wants(o, d, k) == -side
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _distance(value: float) -> float:
     return value if value > 0.0 else math.nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _limit(o: SignalOrders, d: int, k: int) -> float:
     return _distance(o.limit_price[d, k]) if o.limit_price.shape[0] > 0 else math.nan
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _place_limit(a: _Account, o: SignalOrders, k: int) -> None:
-    d = a.whole[k, DECIDED]
+    d = a.whole[DECIDED, k]
     if d == NONE:
         return
     wants = _wants(o, d, k)
-    resting = a.whole[k, REST_SIDE]
+    resting = a.whole[REST_SIDE, k]
     if resting != 0 and (wants != 0 or _told_to_leave(o, d, k, resting)):
-        a.whole[k, REST_SIDE] = 0
+        a.whole[REST_SIDE, k] = 0
     if wants == 0 or _side(a, k) == wants or a.state[HALTED_AT] != NONE:
         return
     if not _exits(o, d, k, wants) and not math.isnan(_limit(o, d, k)):
-        a.whole[k, REST_SIDE] = wants
-        a.whole[k, REST_BAR] = d
+        a.whole[REST_SIDE, k] = wants
+        a.whole[REST_BAR, k] = d
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -444,21 +480,20 @@ def _may_enter(a: _Account, o: SignalOrders, k: int, side: int, d: int) -> bool:
         return False
     if a.state[HALTED_AT] != NONE or d < a.state[HEEDS_FROM]:
         return False
-    if o.cooldown_bars > 0 and a.whole[k, LEFT] != NONE and d < a.whole[k, LEFT] + o.cooldown_bars:
+    if o.cooldown_bars > 0 and a.whole[LEFT, k] != NONE and d < a.whole[LEFT, k] + o.cooldown_bars:
         return False
-    return not o.rearm or a.whole[k, ARMED_LONG if side > 0 else ARMED_SHORT] == 1
+    return not o.rearm or a.whole[ARMED_LONG if side > 0 else ARMED_SHORT, k] == 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _used(a: _Account, m: Market) -> float:
     used = 0.0
-    for k in range(a.real.shape[0]):
-        if a.real[k, UNITS] != 0.0:
-            used += abs(_value(a, m, k))
+    for place in range(a.state[N_HELD]):
+        used += abs(_value(a, m, a.held[place]))
     return used
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _outlay(o: SignalOrders, size: float, equity: float, used: float) -> float:
     return min(size * equity, max(o.max_gross, size) * equity - used)
 
@@ -491,11 +526,11 @@ def _enter(
     spent = outlay if units == asked else notional * (1.0 + c.commission) + extra
     moved = -spent if side > 0 else notional * (1.0 - c.commission) - extra
     _add(a, m, c, t, k, side, units, fill, moved, equity)
-    a.real[k, BEST] = fill
-    a.real[k, TRAIL] = _distance(o.trail_distance[d, k])
-    a.real[k, STOP] = fill - side * _distance(o.stop_distance[d, k])
-    a.real[k, TARGET] = fill + side * _distance(o.target_distance[d, k])
-    a.whole[k, ARMED_LONG if side > 0 else ARMED_SHORT] = 0
+    a.real[BEST, k] = fill
+    a.real[TRAIL, k] = _distance(o.trail_distance[d, k])
+    a.real[STOP, k] = fill - side * _distance(o.stop_distance[d, k])
+    a.real[TARGET, k] = fill + side * _distance(o.target_distance[d, k])
+    a.whole[ARMED_LONG if side > 0 else ARMED_SHORT, k] = 0
     return spent
 
 
@@ -504,16 +539,17 @@ def _trade_signals(
     a: _Account, m: Market, c: Conditions, o: SignalOrders, t: int, waiting: IntArray, sizes: FloatArray
 ) -> None:
     """`waiting` and `sizes` are (n_assets,) to work in."""
-    n_assets = a.real.shape[0]
+    real, whole, close = a.real, a.whole, m.close
+    enter_long, enter_short = o.enter_long, o.enter_short
     n_waiting = 0
-    for k in range(n_assets):
-        side = _side(a, k)
-        a.whole[k, SIDE_BEFORE] = side
-        d = a.whole[k, DECIDED]
-        if d == NONE or math.isnan(m.close[t, k]) or (c.at_close and a.whole[k, LEFT] == t):
+    for k in range(real.shape[1]):
+        d = whole[DECIDED, k]
+        if d == NONE or math.isnan(close[t, k]) or (c.at_close and whole[LEFT, k] == t):
             continue
+        side = 1 if real[UNITS, k] > 0.0 else (-1 if real[UNITS, k] < 0.0 else 0)
         # An asset that is asked for is looked at again below, when all exits are done.
-        if _wants(o, d, k) != 0:
+        if enter_long[d, k] != enter_short[d, k]:
+            whole[SIDE_BEFORE, k] = side
             waiting[n_waiting] = k
             n_waiting += 1
         if side == 0:
@@ -521,12 +557,12 @@ def _trade_signals(
         reason = NONE
         if _told_to_leave(o, d, k, side):
             reason = _SIGNAL
-        elif o.max_bars > 0 and d - a.whole[k, ENTRY_BAR] + 1 >= o.max_bars:
+        elif o.max_bars > 0 and d - a.whole[ENTRY_BAR, k] + 1 >= o.max_bars:
             reason = _TIME
         elif a.state[HALTED_AT] != NONE:
             reason = _HALT
         if reason != NONE:
-            fill = _market_fill(a, m, c, k, -side, d, abs(a.real[k, UNITS]))
+            fill = _market_fill(a, m, c, k, -side, d, abs(a.real[UNITS, k]))
             _leave(a, m, c, t, k, fill, _worth(a, m), reason, True)
             if a.state[RUINED]:
                 return
@@ -534,9 +570,9 @@ def _trade_signals(
     n_entries = 0
     for place in range(n_waiting):
         k = waiting[place]
-        d = a.whole[k, DECIDED]
+        d = a.whole[DECIDED, k]
         wants = _wants(o, d, k)
-        if a.real[k, UNITS] != 0.0 or a.whole[k, SIDE_BEFORE] == wants or _exits(o, d, k, wants):
+        if a.real[UNITS, k] != 0.0 or a.whole[SIDE_BEFORE, k] == wants or _exits(o, d, k, wants):
             continue
         if math.isnan(_limit(o, d, k)) and _may_enter(a, o, k, wants, d):
             # Kept sorted: larger sizes first, equals in the order of the columns.
@@ -553,38 +589,38 @@ def _trade_signals(
         return
     equity = _worth(a, m)
     used = _used(a, m)
-    n_held = _n_held(a)
+    n_held = a.state[N_HELD]
     for place in range(n_entries):
         if o.max_positions > 0 and n_held >= o.max_positions:
             return
         k = waiting[place]
-        d = a.whole[k, DECIDED]
+        d = a.whole[DECIDED, k]
         outlay = _outlay(o, sizes[place], equity, used)
         if outlay > 0.0:
             side = _wants(o, d, k)
-            fill = _market_fill(a, m, c, k, side, d, outlay / (a.real[k, PRICE] * m.multiplier[k]))
+            fill = _market_fill(a, m, c, k, side, d, outlay / (a.real[PRICE, k] * m.multiplier[k]))
             used += _enter(a, m, c, o, t, k, side, d, outlay, fill, equity)
-            if a.real[k, UNITS] != 0.0:
+            if a.real[UNITS, k] != 0.0:
                 n_held += 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _try_limit(a: _Account, m: Market, c: Conditions, o: SignalOrders, t: int, k: int) -> bool:
-    side = a.whole[k, REST_SIDE]
-    d = a.whole[k, REST_BAR]
+    side = a.whole[REST_SIDE, k]
+    d = a.whole[REST_BAR, k]
     price = _limit(o, d, k)
     if t - d > o.limit_bars:
-        a.whole[k, REST_SIDE] = 0
+        a.whole[REST_SIDE, k] = 0
         return False
-    quote = a.real[k, PRICE]
+    quote = a.real[PRICE, k]
     through = m.low[t, k] if side > 0 else m.high[t, k]
     at_open = side * quote < side * price
     if not (at_open or side * through < side * price):
         return False
-    a.whole[k, REST_SIDE] = 0
+    a.whole[REST_SIDE, k] = 0
     if not _may_enter(a, o, k, side, d):
         return False
-    if o.max_positions > 0 and _n_held(a) >= o.max_positions:
+    if o.max_positions > 0 and a.state[N_HELD] >= o.max_positions:
         return False
     equity = _worth(a, m)
     outlay = _outlay(o, o.size[d, k], equity, _used(a, m))
@@ -595,31 +631,31 @@ def _try_limit(a: _Account, m: Market, c: Conditions, o: SignalOrders, t: int, k
         fill = _market_fill(a, m, c, k, side, d, outlay / (quote * m.multiplier[k]))
         fill = min(fill, price) if side > 0 else max(fill, price)
     else:
-        a.real[k, PRICE] = price
+        a.real[PRICE, k] = price
     _enter(a, m, c, o, t, k, side, d, outlay, fill, equity)
-    if a.real[k, UNITS] != 0.0:
-        a.whole[k, ENTERED] = AT_OPEN if at_open else INSIDE
+    if a.real[UNITS, k] != 0.0:
+        a.whole[ENTERED, k] = AT_OPEN if at_open else INSIDE
     return not at_open
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _inside(a: _Account, m: Market, c: Conditions, o: SignalOrders, t: int, k: int) -> None:
     only_stop = False
-    quote = a.real[k, PRICE]
-    if a.real[k, UNITS] == 0.0:
-        if a.whole[k, REST_SIDE] == 0:
+    quote = a.real[PRICE, k]
+    if a.real[UNITS, k] == 0.0:
+        if a.whole[REST_SIDE, k] == 0:
             return
         only_stop = _try_limit(a, m, c, o, t, k)
-        if a.real[k, UNITS] == 0.0:
+        if a.real[UNITS, k] == 0.0:
             return
     # A short is a long in a mirror: with all prices negated its stop lies below and its low is the negated high.
     side = _side(a, k)
     opened = side * quote
     low = m.low[t, k] if side > 0 else -m.high[t, k]
     high = m.high[t, k] if side > 0 else -m.low[t, k]
-    level = side * a.real[k, STOP]
-    trailing = side * (a.real[k, BEST] - side * a.real[k, TRAIL])
-    goal = side * a.real[k, TARGET]
+    level = side * a.real[STOP, k]
+    trailing = side * (a.real[BEST, k] - side * a.real[TRAIL, k])
+    goal = side * a.real[TARGET, k]
     cause = _STOP
     if trailing > level or math.isnan(level):
         level = trailing
@@ -635,16 +671,17 @@ def _inside(a: _Account, m: Market, c: Conditions, o: SignalOrders, t: int, k: i
         reason, quote = _TARGET, side * goal
     if reason == NONE:
         return
-    a.real[k, PRICE] = quote
+    a.real[PRICE, k] = quote
     fill = quote
     if reason != _TARGET:
-        fill = _market_fill(a, m, c, k, -side, a.whole[k, DECIDED], abs(a.real[k, UNITS]))
+        fill = _market_fill(a, m, c, k, -side, a.whole[DECIDED, k], abs(a.real[UNITS, k]))
     _leave(a, m, c, t, k, fill, _worth(a, m), reason, True)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_signals(a: _Account, m: Market, c: Conditions, o: SignalOrders) -> None:
-    n_assets = a.real.shape[0]
+    real, whole, close, low, high = a.real, a.whole, m.close, m.low, m.high
+    n_assets = real.shape[1]
     waiting = np.empty(n_assets, np.int64)
     sizes = np.empty(n_assets)
     for t in range(c.start, c.stop):
@@ -660,34 +697,43 @@ def _run_signals(a: _Account, m: Market, c: Conditions, o: SignalOrders) -> None
         if not c.at_close:
             _trade_signals(a, m, c, o, t, waiting, sizes)
         for k in range(n_assets):
-            if a.state[RUINED]:
-                return
-            if not math.isnan(m.close[t, k]):
+            if math.isnan(close[t, k]):
+                continue
+            units = real[UNITS, k]
+            if units > 0.0:
+                bottom, top = min(low[t, k], real[PRICE, k]), max(high[t, k], real[PRICE, k])
+                touched = bottom <= real[STOP, k] or bottom <= real[BEST, k] - real[TRAIL, k] or top >= real[TARGET, k]
+            elif units < 0.0:
+                bottom, top = min(low[t, k], real[PRICE, k]), max(high[t, k], real[PRICE, k])
+                touched = top >= real[STOP, k] or top >= real[BEST, k] + real[TRAIL, k] or bottom <= real[TARGET, k]
+            else:
+                touched = whole[REST_SIDE, k] != 0
+            if touched:
                 _inside(a, m, c, o, t, k)
-        if a.state[RUINED]:
-            return
+                if a.state[RUINED]:
+                    return
         if c.at_close:
             for k in range(n_assets):
-                if not math.isnan(m.close[t, k]):
-                    a.real[k, PRICE] = m.close[t, k]
+                if not math.isnan(close[t, k]):
+                    real[PRICE, k] = close[t, k]
             _trade_signals(a, m, c, o, t, waiting, sizes)
             if a.state[RUINED]:
                 return
         for k in range(n_assets):
-            price = m.close[t, k]
+            price = close[t, k]
             if math.isnan(price):
                 continue
-            a.whole[k, DECIDED] = t
-            a.real[k, LAST] = price
-            if a.real[k, UNITS] > 0.0:
-                a.real[k, BEST] = max(a.real[k, BEST], price)
-            elif a.real[k, UNITS] < 0.0:
-                a.real[k, BEST] = min(a.real[k, BEST], price)
+            whole[DECIDED, k] = t
+            real[LAST, k] = price
+            if real[UNITS, k] > 0.0:
+                real[BEST, k] = max(real[BEST, k], price)
+            elif real[UNITS, k] < 0.0:
+                real[BEST, k] = min(real[BEST, k], price)
             if o.rearm:
                 if not o.enter_long[t, k]:
-                    a.whole[k, ARMED_LONG] = 1
+                    whole[ARMED_LONG, k] = 1
                 if not o.enter_short[t, k]:
-                    a.whole[k, ARMED_SHORT] = 1
+                    whole[ARMED_SHORT, k] = 1
         _end_bar(a, m, c, t, o.halt_drawdown, o.halt_bars)
         if a.state[RUINED]:
             return
@@ -696,22 +742,24 @@ def _run_signals(a: _Account, m: Market, c: Conditions, o: SignalOrders) -> None
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _set_goals(a: _Account, m: Market, o: TargetOrders, t: int, equity: float, goals: FloatArray) -> None:
-    n_assets = a.real.shape[0]
+    n_assets = goals.shape[0]
+    whole, target, close = a.whole, o.target, m.close
+    halted, heeds_from, max_weight = a.state[HALTED_AT] != NONE, a.state[HEEDS_FROM], o.max_weight
     for k in range(n_assets):
         goals[k] = math.nan
-        d = a.whole[k, DECIDED]
-        if d == NONE or math.isnan(m.close[t, k]):
+        d = whole[DECIDED, k]
+        if d == NONE or math.isnan(close[t, k]):
             continue
-        goal = 0.0 if a.state[HALTED_AT] != NONE or d < a.state[HEEDS_FROM] else o.target[d, k]
+        goal = 0.0 if halted or d < heeds_from else target[d, k]
         if abs(goal) < math.inf:
-            goals[k] = max(-o.max_weight, min(o.max_weight, goal))
+            goals[k] = max(-max_weight, min(max_weight, goal))
     if o.max_gross < math.inf:
         asked = 0.0
         kept = 0.0
         for k in range(n_assets):
             if not math.isnan(goals[k]):
                 asked += abs(goals[k])
-            elif a.real[k, UNITS] != 0.0:
+            elif a.real[UNITS, k] != 0.0:
                 kept += abs(_value(a, m, k) / equity)
         if kept + asked > o.max_gross and asked > 0.0:
             factor = max(o.max_gross - kept, 0.0) / asked
@@ -723,7 +771,7 @@ def _set_goals(a: _Account, m: Market, o: TargetOrders, t: int, equity: float, g
         shorts = 0.0
         for k in range(n_assets):
             if math.isnan(goals[k]):
-                if a.real[k, UNITS] != 0.0:
+                if a.real[UNITS, k] != 0.0:
                     kept += _value(a, m, k) / equity
             elif goals[k] > 0.0:
                 longs += goals[k]
@@ -748,13 +796,14 @@ def _trade_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders, t: in
     if not equity > 0.0:
         return
     _set_goals(a, m, o, t, equity, goals)
-    for k in range(a.real.shape[0]):
+    real = a.real
+    for k in range(goals.shape[0]):
         goal = goals[k]
-        if math.isnan(goal):
+        units = real[UNITS, k]
+        if math.isnan(goal) or (goal == 0.0 and units == 0.0):
             continue
-        price = a.real[k, PRICE]
+        price = real[PRICE, k]
         multiplier = m.multiplier[k]
-        units = a.real[k, UNITS]
         wanted = units
         if goal == 0.0:
             wanted = 0.0
@@ -764,18 +813,18 @@ def _trade_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders, t: in
         if wanted == units:
             continue
         direction = 1 if wanted > units else -1
-        d = a.whole[k, DECIDED]
+        d = a.whole[DECIDED, k]
         fill = _market_fill(a, m, c, k, direction, d, abs(wanted - units))
         if units * direction < 0.0:
             if units * wanted > 0.0:
                 _reduce(a, m, c, t, k, abs(units - wanted), fill, equity, True)
-                a.real[k, UNITS] = wanted
+                a.real[UNITS, k] = wanted
             else:
                 reason = _REBALANCE if a.state[HALTED_AT] == NONE else _HALT
                 _leave(a, m, c, t, k, fill, equity, reason, True)
                 if a.state[RUINED]:
                     return
-        more = abs(wanted - a.real[k, UNITS])
+        more = abs(wanted - a.real[UNITS, k])
         if more > 0.0:
             filled = _fillable(a, m, k, d, more, fill)
             if not filled > 0.0:
@@ -788,12 +837,13 @@ def _trade_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders, t: in
                 moved = notional * (1.0 - c.commission) - extra
             _add(a, m, c, t, k, direction, filled, fill, moved, equity)
             if filled == more:
-                a.real[k, UNITS] = wanted
+                a.real[UNITS, k] = wanted
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _run_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders) -> None:
-    n_assets = a.real.shape[0]
+    real, whole, close = a.real, a.whole, m.close
+    n_assets = real.shape[1]
     goals = np.empty(n_assets)
     for t in range(c.start, c.stop):
         if a.state[N_TRADES] > a.trades_real.shape[0]:
@@ -803,15 +853,15 @@ def _run_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders) -> None
             return
         if c.at_close:
             for k in range(n_assets):
-                if not math.isnan(m.close[t, k]):
-                    a.real[k, PRICE] = m.close[t, k]
+                if not math.isnan(close[t, k]):
+                    real[PRICE, k] = close[t, k]
         _trade_targets(a, m, c, o, t, goals)
         if a.state[RUINED]:
             return
         for k in range(n_assets):
-            if not math.isnan(m.close[t, k]):
-                a.whole[k, DECIDED] = t
-                a.real[k, LAST] = m.close[t, k]
+            if not math.isnan(close[t, k]):
+                whole[DECIDED, k] = t
+                real[LAST, k] = close[t, k]
         _end_bar(a, m, c, t, o.halt_drawdown, o.halt_bars)
         if a.state[RUINED]:
             return
