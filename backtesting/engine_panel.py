@@ -128,7 +128,7 @@ def _worth(a: _Account, m: Market) -> float:
     return total
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _hold(held: IntArray, state: IntArray, k: int) -> None:
     """Put an asset into the list of those that are held."""
     at = state[N_HELD]
@@ -150,12 +150,14 @@ def _drop(held: IntArray, state: IntArray, k: int) -> None:
         held[place] = held[place + 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _market_fill(a: _Account, m: Market, c: Conditions, k: int, direction: int, decided: int, units: float) -> float:
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _market_fill(
+    impact: FloatArray, c: Conditions, price: float, k: int, direction: int, decided: int, units: float
+) -> float:
     worse = c.adverse
-    if decided >= 0 and m.impact.shape[0] > 0:
-        worse += m.impact[decided, k] * math.sqrt(units)
-    return a.real[PRICE, k] * (1.0 + direction * min(worse, WORST_FILL))
+    if decided >= 0 and impact.shape[0] > 0:
+        worse += impact[decided, k] * math.sqrt(units)
+    return price * (1.0 + direction * min(worse, WORST_FILL))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -164,91 +166,126 @@ def _fee(c: Conditions, notional: float, units: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _rounded(m: Market, k: int, units: float) -> float:
-    return math.floor(units / m.lot[k] + 1e-9) * m.lot[k] if m.lot[k] > 0.0 else units
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _fillable(a: _Account, m: Market, k: int, decided: int, units: float, fill: float) -> float:
-    if m.capacity.shape[0] > 0 and units > m.capacity[decided, k]:
-        limit = m.capacity[decided, k]
-        a.money[UNFILLED] += (units - limit) * fill * m.multiplier[k]
-        units = limit
-    return _rounded(m, k, units)
+def _rounded(lot: float, units: float) -> float:
+    return math.floor(units / lot + 1e-9) * lot if lot > 0.0 else units
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _cost(a: _Account, k: int, cost: float) -> None:
-    a.real[COSTS, k] += cost
-    a.money[COSTS_PAID] += cost
+def _fillable(
+    money: FloatArray, capacity: FloatArray, k: int, decided: int, units: float, lot: float, price: float
+) -> float:
+    """`price` is that of a unit, multiplier included."""
+    if capacity.shape[0] > 0 and units > capacity[decided, k]:
+        limit = capacity[decided, k]
+        money[UNFILLED] += (units - limit) * price
+        units = limit
+    return _rounded(lot, units)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _pay(a: _Account, k: int, cost: float) -> None:
-    a.money[CASH] -= cost
-    a.real[FLOW, k] -= cost
-    _cost(a, k, cost)
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _cost(real: FloatArray, money: FloatArray, k: int, cost: float) -> None:
+    real[COSTS, k] += cost
+    money[COSTS_PAID] += cost
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _pay(real: FloatArray, money: FloatArray, k: int, cost: float) -> None:
+    money[CASH] -= cost
+    real[FLOW, k] -= cost
+    _cost(real, money, k, cost)
+
+
+# The functions of an order take their arrays one by one: passing the whole account costs more than the order.
 @njit(cache=True, nogil=True, error_model="numpy")
 def _book(
-    a: _Account, m: Market, c: Conditions, t: int, k: int, units: float, fill: float, moved: float, equity: float
+    real: FloatArray,
+    money: FloatArray,
+    turnover: FloatArray,
+    c: Conditions,
+    t: int,
+    k: int,
+    multiplier: float,
+    units: float,
+    fill: float,
+    moved: float,
+    equity: float,
 ) -> None:
-    notional = units * fill * m.multiplier[k]
+    notional = units * fill * multiplier
     if equity > 0.0:
-        a.turnover[t - c.start] += notional / equity
-    a.money[CASH] += moved
-    a.real[FLOW, k] += moved
-    _cost(a, k, units * abs(fill - a.real[PRICE, k]) * m.multiplier[k] + _fee(c, notional, units))
+        turnover[t - c.start] += notional / equity
+    money[CASH] += moved
+    real[FLOW, k] += moved
+    _cost(real, money, k, units * abs(fill - real[PRICE, k]) * multiplier + _fee(c, notional, units))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _add(
-    a: _Account,
-    m: Market,
+    real: FloatArray,
+    whole: IntArray,
+    held: IntArray,
+    state: IntArray,
+    money: FloatArray,
+    turnover: FloatArray,
     c: Conditions,
     t: int,
     k: int,
+    multiplier: float,
     direction: int,
     units: float,
     fill: float,
     moved: float,
     equity: float,
 ) -> None:
-    if a.real[UNITS, k] == 0.0:
-        _hold(a.held, a.state, k)
-        a.whole[ENTRY_BAR, k] = t
-        a.whole[ENTERED, k] = AT_CLOSE if c.at_close else AT_OPEN
+    if real[UNITS, k] == 0.0:
+        _hold(held, state, k)
+        whole[ENTRY_BAR, k] = t
+        whole[ENTERED, k] = AT_CLOSE if c.at_close else AT_OPEN
         for column in (ENTRY_PRICE, EXIT_PRICE, ADDED, REMOVED, FLOW, COSTS):
-            a.real[column, k] = 0.0
-    _book(a, m, c, t, k, units, fill, moved, equity)
-    a.real[ADDED, k] += units
-    a.real[ENTRY_PRICE, k] += (fill - a.real[ENTRY_PRICE, k]) * (units / a.real[ADDED, k])
-    a.real[UNITS, k] += direction * units
+            real[column, k] = 0.0
+    _book(real, money, turnover, c, t, k, multiplier, units, fill, moved, equity)
+    real[ADDED, k] += units
+    real[ENTRY_PRICE, k] += (fill - real[ENTRY_PRICE, k]) * (units / real[ADDED, k])
+    real[UNITS, k] += direction * units
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _average_exit(a: _Account, k: int, units: float, price: float) -> None:
-    a.real[REMOVED, k] += units
-    a.real[EXIT_PRICE, k] += (price - a.real[EXIT_PRICE, k]) * (units / a.real[REMOVED, k])
+def _average_exit(real: FloatArray, k: int, units: float, price: float) -> None:
+    real[REMOVED, k] += units
+    real[EXIT_PRICE, k] += (price - real[EXIT_PRICE, k]) * (units / real[REMOVED, k])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _reduce(
-    a: _Account, m: Market, c: Conditions, t: int, k: int, units: float, fill: float, equity: float, charged: bool
+    real: FloatArray,
+    money: FloatArray,
+    turnover: FloatArray,
+    c: Conditions,
+    t: int,
+    k: int,
+    multiplier: float,
+    units: float,
+    fill: float,
+    equity: float,
 ) -> None:
-    notional = units * fill * m.multiplier[k]
-    long = a.real[UNITS, k] > 0.0
-    if charged:
-        extra = _fee(c, notional, units) - notional * c.commission
-        moved = notional * (1.0 - c.commission) - extra if long else -(notional * (1.0 + c.commission) + extra)
-        _book(a, m, c, t, k, units, fill, moved, equity)
+    notional = units * fill * multiplier
+    extra = _fee(c, notional, units) - notional * c.commission
+    if real[UNITS, k] > 0.0:
+        moved = notional * (1.0 - c.commission) - extra
     else:
-        moved = notional if long else -notional
-        a.money[CASH] += moved
-        a.real[FLOW, k] += moved
-        _cost(a, k, units * abs(fill - a.real[PRICE, k]) * m.multiplier[k])
-    _average_exit(a, k, units, fill)
+        moved = -(notional * (1.0 + c.commission) + extra)
+    _book(real, money, turnover, c, t, k, multiplier, units, fill, moved, equity)
+    _average_exit(real, k, units, fill)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _settle(real: FloatArray, money: FloatArray, k: int, multiplier: float, units: float, fill: float) -> None:
+    """`_reduce` without charges and turnover."""
+    notional = units * fill * multiplier
+    moved = notional if real[UNITS, k] > 0.0 else -notional
+    money[CASH] += moved
+    real[FLOW, k] += moved
+    _cost(real, money, k, units * abs(fill - real[PRICE, k]) * multiplier)
+    _average_exit(real, k, units, fill)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -281,7 +318,7 @@ def _lose(a: _Account, m: Market, t: int) -> None:
     n_held = a.state[N_HELD]
     for place in range(n_held):
         k = a.held[place]
-        _average_exit(a, k, abs(a.real[UNITS, k]), a.real[PRICE, k])
+        _average_exit(a.real, k, abs(a.real[UNITS, k]), a.real[PRICE, k])
         if place == n_held - 1:
             pnl = a.real[FLOW, k] - a.money[CASH]
         else:
@@ -298,7 +335,11 @@ def _leave(
     a: _Account, m: Market, c: Conditions, t: int, k: int, fill: float, equity: float, reason: int, charged: bool
 ) -> None:
     side = _side(a, k)
-    _reduce(a, m, c, t, k, abs(a.real[UNITS, k]), fill, equity, charged)
+    units = abs(a.real[UNITS, k])
+    if charged:
+        _reduce(a.real, a.money, a.turnover, c, t, k, m.multiplier[k], units, fill, equity)
+    else:
+        _settle(a.real, a.money, k, m.multiplier[k], units, fill)
     a.real[UNITS, k] = 0.0
     _drop(a.held, a.state, k)
     a.whole[LEFT, k] = t
@@ -312,18 +353,34 @@ def _leave(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _start_bar(a: _Account, m: Market, c: Conditions, t: int) -> None:
+def _complete(close: FloatArray, start: int, stop: int) -> bool:
+    """Whether every asset trades on every bar, so that the last bar is always the one before."""
+    for t in range(start, stop):
+        missing = 0
+        for k in range(close.shape[1]):
+            missing += math.isnan(close[t, k])
+        if missing > 0:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _start_bar(a: _Account, m: Market, c: Conditions, t: int, complete: bool) -> None:
     real, whole, close, open_ = a.real, a.whole, m.close, m.open
-    n_missing = 0
-    for k in range(real.shape[1]):
-        gone = math.isnan(close[t, k])
-        n_missing += gone
-        real[PRICE, k] = real[LAST, k] if gone else open_[t, k]
-        whole[MISSING, k] = whole[MISSING, k] + 1 if gone else 0
-    if n_missing > 0 and c.delisted_after > 0:
-        _delist(a, m, c, t)
-        if a.state[RUINED]:
-            return
+    if complete:
+        for k in range(real.shape[1]):
+            real[PRICE, k] = open_[t, k]
+    else:
+        n_missing = 0
+        for k in range(real.shape[1]):
+            gone = math.isnan(close[t, k])
+            n_missing += gone
+            real[PRICE, k] = real[LAST, k] if gone else open_[t, k]
+            whole[MISSING, k] = whole[MISSING, k] + 1 if gone else 0
+        if n_missing > 0 and c.delisted_after > 0:
+            _delist(a, m, c, t)
+            if a.state[RUINED]:
+                return
     if a.state[N_HELD] > 0 and _worth(a, m) <= 0.0:
         _lose(a, m, t)
 
@@ -368,15 +425,15 @@ def _end_bar(a: _Account, m: Market, c: Conditions, t: int, halt_drawdown: float
             k = held[place]
             units = real[UNITS, k]
             if units < 0.0:
-                _pay(a, k, c.borrow_rate * -_value(a, m, k))
+                _pay(a.real, a.money, k, c.borrow_rate * -_value(a, m, k))
             if m.roll.shape[0] > 0 and m.roll[t, k]:
                 notional = abs(_value(a, m, k))
                 equity = _worth(a, m)
                 if equity > 0.0:
                     a.turnover[i] += 2.0 * notional / equity
-                _pay(a, k, 2.0 * (notional * c.adverse + _fee(c, notional, abs(units))))
+                _pay(a.real, a.money, k, 2.0 * (notional * c.adverse + _fee(c, notional, abs(units))))
             if m.funding.shape[0] > 0:
-                _pay(a, k, m.funding[t, k] * _value(a, m, k))
+                _pay(a.real, a.money, k, m.funding[t, k] * _value(a, m, k))
     if a.money[CASH] < 0.0:
         cost = c.financing_rate * -a.money[CASH]
         sizes = 0.0
@@ -428,7 +485,7 @@ def _end_bar(a: _Account, m: Market, c: Conditions, t: int, halt_drawdown: float
 def _finish(a: _Account, m: Market, c: Conditions) -> None:
     for place in range(a.state[N_HELD]):
         k = a.held[place]
-        _average_exit(a, k, abs(a.real[UNITS, k]), a.real[LAST, k])
+        _average_exit(a.real, k, abs(a.real[UNITS, k]), a.real[LAST, k])
         _end_trade(a, c.stop - 1, k, _side(a, k), _OPEN, a.real[FLOW, k] + _value(a, m, k))
 
 
@@ -518,14 +575,16 @@ def _enter(
         asked = (outlay - c.minimum) / (fill * multiplier)
     if not asked > 0.0:
         return 0.0
-    units = _fillable(a, m, k, d, asked, fill)
+    units = _fillable(a.money, m.capacity, k, d, asked, m.lot[k], fill * multiplier)
     if not units > 0.0:
         return 0.0
     notional = units * fill * multiplier
     extra = _fee(c, notional, units) - notional * c.commission
     spent = outlay if units == asked else notional * (1.0 + c.commission) + extra
     moved = -spent if side > 0 else notional * (1.0 - c.commission) - extra
-    _add(a, m, c, t, k, side, units, fill, moved, equity)
+    _add(
+        a.real, a.whole, a.held, a.state, a.money, a.turnover, c, t, k, multiplier, side, units, fill, moved, equity
+    )  # fmt: skip
     a.real[BEST, k] = fill
     a.real[TRAIL, k] = _distance(o.trail_distance[d, k])
     a.real[STOP, k] = fill - side * _distance(o.stop_distance[d, k])
@@ -562,7 +621,7 @@ def _trade_signals(
         elif a.state[HALTED_AT] != NONE:
             reason = _HALT
         if reason != NONE:
-            fill = _market_fill(a, m, c, k, -side, d, abs(a.real[UNITS, k]))
+            fill = _market_fill(m.impact, c, a.real[PRICE, k], k, -side, d, abs(a.real[UNITS, k]))
             _leave(a, m, c, t, k, fill, _worth(a, m), reason, True)
             if a.state[RUINED]:
                 return
@@ -598,7 +657,7 @@ def _trade_signals(
         outlay = _outlay(o, sizes[place], equity, used)
         if outlay > 0.0:
             side = _wants(o, d, k)
-            fill = _market_fill(a, m, c, k, side, d, outlay / (a.real[PRICE, k] * m.multiplier[k]))
+            fill = _market_fill(m.impact, c, a.real[PRICE, k], k, side, d, outlay / (a.real[PRICE, k] * m.multiplier[k]))
             used += _enter(a, m, c, o, t, k, side, d, outlay, fill, equity)
             if a.real[UNITS, k] != 0.0:
                 n_held += 1
@@ -628,7 +687,7 @@ def _try_limit(a: _Account, m: Market, c: Conditions, o: SignalOrders, t: int, k
         return False
     fill = price
     if at_open:
-        fill = _market_fill(a, m, c, k, side, d, outlay / (quote * m.multiplier[k]))
+        fill = _market_fill(m.impact, c, a.real[PRICE, k], k, side, d, outlay / (quote * m.multiplier[k]))
         fill = min(fill, price) if side > 0 else max(fill, price)
     else:
         a.real[PRICE, k] = price
@@ -674,7 +733,7 @@ def _inside(a: _Account, m: Market, c: Conditions, o: SignalOrders, t: int, k: i
     a.real[PRICE, k] = quote
     fill = quote
     if reason != _TARGET:
-        fill = _market_fill(a, m, c, k, -side, a.whole[DECIDED, k], abs(a.real[UNITS, k]))
+        fill = _market_fill(m.impact, c, a.real[PRICE, k], k, -side, a.whole[DECIDED, k], abs(a.real[UNITS, k]))
     _leave(a, m, c, t, k, fill, _worth(a, m), reason, True)
 
 
@@ -684,10 +743,11 @@ def _run_signals(a: _Account, m: Market, c: Conditions, o: SignalOrders) -> None
     n_assets = real.shape[1]
     waiting = np.empty(n_assets, np.int64)
     sizes = np.empty(n_assets)
+    complete = _complete(close, c.start, c.stop)
     for t in range(c.start, c.stop):
         if a.state[N_TRADES] > a.trades_real.shape[0]:
             return
-        _start_bar(a, m, c, t)
+        _start_bar(a, m, c, t, complete)
         if a.state[RUINED]:
             return
         if o.limit_price.shape[0] > 0:
@@ -741,9 +801,11 @@ def _run_signals(a: _Account, m: Market, c: Conditions, o: SignalOrders) -> None
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _set_goals(a: _Account, m: Market, o: TargetOrders, t: int, equity: float, goals: FloatArray) -> None:
+def _set_goals(a: _Account, m: Market, o: TargetOrders, t: int, equity: float, goals: FloatArray) -> bool:
+    """Whether there is any goal."""
     n_assets = goals.shape[0]
     whole, target, close = a.whole, o.target, m.close
+    n_goals = 0
     halted, heeds_from, max_weight = a.state[HALTED_AT] != NONE, a.state[HEEDS_FROM], o.max_weight
     for k in range(n_assets):
         goals[k] = math.nan
@@ -753,6 +815,9 @@ def _set_goals(a: _Account, m: Market, o: TargetOrders, t: int, equity: float, g
         goal = 0.0 if halted or d < heeds_from else target[d, k]
         if abs(goal) < math.inf:
             goals[k] = max(-max_weight, min(max_weight, goal))
+            n_goals += 1
+    if n_goals == 0:
+        return False
     if o.max_gross < math.inf:
         asked = 0.0
         kept = 0.0
@@ -788,6 +853,7 @@ def _set_goals(a: _Account, m: Market, o: TargetOrders, t: int, equity: float, g
             for k in range(n_assets):
                 if goals[k] < 0.0:
                     goals[k] *= factor
+    return True
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -795,38 +861,41 @@ def _trade_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders, t: in
     equity = _worth(a, m)
     if not equity > 0.0:
         return
-    _set_goals(a, m, o, t, equity, goals)
-    real = a.real
+    if not _set_goals(a, m, o, t, equity, goals):
+        return
+    real, whole, held, state, money, turnover = a.real, a.whole, a.held, a.state, a.money, a.turnover
+    multipliers, lots, impact, capacity = m.multiplier, m.lot, m.impact, m.capacity
+    band = o.band
     for k in range(goals.shape[0]):
         goal = goals[k]
         units = real[UNITS, k]
         if math.isnan(goal) or (goal == 0.0 and units == 0.0):
             continue
         price = real[PRICE, k]
-        multiplier = m.multiplier[k]
+        multiplier = multipliers[k]
         wanted = units
         if goal == 0.0:
             wanted = 0.0
-        elif abs(goal - units * multiplier * price / equity) > o.band:
+        elif abs(goal - units * multiplier * price / equity) > band:
             wanted = goal * equity / (price * multiplier)
-            wanted = math.copysign(_rounded(m, k, abs(wanted)), wanted)
+            wanted = math.copysign(_rounded(lots[k], abs(wanted)), wanted)
         if wanted == units:
             continue
         direction = 1 if wanted > units else -1
-        d = a.whole[DECIDED, k]
-        fill = _market_fill(a, m, c, k, direction, d, abs(wanted - units))
+        d = whole[DECIDED, k]
+        fill = _market_fill(impact, c, price, k, direction, d, abs(wanted - units))
         if units * direction < 0.0:
             if units * wanted > 0.0:
-                _reduce(a, m, c, t, k, abs(units - wanted), fill, equity, True)
-                a.real[UNITS, k] = wanted
+                _reduce(real, money, turnover, c, t, k, multiplier, abs(units - wanted), fill, equity)
+                real[UNITS, k] = wanted
             else:
-                reason = _REBALANCE if a.state[HALTED_AT] == NONE else _HALT
+                reason = _REBALANCE if state[HALTED_AT] == NONE else _HALT
                 _leave(a, m, c, t, k, fill, equity, reason, True)
-                if a.state[RUINED]:
+                if state[RUINED]:
                     return
-        more = abs(wanted - a.real[UNITS, k])
+        more = abs(wanted - real[UNITS, k])
         if more > 0.0:
-            filled = _fillable(a, m, k, d, more, fill)
+            filled = _fillable(money, capacity, k, d, more, lots[k], fill * multiplier)
             if not filled > 0.0:
                 continue
             notional = filled * fill * multiplier
@@ -835,9 +904,11 @@ def _trade_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders, t: in
                 moved = -(notional * (1.0 + c.commission) + extra)
             else:
                 moved = notional * (1.0 - c.commission) - extra
-            _add(a, m, c, t, k, direction, filled, fill, moved, equity)
+            _add(
+                real, whole, held, state, money, turnover, c, t, k, multiplier, direction, filled, fill, moved, equity
+            )  # fmt: skip
             if filled == more:
-                a.real[UNITS, k] = wanted
+                real[UNITS, k] = wanted
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -845,10 +916,11 @@ def _run_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders) -> None
     real, whole, close = a.real, a.whole, m.close
     n_assets = real.shape[1]
     goals = np.empty(n_assets)
+    complete = _complete(close, c.start, c.stop)
     for t in range(c.start, c.stop):
         if a.state[N_TRADES] > a.trades_real.shape[0]:
             return
-        _start_bar(a, m, c, t)
+        _start_bar(a, m, c, t, complete)
         if a.state[RUINED]:
             return
         if c.at_close:
@@ -858,10 +930,16 @@ def _run_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders) -> None
         _trade_targets(a, m, c, o, t, goals)
         if a.state[RUINED]:
             return
-        for k in range(n_assets):
-            if not math.isnan(close[t, k]):
+        if complete:
+            for k in range(n_assets):
                 whole[DECIDED, k] = t
-                real[LAST, k] = close[t, k]
+            for place in range(a.state[N_HELD]):
+                real[LAST, a.held[place]] = close[t, a.held[place]]
+        else:
+            for k in range(n_assets):
+                if not math.isnan(close[t, k]):
+                    whole[DECIDED, k] = t
+                    real[LAST, k] = close[t, k]
         _end_bar(a, m, c, t, o.halt_drawdown, o.halt_bars)
         if a.state[RUINED]:
             return

@@ -196,7 +196,7 @@ class _Account:
         """Units of an opening order that capacity and lots leave."""
         if self.market.capacity.size and units > self.market.capacity[decided, k]:
             limit = float(self.market.capacity[decided, k])
-            self.unfilled += (units - limit) * fill * self.multiplier[k]
+            self.unfilled += (units - limit) * (fill * self.multiplier[k])
             units = limit
         return self.rounded(k, units)
 
