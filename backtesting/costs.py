@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from backtesting.errors import InvalidConfig
 
-
 LIMITS = {"commission_per_unit": 1e6, "commission_minimum": 1e6, "impact": 10.0}
 
 
@@ -79,12 +78,8 @@ class CostModel:
 LIQUID_INDEX = CostModel(
     commission_bps=1.0, half_spread_bps=1.0, slippage_bps=1.0, borrow_annual=0.005, financing_annual=0.05
 )
-FUTURES = CostModel(
-    commission_bps=0.5, half_spread_bps=1.5, slippage_bps=1.5, borrow_annual=0.0, financing_annual=0.0
-)
-CRYPTO = CostModel(
-    commission_bps=7.5, half_spread_bps=2.0, slippage_bps=3.0, borrow_annual=0.10, financing_annual=0.10
-)
+FUTURES = CostModel(commission_bps=0.5, half_spread_bps=1.5, slippage_bps=1.5, borrow_annual=0.0, financing_annual=0.0)
+CRYPTO = CostModel(commission_bps=7.5, half_spread_bps=2.0, slippage_bps=3.0, borrow_annual=0.10, financing_annual=0.10)
 FREE = CostModel(0.0, 0.0, 0.0, 0.0, 0.0)
 
 COSTS = {"liquid-index": LIQUID_INDEX, "futures": FUTURES, "crypto": CRYPTO, "free": FREE}

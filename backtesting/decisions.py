@@ -30,7 +30,8 @@ class SignalDecisions:
         cooldown_bars: an asset that was left is not entered on a decision of the bar of the exit or of the bars
             after it, so many in all; 0 for no rule. It forbids reversals too.
         rearm: an entry in a direction is taken only if its condition was false at a close since the last one.
-        max_positions: most positions held at once; 0 for any number. The largest size comes first, then the first asset.
+        max_positions: most positions held at once; 0 for any number. The largest size comes first, then the first
+            asset.
         max_gross: an entry never brings the sum of all positions above this fraction of equity, or above its own
             size if that is larger; what is left over is cut.
         halt_drawdown: leave everything and stay flat once equity is further than this fraction below its peak;

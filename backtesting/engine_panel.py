@@ -91,10 +91,13 @@ def _open_account(market: Market, conditions: Conditions, room: int) -> _Account
         np.empty(n_assets, np.int64),
         np.array([conditions.capital, 0.0, 0.0, conditions.capital]),
         np.array([0, 0, NONE, conditions.start, 0]),
-        *(np.zeros(n_bars) for _ in range(4)),
-        np.zeros((n_bars, n_assets) if conditions.keep_positions else (0, 0)),
-        np.empty((room, 6), np.int64),
-        np.empty((room, 5)),
+        equity=np.zeros(n_bars),
+        exposure=np.zeros(n_bars),
+        gross=np.zeros(n_bars),
+        turnover=np.zeros(n_bars),
+        positions=np.zeros((n_bars, n_assets) if conditions.keep_positions else (0, 0)),
+        trades_whole=np.empty((room, 6), np.int64),
+        trades_real=np.empty((room, 5)),
     )
 
 
@@ -115,13 +118,14 @@ def _books(account: _Account) -> Books:
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _value(a: _Account, m: Market, k: int) -> float:
-    return a.real[UNITS, k] * m.multiplier[k] * a.real[PRICE, k]
+    worth: float = a.real[UNITS, k] * m.multiplier[k] * a.real[PRICE, k]
+    return worth
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _worth(a: _Account, m: Market) -> float:
     real, held, multiplier = a.real, a.held, m.multiplier
-    total = a.money[CASH]
+    total: float = a.money[CASH]
     for place in range(a.state[N_HELD]):
         k = held[place]
         total += real[UNITS, k] * multiplier[k] * real[PRICE, k]
@@ -497,7 +501,8 @@ def _wants(o: SignalOrders, d: int, k: int) -> int:
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _exits(o: SignalOrders, d: int, k: int, side: int) -> bool:
     """Whether the exit of a direction is true."""
-    return o.exit_long[d, k] if side > 0 else o.exit_short[d, k]
+    leaving: bool = o.exit_long[d, k] if side > 0 else o.exit_short[d, k]
+    return leaving
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -657,7 +662,9 @@ def _trade_signals(
         outlay = _outlay(o, sizes[place], equity, used)
         if outlay > 0.0:
             side = _wants(o, d, k)
-            fill = _market_fill(m.impact, c, a.real[PRICE, k], k, side, d, outlay / (a.real[PRICE, k] * m.multiplier[k]))
+            fill = _market_fill(
+                m.impact, c, a.real[PRICE, k], k, side, d, outlay / (a.real[PRICE, k] * m.multiplier[k])
+            )
             used += _enter(a, m, c, o, t, k, side, d, outlay, fill, equity)
             if a.real[UNITS, k] != 0.0:
                 n_held += 1

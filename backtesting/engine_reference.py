@@ -82,8 +82,6 @@ Ruin
     not seen.
 """
 
-# ruff: noqa: PLR0917 - the signatures are those of the compiled twin
-
 import math
 
 import numpy as np
@@ -131,8 +129,8 @@ class _Account:
         self.costs_paid = self.unfilled = 0.0
         self.holdings = [_Holding() for _ in range(n_assets)]
         self.prices = [math.nan] * n_assets  # what each asset is worth at this moment of the bar
-        self.multiplier = market.multiplier.tolist()
-        self.lot = market.lot.tolist()
+        self.multiplier: list[float] = market.multiplier.tolist()
+        self.lot: list[float] = market.lot.tolist()
         self.equity = [0.0] * n_bars
         self.exposure = [0.0] * n_bars
         self.gross = [0.0] * n_bars
@@ -433,7 +431,7 @@ def _place_limit(account: _Account, orders: SignalOrders, k: int) -> None:
     wants = _wants(orders, d, k)
     if holding.resting is not None and (wants != 0 or _told_to_leave(orders, d, k, holding.resting[0])):
         holding.resting = None
-    if wants == 0 or holding.side == wants or account.halted_at is not None:
+    if wants in (0, holding.side) or account.halted_at is not None:
         return
     leaving = orders.exit_long if wants > 0 else orders.exit_short
     if not leaving[d, k] and not math.isnan(_limit(orders, d, k)):
@@ -514,7 +512,15 @@ def _may_enter(account: _Account, orders: SignalOrders, k: int, side: int, d: in
 
 
 def _enter(
-    account: _Account, orders: SignalOrders, t: int, k: int, side: int, d: int, outlay: float, fill: float, equity: float
+    account: _Account,
+    orders: SignalOrders,
+    t: int,
+    k: int,
+    side: int,
+    d: int,
+    outlay: float,
+    fill: float,
+    equity: float,
 ) -> float:
     """Enter for at most an outlay at a fill; what of the outlay was used."""
     on, multiplier, holding = account.on, account.multiplier[k], account.holdings[k]
@@ -727,6 +733,40 @@ def _goals(account: _Account, orders: TargetOrders, traded: list[int], equity: f
     return goals
 
 
+def excursions(high: FloatArray, low: FloatArray, whole: IntArray, real: FloatArray, at_close: bool) -> FloatArray:
+    """(n_trades, 2) worst and best price of each trade while it was held, as a move in its favour from the entry.
+
+    The fills count, and the whole range of every bar the position was held over from its start to its end. Of the bar
+    of a limit fill inside it only the bad side counts; of the bar of an exit only the fill, unless it was at the close.
+
+    Args:
+        high, low: (n_bars, n_assets).
+        whole, real: see `Books`.
+        at_close: whether orders fill at the close.
+    """
+    found = []
+    for (side, first, last, reason, k, entered), (entry, leave, *_) in zip(whole.tolist(), real.tolist(), strict=True):
+        worst, best = sorted((entry, leave), reverse=side < 0)
+        to_the_end = REASONS[reason] == "open"
+        if at_close and REASONS[reason] in ("signal", "time", "rebalance", "halt"):
+            to_the_end = True
+        for t in range(first, last + 1 if to_the_end else last):
+            if math.isnan(low[t, k]) or (t == first and entered == AT_CLOSE):
+                continue
+            bad, good = float(low[t, k]), float(high[t, k])
+            if side < 0:
+                bad, good = good, bad
+            if side * bad < side * worst:
+                worst = bad
+            if side * good > side * best and not (t == first and entered == INSIDE):
+                best = good
+        if side > 0:
+            found.append((worst / entry - 1.0, best / entry - 1.0))
+        else:
+            found.append((1.0 - worst / entry, 1.0 - best / entry))
+    return np.array(found, dtype=np.float64).reshape(-1, 2)
+
+
 Simulated = tuple[FloatArray, FloatArray, FloatArray, IntArray, FloatArray, float]
 
 
@@ -759,9 +799,25 @@ def simulate_signals(
         enter_long .. target_distance, max_bars: (n_bars,) each; see `SignalDecisions`.
         capital: positive. adverse, commission: fractions a side. borrow_rate, financing_rate: fractions a bar.
     """
-    decided = (enter_long, exit_long, enter_short, exit_short, size, stop_distance, trail_distance, target_distance)
-    columns = [values[:, None] for values in decided]
-    orders = SignalOrders(*columns, np.zeros((0, 0)), max_bars, 1, 0, False, 0, 1.0, 0.0, 0)
+    orders = SignalOrders(
+        enter_long[:, None],
+        exit_long[:, None],
+        enter_short[:, None],
+        exit_short[:, None],
+        size[:, None],
+        stop_distance[:, None],
+        trail_distance[:, None],
+        target_distance[:, None],
+        limit_price=np.zeros((0, 0)),
+        max_bars=max_bars,
+        limit_bars=1,
+        cooldown_bars=0,
+        rearm=False,
+        max_positions=0,
+        max_gross=1.0,
+        halt_drawdown=0.0,
+        halt_bars=0,
+    )
     on = _plain(start, stop, capital, adverse, commission, borrow_rate, financing_rate)
     return _one_asset(run_signals(_plain_market(open_, high, low, close), on, orders))
 
@@ -798,10 +854,10 @@ def _plain(start: int, stop: int, capital: float, *costs: float) -> Conditions:
     )
 
 
-def _plain_market(*prices: FloatArray) -> Market:
-    none = np.zeros((0, 0))
-    columns = [values[:, None] for values in prices]
-    return Market(*columns, none, none, none, none.astype(np.bool_), np.ones(1), np.zeros(1))
+def _plain_market(open_: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray) -> Market:
+    none, never = np.zeros((0, 0)), np.zeros((0, 0), np.bool_)
+    prices = (open_[:, None], high[:, None], low[:, None], close[:, None])
+    return Market(*prices, none, none, none, never, np.ones(1), np.zeros(1))
 
 
 def _one_asset(books: Books) -> Simulated:

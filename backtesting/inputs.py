@@ -161,26 +161,42 @@ def market(signals: Signals, costs: CostModel, terms: Terms) -> Market:
         due = (np.arange(1, bars.n_bars + 1) % terms.roll_every == 0)[:, None]
         roll = roll | due if roll.size else np.repeat(due, bars.n_assets, axis=1)
     return Market(
-        *(ready(values) for values in (bars.open, bars.high, bars.low, bars.close, impact, capacity, funding)),
-        ready(roll, np.bool_),
-        ready(_per_asset(signals, "multiplier", terms.multiplier)),
-        ready(_per_asset(signals, "lot", terms.lot)),
+        open=ready(bars.open),
+        high=ready(bars.high),
+        low=ready(bars.low),
+        close=ready(bars.close),
+        impact=ready(impact),
+        capacity=ready(capacity),
+        funding=ready(funding),
+        roll=ready(roll, np.bool_),
+        multiplier=ready(_per_asset(signals, "multiplier", terms.multiplier)),
+        lot=ready(_per_asset(signals, "lot", terms.lot)),
     )
 
 
-def signal_orders(signals: Signals) -> SignalOrders:
-    """The decisions of a strategy that enters and exits.
+def orders(signals: Signals) -> SignalOrders | TargetOrders:
+    """The decisions of a strategy, checked.
 
     Raises:
         UsageError: an array of another shape, or a number out of its range.
     """
-    decisions = signals.decisions
-    assert isinstance(decisions, SignalDecisions)  # noqa: S101 - the caller chose by this type
+    if isinstance(signals.decisions, TargetDecisions):
+        return _target_orders(signals, signals.decisions)
+    return _signal_orders(signals, signals.decisions)
+
+
+def _signal_orders(signals: Signals, decisions: SignalDecisions) -> SignalOrders:
     _in_range(signals, SIGNAL_RANGES)
     limit = np.zeros((0, 0)) if decisions.limit_price is None else shaped(signals, "limit_price")
     return SignalOrders(
-        *(shaped(signals, name, np.bool_) for name in ("enter_long", "exit_long", "enter_short", "exit_short")),
-        *(shaped(signals, name) for name in ("size", "stop_distance", "trail_distance", "target_distance")),
+        enter_long=shaped(signals, "enter_long", np.bool_),
+        exit_long=shaped(signals, "exit_long", np.bool_),
+        enter_short=shaped(signals, "enter_short", np.bool_),
+        exit_short=shaped(signals, "exit_short", np.bool_),
+        size=shaped(signals, "size"),
+        stop_distance=shaped(signals, "stop_distance"),
+        trail_distance=shaped(signals, "trail_distance"),
+        target_distance=shaped(signals, "target_distance"),
         limit_price=ready(limit),
         max_bars=int(decisions.max_bars),
         limit_bars=int(decisions.limit_bars),
@@ -193,14 +209,7 @@ def signal_orders(signals: Signals) -> SignalOrders:
     )
 
 
-def target_orders(signals: Signals) -> TargetOrders:
-    """The decisions of a strategy that names positions.
-
-    Raises:
-        UsageError: an array of another shape, or a number out of its range.
-    """
-    decisions = signals.decisions
-    assert isinstance(decisions, TargetDecisions)  # noqa: S101 - the caller chose by this type
+def _target_orders(signals: Signals, decisions: TargetDecisions) -> TargetOrders:
     _in_range(signals, TARGET_RANGES)
     return TargetOrders(
         target=shaped(signals, "target"),

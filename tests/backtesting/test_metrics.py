@@ -19,6 +19,10 @@ class FakeTrade(NamedTuple):
     entry_bar: int = 0
     exit_bar: int = 0
     reason: str = "signal"
+    entry_notional: float = 100.0
+    traded_notional: float = 200.0
+    mae: float = -0.01
+    mfe: float = 0.02
 
 
 def curve(*values):
