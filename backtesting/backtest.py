@@ -231,12 +231,12 @@ def _long_gap(close: FloatArray, length: int) -> bool:
 
 
 def _trades(books: Books, moves: FloatArray, multiplier: FloatArray) -> tuple[Trade, ...]:
-    each = multiplier.tolist()
-    rows = zip(books.whole.tolist(), books.real.tolist(), moves.tolist(), strict=True)
-    return tuple(
-        Trade(side, first, last, entry, leave, units, pnl, paid, REASONS[reason], asset, each[asset], mae, mfe)
-        for (side, first, last, reason, asset, _), (entry, leave, units, pnl, paid), (mae, mfe) in rows
-    )
+    side, first, last, reason, asset, _ = books.whole.T.tolist()
+    entry, leave, units, pnl, paid = books.real.T.tolist()
+    mae, mfe = moves.T.tolist()
+    reasons = (REASONS[place] for place in reason)
+    multipliers = multiplier[books.whole[:, 4]].tolist()
+    return tuple(map(Trade, side, first, last, entry, leave, units, pnl, paid, reasons, asset, multipliers, mae, mfe))
 
 
 def _benchmark(signals: Signals, window: Window, benchmark: FloatArray | None) -> FloatArray:

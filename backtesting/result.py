@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from backtesting.bars import FloatArray, Sessions
 from backtesting.costs import CostModel
@@ -15,9 +15,10 @@ ExitReason = Literal["signal", "stop", "trail", "target", "time", "rebalance", "
 REASONS: tuple[ExitReason, ...] = get_args(ExitReason)
 
 
-@dataclass(frozen=True)
-class Trade:
+class Trade(NamedTuple):
     """One position from entry to exit; while it is still held, `exit_bar` is the window's last and `reason` "open".
+
+    A named tuple and not a dataclass, because a report holds thousands of them.
 
     Attributes:
         side: 1 long, -1 short.

@@ -185,7 +185,7 @@ class TestTheReport:
         assert result.trades == (
             Trade(1, 1, 2, 100.0, 100.0, 10.0, 0.0, 0.0, "open", asset=0, multiplier=1.0, mae=0.0, mfe=0.0),
         )
-        assert {type(value) for value in vars(result.trades[0]).values()} == {int, float, str}
+        assert {type(value) for value in result.trades[0]} == {int, float, str}
         assert {type(value) for value in result.metrics.values()} == {float}
 
     def test_annual_rates_are_spread_over_the_bars_of_a_year(self):
