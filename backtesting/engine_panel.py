@@ -763,6 +763,8 @@ def _run_signals(a: _Account, m: Market, c: Conditions, o: SignalOrders) -> None
                     _place_limit(a, o, k)
         if not c.at_close:
             _trade_signals(a, m, c, o, t, waiting, sizes)
+            if a.state[RUINED]:
+                return
         for k in range(n_assets):
             if math.isnan(close[t, k]):
                 continue
