@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import log
 from typing import Literal, get_args
 
 from backtesting.bars import FloatArray, Sessions
@@ -69,3 +70,9 @@ class BacktestResult:
     trades: tuple[Trade, ...]
     costs_paid: float
     metrics: Mapping[str, float]
+
+
+def log_growth(result: BacktestResult) -> float:
+    """Log growth of the account over the window; -inf is NaN, as after a bankruptcy."""
+    last = float(result.equity[-1])
+    return log(last / result.capital) if last > 0.0 else float("nan")

@@ -14,8 +14,8 @@ from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import CostModel
-from backtesting.evaluation import Evaluation, evaluate
-from backtesting.gates import COST_FACTOR, Nominee
+from backtesting.evaluation import Evaluation, evaluate, market_returns
+from backtesting.nomination import COST_FACTOR, Nominee
 from backtesting.result import BacktestResult
 from backtesting.splits import Split, Window
 
@@ -63,6 +63,7 @@ class OpenWindow:
             spec_id,
             result,
             self.incumbents,
+            market=market_returns(self.bars, self.window),
             periods_per_year=self.bars.periods_per_year,
             n_trials=n_trials,
             rng=rng,

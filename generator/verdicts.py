@@ -11,7 +11,8 @@ from math import isfinite
 
 from agents.archive.records import SealedOpening
 from backtesting.costs import COSTS
-from backtesting.gates import GateReport, Judgement, Nomination, Nominee, Verdict, decline, judge
+from backtesting.gates import GateReport, Judgement, Verdict, decline, judge
+from backtesting.nomination import Nomination, Nominee
 from generator.run import Run, Seal, seal_of
 
 _ORDER = {Verdict.PASS: 0, Verdict.UNDERPOWERED: 1, Verdict.FAIL: 2}
