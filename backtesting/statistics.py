@@ -22,7 +22,7 @@ from backtesting.bars import BoolArray, FloatArray
 MIN_BARS = 20
 FLAT = 1e-10
 EULER_GAMMA = 0.5772156649015329
-SHORTEST_BLOCK = 5.0
+SHORTEST_BLOCK = 10.0
 _CHUNK = 250
 
 IndexArray = npt.NDArray[np.int32]
@@ -110,7 +110,7 @@ def block_from_autocovariance(autocovariance: FloatArray, bandwidth: int, n: int
 
 
 def common_block(streams: FloatArray) -> float:
-    """One mean block length for many streams (n, N): the upper quartile of theirs, within 5 to max(10, sqrt(n) / 2).
+    """One mean block length for many streams (n, N): the upper quartile of theirs, within 10 to max(10, sqrt(n) / 2).
 
     The maximum over hundreds of estimates would be an outlier, and blocks that are too long make the variance a rough
     guess; streams of daily returns seldom need more than 10.

@@ -107,10 +107,10 @@ def test_block_length_agrees_with_arch(rho, n):
 
 def test_one_block_for_many_streams_is_bounded():
     rng = np.random.default_rng(2)
-    assert common_block(rng.normal(size=(2000, 30))) == 5.0
+    assert common_block(rng.normal(size=(2000, 30))) == 10.0
     persistent = np.column_stack([ar1(0.95, 2000, seed) for seed in range(8)])
     assert common_block(persistent) == pytest.approx(sqrt(2000) / 2)
-    assert common_block(np.zeros((2000, 3))) == 5.0
+    assert common_block(np.zeros((2000, 3))) == 10.0
 
 
 # --- Stationary bootstrap ---------------------------------------------------------------------------------------
