@@ -26,9 +26,10 @@ from backtesting.bars import Bars, FloatArray
 from backtesting.blind_test import REPS, blind_test
 from backtesting.decisions import Signals
 from backtesting.errors import CheckFailed
-from backtesting.evaluation import CONSTANT_POSITION, market_returns, residual
+from backtesting.evaluation import CONSTANT_POSITION, market_returns, residual, residual_hedge
 from backtesting.metrics import sharpe_ratio
-from backtesting.nomination import COST_FACTOR, Nomination, Nominee
+from backtesting.nomination import COST_FACTOR, Nomination, Nominee, Route
+from backtesting.occam import OccamTest, occam_test
 from backtesting.open_gates import MAX_PROFIT_SHARE, GateResult, open_gates, profit_concentration
 from backtesting.result import log_growth
 from backtesting.splits import Window
@@ -157,11 +158,14 @@ def judge(nomination: Nomination, bars: Bars, *, edge_of_interest: float = EDGE_
     reports = []
     numbers: dict[str, Mapping[str, Any]] = {}
     for look, p_value, statistic in zip(looks, test.p_adjusted.tolist(), test.statistic.tolist(), strict=True):
-        sealed = _sealed_gates(look, p_value <= nomination.alpha)
-        reports.append(_report(look.nominee, nomination, sealed, look.broke, scale))
+        occam = _occam(look, nomination, bars)
+        confirmed = p_value <= nomination.alpha if occam is None else occam.passed
+        sealed = _sealed_gates(look, confirmed)
+        reports.append(_report(look.nominee, nomination, sealed, look.broke, scale, occam))
         numbers[look.nominee.spec_id] = {
             "statistic": _number(statistic),
             "p_adjusted": p_value,
+            "occam_p_value": None if occam is None else occam.p_value,
             "critical_value": _number(test.critical_value(nomination.alpha)),
             "n_effective": _number(test.n_effective),
             "alpha_annual": _number(float(np.mean(look.stream)) * bars.periods_per_year),
@@ -233,8 +237,30 @@ class _Scale:
 
 
 def _open_t(nominee: Nominee) -> float:
-    """Its evidence on the open window, or NaN: whoever fails an open gate cannot pass, so it gets no share of alpha."""
-    return nominee.open_evaluation.alpha_t if all(gate.passed for gate in open_gates(nominee)) else float("nan")
+    """Its evidence on the open window; NaN gets no share of alpha: an open gate failed, or another test judges it."""
+    eligible = nominee.route is Route.BLIND and all(gate.passed for gate in open_gates(nominee))
+    return nominee.open_evaluation.alpha_t if eligible else float("nan")
+
+
+def _occam(look: "_Look", nomination: Nomination, bars: Bars) -> OccamTest | None:
+    """The test on the whole history that holds against any memory; None for nominees of other routes.
+
+    Here the hedge is fitted on the whole history too: nothing about the rule was chosen by it that the length does not
+    already pay for.
+    """
+    if look.nominee.route is not Route.OCCAM:
+        return None
+    whole = Window(nomination.split.open.start, nomination.split.sealed.stop)
+    if look.broke:
+        stream = np.full(whole.n_bars, np.nan)
+    else:
+        book = _incumbent_returns(nomination, bars, whole)
+        hedges = np.column_stack([book[name] for name in sorted(book)])
+        own = simulate(_signals(look.nominee.strategy, bars), nomination.costs, window=whole).returns
+        stream = residual(own, hedges, residual_hedge(own, hedges))
+    return occam_test(
+        stream, look.nominee.code_bits, alpha=nomination.occam_alpha, periods_per_year=bars.periods_per_year
+    )
 
 
 def _incumbent_returns(nomination: Nomination, bars: Bars, window: Window) -> dict[str, FloatArray]:
@@ -295,12 +321,17 @@ def _sealed_gates(look: _Look, confirmed: bool) -> tuple[GateResult, ...]:
 
 
 def _report(
-    nominee: Nominee, nomination: Nomination, sealed: tuple[GateResult, ...], broke: str, scale: _Scale
+    nominee: Nominee,
+    nomination: Nomination,
+    sealed: tuple[GateResult, ...],
+    broke: str,
+    scale: _Scale,
+    occam: OccamTest | None,
 ) -> GateReport:
     """The public report. Apart from the one bit "passed", nothing in it may depend on sealed prices."""
     opened = open_gates(nominee)
     failed = [gate for gate in opened if not gate.passed]
-    passed = not failed and not broke and all(gate.passed for gate in sealed)
+    passed = not failed and not broke and nominee.route is not Route.FORWARD and all(gate.passed for gate in sealed)
     plural = "" if scale.n_candidates == 1 else "s"
     chance = f"{scale.n_candidates} candidate{plural} on {scale.years:.1f} sealed years"
     if passed:
@@ -309,6 +340,9 @@ def _report(
         sentence = (
             f"pass: every gate holds, and its residual alpha is confirmed among {chance}"
             f" at a family-wise error rate of {nomination.alpha:.2g}."
+            if occam is None
+            else f"pass: every gate holds, and its residual alpha on the whole history is more than a rule of"
+            f" {occam.bits:.0f} bits may owe to memory or luck."
         )
     else:
         reason = "not confirmed" if not failed else "not said, because a gate on the open window had already failed"
@@ -316,6 +350,19 @@ def _report(
         if failed:
             verdict = Verdict.FAIL
             sentence = _failed_open(failed)
+        elif nominee.route is Route.FORWARD:
+            verdict = Verdict.UNDERPOWERED
+            sentence = (
+                f"underpowered: {nominee.route_reason}, so no day of this history is clean evidence about it; only"
+                " days still to come are."
+            )
+        elif occam is not None:
+            verdict = Verdict.UNDERPOWERED if occam.detectable > scale.edge else Verdict.FAIL
+            sentence = (
+                f"{verdict}: {nominee.route_reason}, so it has to convince by its length: this rule costs"
+                f" {occam.bits:.0f} bits and must show a residual Sharpe of about {occam.detectable:.2f} on the whole"
+                " history; it was not confirmed."
+            )
         elif scale.detectable > scale.edge:
             verdict = Verdict.UNDERPOWERED
             sentence = (

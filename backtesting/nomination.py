@@ -6,6 +6,7 @@ that is from other bars, another window or other costs than it says.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from math import isfinite
 
 from backtesting.backtest import Strategy
@@ -18,6 +19,18 @@ from backtesting.splits import Split
 COST_FACTOR = 2.0
 
 
+class Route(StrEnum):
+    """Which evidence about a nominee is clean, and so which test may judge it.
+
+    BLIND: nobody who proposed it can have seen the sealed days. OCCAM: its proposer may know them, so only a test that
+    holds against any memory counts. FORWARD: nothing is known about what it knows; only data still to come counts.
+    """
+
+    BLIND = "blind"
+    OCCAM = "occam"
+    FORWARD = "forward"
+
+
 @dataclass(frozen=True, eq=False)
 class Nominee:
     """A candidate with its open-window evidence, frozen; the strategy is what will be run on the sealed window.
@@ -25,12 +38,21 @@ class Nominee:
     Attributes:
         neighbours_t: t-statistics of the residual alpha of the same rule slightly changed, on the open window too
             (other windows, a later start); NaN for one that never moved. Empty where nobody looked.
+        route: which test its history allows; route_reason says why, in half a sentence.
+        code_bits: length of the rule in bits, needed for the route OCCAM.
     """
 
     open_evaluation: Evaluation
     open_doubled_costs: BacktestResult
     strategy: Strategy
     neighbours_t: tuple[float, ...] = ()
+    route: Route = Route.BLIND
+    route_reason: str = ""
+    code_bits: float = float("nan")
+
+    def __post_init__(self) -> None:
+        if self.route is Route.OCCAM and not self.code_bits > 0.0:
+            raise ValueError(f"{self.name} is to be judged by its length, but has none")
 
     @property
     def spec_id(self) -> str:
@@ -57,6 +79,7 @@ class Nomination:
             is where the nominees' evidence is from.
         incumbents: the strategies whose names the nominees' hedge ratios use.
         alpha: what this opening may spend, after `alpha_for_opening`.
+        occam_alpha: what all rules of the language together may spend on the whole history, once and for all.
         seed: of the bootstrap draws.
         n_trials: looks at the open window so far.
 
@@ -75,6 +98,7 @@ class Nomination:
     seed: int
     n_trials: int
     code_version: str
+    occam_alpha: float = 0.05
 
     def __post_init__(self) -> None:
         ids = [nominee.spec_id for nominee in self.nominees]
@@ -99,6 +123,8 @@ class Nomination:
                 "nominees": [
                     {
                         "evaluation": nominee.open_evaluation.as_dict(),
+                        "route": str(nominee.route),
+                        "code_bits": _number(nominee.code_bits),
                         "neighbours_t": [_number(t) for t in nominee.neighbours_t],
                         "doubled_costs_growth": _number(log_growth(nominee.open_doubled_costs)),
                     }
@@ -110,6 +136,7 @@ class Nomination:
                 "split": self.split.as_dict(),
                 "costs": self.costs.as_dict(),
                 "alpha": self.alpha,
+                "occam_alpha": self.occam_alpha,
                 "seed": self.seed,
                 "n_trials": self.n_trials,
                 "code_version": self.code_version,
