@@ -6,11 +6,14 @@ think with, too coarse to climb on. What a model or a file wrote goes in as data
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
 
+from agents.strategy.expression.nodes import FIELD, Node, distinct_nodes
+from agents.strategy.expression.parse import parse
 from agents.strategy.incumbents import shipped_incumbent
 from agents.strategy.indicators import FIELDS, FUNCTIONS, RANGE_FIELDS
 from agents.strategy.spec_error import SpecError
@@ -22,11 +25,20 @@ from generator.selection import Chosen, Snapshot
 
 MAX_TRIED = 15
 EXAMPLE = "donchian_breakout"
+# Where a market has one price a day, a breakout of highs would not be legal.
+EXAMPLE_OF_CLOSES = "golden_cross"
 
 
 def vocabulary(bars: Bars) -> str:
     """The fields and functions that mean something on these bars, one a line, by family."""
     absent = {*(() if bars.has_volume else ("volume",)), *(RANGE_FIELDS if bars.close_only else ())}
+
+    def shown(text: str) -> str:
+        """An example, unless it reads what the market does not have."""
+        node = parse(text)
+        reads = {name for part in distinct_nodes(node) for name in _reads(part)} if isinstance(node, Node) else set()
+        return "" if absent.intersection(reads) else f" Example: {text}"
+
     lines = ["Fields: " + ", ".join(f"{name} ({kind})" for name, kind in FIELDS.items() if name not in absent)]
     family = ""
     for function in FUNCTIONS.values():
@@ -35,7 +47,7 @@ def vocabulary(bars: Bars) -> str:
         if function.family != family:
             family = function.family
             lines.append(f"{family}:")
-        lines.append(f"  {function.signature}: {function.formula}. Example: {function.example}")
+        lines.append(f"  {function.signature}: {function.formula}.{shown(function.example)}")
     lines.append("Operators: + - * /, comparisons < <= > >= == !=, and, or, not, parentheses.")
     return "\n".join(lines)
 
@@ -87,9 +99,9 @@ def schema_notes() -> str:
     return "\n".join(_outline(WIRE_SCHEMA, 0))
 
 
-def example() -> str:
-    """One legal reply."""
-    return json.dumps(to_wire(shipped_incumbent(EXAMPLE)), ensure_ascii=False, indent=1)
+def example(bars: Bars) -> str:
+    """One reply that is legal on these bars."""
+    return _shipped_reply(EXAMPLE_OF_CLOSES if bars.close_only else EXAMPLE)
 
 
 def propose_inputs(
@@ -106,7 +118,7 @@ def propose_inputs(
     return {
         "vocabulary": vocabulary(bars),
         "schema_notes": schema_notes(),
-        "example": example(),
+        "example": example(bars),
         "costs": cost_words(costs),
         "warmup_limit": max_warmup,
         "n_tried": n_tried,
@@ -124,6 +136,18 @@ def repair_inputs(bars: Bars, reply: str, errors: Sequence[SpecError]) -> dict[s
         "reply": reply,
         "errors": [{**error.as_dict(), "nearest": error.nearest or None} for error in errors],
     }
+
+
+@cache
+def _shipped_reply(name: str) -> str:
+    # Every prompt of a run shows it, and reading it means reading all shipped files.
+    return json.dumps(to_wire(shipped_incumbent(name)), ensure_ascii=False, indent=1)
+
+
+def _reads(node: Node) -> tuple[str, ...]:
+    if node.op == FIELD:
+        return (node.name,)
+    return FUNCTIONS[node.op].reads if node.op in FUNCTIONS else ()
 
 
 def _summary(metrics: Mapping[str, float], alpha_t: float) -> str:

@@ -161,7 +161,8 @@ class _Loop:
     def _draw(self, slot: Slot, snapshot: Snapshot) -> None:
         """A proposal of an arm without a model: proposal and candidate in one step."""
         rng = random_stream(self.run.config.seed, f"slot-{slot.index}", slot.arm)
-        name = f"{slot.arm}_{slot.index:04d}"
+        # The seed keeps the names of two runs in one workspace apart, mostly; a slot id always does.
+        name = f"{slot.arm}_{self.run.config.seed % 10**12}_{slot.index:04d}"
         drawn = ARMS[slot.arm](name, snapshot, self._grammar, rng, self._known_now())
         if isinstance(drawn, Rejection):
             self._reject(slot, drawn)

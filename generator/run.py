@@ -83,12 +83,22 @@ class Seal:
     broken: str
 
 
-def open_run(config: RunConfig, archive: Archive, bars: Bars, prompts: Mapping[str, Prompt]) -> Run:
+def open_run(
+    config: RunConfig,
+    archive: Archive,
+    bars: Bars,
+    prompts: Mapping[str, Prompt],
+    *,
+    continues: RunRecord | None = None,
+) -> Run:
     """Plan a run and store the plan, or find it again if it was planned before.
+
+    Args:
+        continues: the stored run that is meant to go on; None for whichever the configuration names.
 
     Raises:
         DataError: too few bars for an open and a sealed window.
-        InvalidConfig: there is no active incumbent to compare with.
+        InvalidConfig: there is no active incumbent to compare with, or `continues` would go on as another run.
     """
     Registry(archive).ensure_shipped(shipped_incumbents())
     incumbents = active_incumbents(archive)
@@ -104,6 +114,8 @@ def open_run(config: RunConfig, archive: Archive, bars: Bars, prompts: Mapping[s
         seed=config.seed,
         engine_version=code_version(),
     )
+    if continues is not None:
+        _check_unchanged(continues, record)
     known = {run.run_id: run for run in archive.runs()}
     resumed = run_id in known
     if resumed:
@@ -128,14 +140,13 @@ def config_of(record: RunRecord) -> RunConfig:
     return RunConfig.model_validate(record.config["config"])
 
 
-def check_unchanged(record: RunRecord, run: Run) -> None:
+def _check_unchanged(stored: RunRecord, now: RunRecord) -> None:
     """Refuse to continue a run as a different one; the sentence names what changed."""
-    if record.run_id == run.run_id:
+    if stored.run_id == now.run_id:
         return
-    now = run.record.config
-    changed = [part for part in record.config if record.config[part] != now.get(part)]
+    changed = [part for part in stored.config if stored.config[part] != now.config.get(part)]
     raise InvalidConfig(
-        f"run {record.run_id} cannot go on: {', '.join(changed)} changed since it began",
+        f"run {stored.run_id} cannot go on: {', '.join(changed)} changed since it began",
         kept="what it has done is kept and can be looked at",
         next_step="restore what changed, or start a new run without --resume",
     )

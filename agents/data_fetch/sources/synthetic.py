@@ -29,7 +29,8 @@ LAST_SESSION = "2020-12-31"
 BARS_A_YEAR = 252
 MAX_YEARS = 60.0
 DEFAULT_YEARS, DEFAULT_SEED = 20.0, 1.0
-# Far more than real markets give: enough for a blind search of 40 rules to find something that passes in most of them.
+# Far more than real markets give: what it takes for 40 rules drawn at random to hold one that passes the gate in half
+# of the markets (14 of 28 seeds; most draws never look at volume). On `garch` none of 12 markets had one.
 DEFAULT_EDGE = 3.0
 
 DAILY_VOLATILITY = 0.01

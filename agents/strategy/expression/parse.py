@@ -403,13 +403,13 @@ class _Walker:
                 str(len(parameters)),
                 f"{function.name} takes {len(parameters)} arguments, {len(tree.args)} are given",
                 tree,
-                usage,
+                _usage(function),
             )
             return None
         for keyword in tree.keywords:
             name = keyword.arg or "**"
-            aliases = {"length": "window", "period": "window", "n": "window", "timeperiod": "window"}
-            name = aliases.get(name, name) if name not in names else name
+            if name not in names:
+                name = _KEYWORD_ALIASES.get(name, name)
             if name not in names:
                 suggestion = nearest(name, names)
                 self._say(
@@ -418,7 +418,7 @@ class _Walker:
                     ", ".join(names),
                     f'{function.name} has no parameter "{name}"',
                     tree,
-                    usage,
+                    _usage(function),
                     nearest=suggestion,
                 )
                 return None
@@ -432,9 +432,9 @@ class _Walker:
                 "arguments",
                 f"{len(given)} arguments",
                 function.signature,
-                f"{name} needs {' and '.join(missing)}",
+                f"{function.name} needs {' and '.join(missing)}",
                 tree,
-                usage,
+                _usage(function),
                 nearest=function.example,
             )
             return None
@@ -669,6 +669,7 @@ class _Walker:
         self.errors.append(SpecError("", rule, found, allowed, nearest, sentence))
 
 
+_KEYWORD_ALIASES = dict.fromkeys(("length", "period", "n", "timeperiod"), "window")
 _JOIN = {"adds": "and", "subtracts": "and", "compares": "with"}
 _MIRRORED = {"crosses_above": "crosses_below", "crosses_below": "crosses_above"}
 _INSTEAD = {
@@ -679,6 +680,10 @@ _INSTEAD = {
     Dimension.RATIO: "0",
     Dimension.BOOLEAN: "True",
 }
+
+
+def _usage(function: Function) -> str:
+    return f"it is {function.signature}, as in {function.example}"
 
 
 def _short(text: str) -> str:

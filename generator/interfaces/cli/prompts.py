@@ -18,7 +18,12 @@ from generator.interfaces.cli.output import Output, plain
 from generator.selection import Snapshot
 from generator.templates import list_prompts, load_prompt, render
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="The prompts: list, show, render.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="The prompts: list, show, render.",
+    epilog="Example: touchstone prompts render propose",
+)
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
 Name = Annotated[str, typer.Argument(help="A prompt's id.")]

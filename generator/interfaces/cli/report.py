@@ -9,6 +9,7 @@ from agents.archive.store import Archive
 from generator.interfaces.cli.output import Output, number, percent, plain
 
 MODEL_ORIGINS = ("llm", "repaired")
+SHOWN = 10
 
 
 def show_run(archive: Archive, run_id: str, output: Output) -> None:
@@ -43,34 +44,35 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
     if output.json_lines:
         return
     rows = []
-    for slot_id in ranked[:12]:
+    rival = _rival(next(iter(evaluations.values()), {"paired": []}))
+    for slot_id in ranked[:SHOWN]:
         candidate, evaluation, stored = candidates[slot_id], evaluations[slot_id], reports.get(slot_id)
         metrics = evaluation["metrics"]
-        best = _against_best(evaluation)
+        pair = next((pair for pair in evaluation["paired"] if pair["incumbent"] == rival), None)
         rows.append(
             (
-                slot_id.rpartition("/")[2],
                 plain(candidate.name, 32),
+                slot_id.rpartition("/")[2],
                 candidate.origin,
                 stored.verdict if stored else "not judged",
                 number(evaluation["alpha_t"]),
                 number(metrics.get("sharpe_ratio")),
                 percent(metrics.get("max_drawdown"), 0),
                 number(metrics.get("turnover_annual"), 1),
-                best,
+                _difference(pair),
                 "in review" if states[slot_id] == "in_review" else "",
             )
         )
     columns = (
-        "slot",
         "candidate",
+        "slot",
         "origin",
         "verdict",
         "alpha t>",
         "Sharpe>",
         "max DD>",
         "turnover>",
-        "vs best incumbent",
+        f"vs {rival}>",
         "",
     )
     output.line()
@@ -205,11 +207,13 @@ def _rank(evaluation: Mapping[str, Any], stored: StoredReport | None) -> tuple[i
     return (place, float("inf") if score is None else -score)
 
 
-def _against_best(evaluation: Mapping[str, Any]) -> str:
-    """The paired difference with the incumbent that is hardest to beat."""
-    pairs = [pair for pair in evaluation["paired"] if pair["mean_annual"] is not None]
-    if not pairs:
+def _rival(evaluation: Mapping[str, Any]) -> str:
+    """The incumbent that is hardest to beat. Its mean is the highest on these days, so it is the same for everyone."""
+    known = [pair for pair in evaluation["paired"] if pair["mean_annual"] is not None]
+    return str(min(known, key=lambda pair: pair["mean_annual"])["incumbent"]) if known else "incumbent"
+
+
+def _difference(pair: Mapping[str, Any] | None) -> str:
+    if pair is None:
         return "–"
-    hardest = min(pairs, key=lambda pair: pair["mean_annual"])
-    low, high = percent(hardest["low"], 0), percent(hardest["high"], 0)
-    return f"{percent(hardest['mean_annual'], 0)} ({low} to {high}) {hardest['incumbent']}"
+    return f"{percent(pair['mean_annual'], 0)} ({percent(pair['low'], 0)} to {percent(pair['high'], 0)})"

@@ -1,7 +1,11 @@
 """Unknown is never traded, the cache never changes a result, and equal parts are computed once."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from agents.strategy.expression.evaluate import EvaluationCache, condition, evaluate, numbers
 from agents.strategy.expression.nodes import Node
@@ -76,3 +80,73 @@ def test_a_missing_feature_is_named(bars: Bars) -> None:
     with pytest.raises(DataError, match="made-up has no feature 'mood'; it has news"):
         evaluate(tree("feature(mood) > 0"), bars, EvaluationCache())
     assert np.array_equal(evaluate(tree("feature(news)"), bars, EvaluationCache()), bars.features["news"])
+
+
+# --- the canonical form keeps the meaning: text and value are drawn together
+
+LEAVES = {"close": 1.25, "open": 1.5, "high": 2.0, "low": 0.75}
+
+
+@st.composite
+def sums(draw: st.DrawFn, depth: int) -> tuple[str, Fraction]:
+    """A price and what it is worth, exactly."""
+    form = draw(st.sampled_from(["leaf", "+", "-", "neg", "scaled", "divided", "times ratio"])) if depth else "leaf"
+    if form == "leaf":
+        name = draw(st.sampled_from(list(LEAVES)))
+        return name, Fraction(LEAVES[name])
+    one, worth = draw(sums(depth - 1))
+    if form == "neg":
+        return f"-({one})", -worth
+    if form in ("scaled", "divided"):
+        factor = draw(st.sampled_from([-4, -2, -1, 1, 2, 8]))
+        return (f"({one}) * {factor}", worth * factor) if form == "scaled" else (f"({one}) / {factor}", worth / factor)
+    other, also = draw(sums(depth - 1))
+    if form == "times ratio":
+        under, below = draw(
+            st.sampled_from([("close", Fraction(LEAVES["close"])), ("-(low)", -Fraction(LEAVES["low"]))])
+        )
+        return f"(({one}) / ({under})) * ({other})", worth / below * also
+    return f"({one}) {form} ({other})", worth + also if form == "+" else worth - also
+
+
+@st.composite
+def rules(draw: st.DrawFn, depth: int) -> tuple[str, bool]:
+    form = draw(st.sampled_from(["compare", "and", "or", "not", "chain"])) if depth else "compare"
+    if form in ("compare", "chain"):
+        (a, x), (b, y), (c, z) = (draw(sums(2)) for _ in range(3))
+        # Equal in exact numbers may differ by a rounding: that is arithmetic, not the canonical form.
+        assume(all(p == q or abs(p - q) > 1e-6 for p, q in ((x, y), (y, z))))
+        assume(y not in (x, z))
+        return (f"({a} < {b} <= {c})", x < y <= z) if form == "chain" else (f"({a}) >= ({b})", x >= y)
+    one, first = draw(rules(depth - 1))
+    if form == "not":
+        return f"not ({one})", not first
+    other, second = draw(rules(depth - 1))
+    return f"(({one}) {form} ({other}))", (first and second) if form == "and" else (first or second)
+
+
+def market() -> Bars:
+    values = {name: np.array([[value]]) for name, value in LEAVES.items()}
+    return Bars(
+        ("x",), np.array(["2001-01-01"], dtype="datetime64[D]"), volume=np.array([[1.0]]), source="one bar", **values
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(sums(4))
+def test_canonical_arithmetic_means_what_was_written(drawn: tuple[str, Fraction]) -> None:
+    text, worth = drawn
+    node = parse(text)
+    assume(isinstance(node, Node))
+    assert isinstance(node, Node)
+    assert numbers(node, market(), EvaluationCache())[0, 0] == pytest.approx(float(worth), rel=1e-6, abs=1e-9)
+
+
+@settings(max_examples=300, deadline=None)
+@given(rules(3))
+def test_canonical_logic_means_what_was_written(drawn: tuple[str, bool]) -> None:
+    text, expected = drawn
+    node = parse(text)
+    assume(isinstance(node, Node))
+    assert isinstance(node, Node)
+    assert condition(node, market(), EvaluationCache())[0, 0] == expected

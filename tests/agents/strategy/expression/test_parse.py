@@ -46,6 +46,7 @@ SAME = [
     ("not not close > open", "close > open"),
     ("not (close > open and high > low)", "close <= open or low >= high"),
     ("sma(close, window=20) > close", "ma(CLOSE, 20) > close"),
+    ("sma(x=close, length=20) > close", "sma(window=20, x=close) > close"),
     ("crossover(close, sma(close, 5))", "crosses_below(sma(close, 5), close)"),
     ("crosses_below(rsi(close, 2), 70)", "crosses_above(70, rsi(close, 2))"),
     ("rsi(close) < 30", "30 > rsi(close, 14)"),
@@ -163,6 +164,10 @@ def test_price_against_a_number_is_explained() -> None:
         (
             "sma(close, wndow=5) > open",
             'sma has no parameter "wndow" (column 1); it is sma(x: same, window) -> same, as in sma(close, 50)',
+        ),
+        (
+            "macd_signal(fast=3) > 0",
+            "macd_signal needs x (column 1); it is macd_signal(x: same, fast = 12, slow = 26, smooth = 9)",
         ),
         ("sma(close, 5, x=open) > open", 'sma is given "x" twice (column 1)'),
         ("sma(5, 5) > 0", "sma's x must be a series, 5 never changes (column 5); as in sma(close, 50)"),
