@@ -52,6 +52,12 @@ class Cell:
         """The cell's name in files."""
         return f"{self.family}:{self.candidates}:{self.years:g}:{self.sharpe:g}:{self.alpha:g}"
 
+    @classmethod
+    def of(cls, key: str) -> "Cell":
+        """The cell that `key` names."""
+        family, candidates, years, sharpe, alpha = key.split(":")
+        return cls(family, int(candidates), float(years), float(sharpe), float(alpha))
+
 
 @dataclass(frozen=True)
 class Outcome:
