@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from backtesting.bars import Bars, FloatArray
+from backtesting.folds import walk_forward
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
 from backtesting.statistics import (
@@ -30,6 +31,7 @@ from backtesting.statistics import (
 
 # The name of that hedge among the betas; no spec can have it, for a name holds no brackets.
 CONSTANT_POSITION = "(constant position)"
+FOLDS = 5
 INTERVAL_LEVEL = 0.90
 INTERVAL_REPS = 999
 # Below this share of its own volatility the residual of a candidate is the tail of a copy: 10 % is an R^2 of 0.99.
@@ -60,6 +62,7 @@ class Evaluation:
         betas: hedge ratio by incumbent and to `CONSTANT_POSITION`, to be frozen when the candidate is nominated.
         residual_share: volatility of the residual stream over the candidate's own.
         alpha_annual: mean of the residual stream a year, as a fraction.
+        fold_alphas: the same by walk-forward part, oldest first; the fold before the first part only warms up.
         alpha_t: its HAC t-statistic, the ranking score; NaN for a flat candidate or a near-copy of the incumbents.
         n_trials: looks at this data so far, by anybody.
         expected_max_sharpe: annual Sharpe ratio that the best of so many worthless trials shows by luck alone.
@@ -78,6 +81,7 @@ class Evaluation:
     n_trials: int
     expected_max_sharpe: float
     warnings: tuple[str, ...]
+    fold_alphas: tuple[float, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-like; NaN is None. Curves and trades are left out: `bars_id`, window and costs make them again."""
@@ -99,6 +103,7 @@ class Evaluation:
             "residual_share": _number(self.residual_share),
             "alpha_annual": _number(self.alpha_annual),
             "alpha_t": _number(self.alpha_t),
+            "fold_alphas": [_number(alpha) for alpha in self.fold_alphas],
             "n_trials": self.n_trials,
             "expected_max_sharpe": _number(self.expected_max_sharpe),
             "warnings": list(self.warnings),
@@ -175,6 +180,7 @@ def evaluate(
     volatility = float(np.std(own))
     share = float(np.std(left)) / volatility if volatility > FLAT else float("nan")
     stands_alone = isfinite(share) and share >= MIN_RESIDUAL_SHARE
+    part = max(1, len(own) // FOLDS)
     luck = expected_max_sharpe(n_trials, len(own), periods_per_year)
     return Evaluation(
         name=name,
@@ -186,6 +192,10 @@ def evaluate(
         residual_share=share,
         alpha_annual=float(np.mean(left)) * periods_per_year,
         alpha_t=hac_t(left) if stands_alone else float("nan"),
+        fold_alphas=tuple(
+            float(np.mean(left[fold.test])) * periods_per_year
+            for fold in walk_forward(len(left), train=part, test=part)
+        ),
         n_trials=n_trials,
         expected_max_sharpe=luck,
         warnings=tuple(_warnings(result, periods_per_year, share, n_trials, luck)),

@@ -94,6 +94,18 @@ def open_alpha_gate(nominee: Nominee) -> GateResult:
     )
 
 
+def sub_periods_gate(nominee: Nominee) -> GateResult:
+    """Residual alpha in at least half of the walk-forward parts: an edge of one year is that year's."""
+    alphas = nominee.open_evaluation.fold_alphas
+    positive = sum(alpha > 0.0 for alpha in alphas)
+    return _at_least(
+        "sub-periods",
+        positive,
+        (len(alphas) + 1) // 2,
+        f"residual alpha in {positive} of {len(alphas)} parts of the window",
+    )
+
+
 def neighbours_gate(nominee: Nominee) -> GateResult:
     """The rule slightly changed still earns something: the median neighbour keeps a quarter of its t-statistic.
 
@@ -116,6 +128,7 @@ OPEN_GATES: dict[str, Callable[[Nominee], GateResult]] = {
     "doubled-costs": doubled_costs_gate,
     "concentration": concentration_gate,
     "open-alpha": open_alpha_gate,
+    "sub-periods": sub_periods_gate,
     "neighbours": neighbours_gate,
 }
 

@@ -42,7 +42,7 @@ def noise(seed, scale=0.01, n=N):
 
 def looked_at(candidate, incumbents, **changes):
     arguments = {
-        "market": np.zeros(N),
+        "market": np.zeros(len(candidate.returns)),
         "periods_per_year": 252.0,
         "n_trials": 1,
         "rng": np.random.default_rng(1),

@@ -5,7 +5,7 @@ measurement goes on where it stopped, and more replications add to those that ar
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import product
@@ -174,16 +174,26 @@ def _measure(
             if (cell.key, first, seed) not in done
         ]
     output.note(f"{len(waiting)} pieces to measure, {len(done)} kept from before")
-    with path.open("a", encoding="utf-8") as file, ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(run_piece, cell, first, count, seed, history) for cell, first, count in waiting]
-        for number, finished in enumerate(as_completed(running), start=1):
-            piece = finished.result()
+    with path.open("a", encoding="utf-8") as file:
+        for number, piece in enumerate(_finished(waiting, seed, jobs, history), start=1):
             done[piece.cell, piece.first, piece.seed] = piece
             file.write(json.dumps(vars(piece)) + "\n")
             file.flush()
             output.note(
-                f"{number}/{len(running)} {piece.cell}: {piece.false} wrong, {piece.true} found of {piece.count}"
+                f"{number}/{len(waiting)} {piece.cell}: {piece.false} wrong, {piece.true} found of {piece.count}"
             )
+
+
+def _finished(waiting: list[tuple[Cell, int, int]], seed: int, jobs: int, history: FloatArray) -> Iterator[Piece]:
+    if jobs == 1:
+        for cell, first, count in waiting:
+            yield run_piece(cell, first, count, seed, history)
+        return
+    # Spawned, not forked: a forked child would inherit the threads of numpy and numba in whatever state they are.
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(run_piece, cell, first, count, seed, history) for cell, first, count in waiting]
+        for finished in as_completed(running):
+            yield finished.result()
 
 
 def _history() -> FloatArray:
