@@ -98,3 +98,9 @@ class BacktestResult:
     terms: Terms = CASH
     unfilled: float = 0.0
     positions: FloatArray | None = None
+
+
+def log_growth(result: BacktestResult) -> float:
+    """Log growth of the account over the window; -inf is NaN, as after a bankruptcy."""
+    last = float(result.equity[-1])
+    return math.log(last / result.capital) if last > 0.0 else math.nan

@@ -18,7 +18,7 @@ from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.spec import Spec, load_spec
 from backtesting.errors import TouchstoneError
 from backtesting.evaluation import Evaluation
-from backtesting.gates import Nominee
+from backtesting.nomination import Nominee
 from backtesting.splits import LEAD_BARS
 from generator.arms import ARMS, Drawn
 from generator.context import propose_inputs

@@ -18,8 +18,8 @@ from agents.strategy.strategy import TradingStrategy
 from backtesting.bars import Bars
 from backtesting.costs import COSTS
 from backtesting.errors import CheckFailed, InvalidConfig, StorageError
-from backtesting.gates import EarlierOpening, alpha_for_opening
 from backtesting.hashing import content_id
+from backtesting.opening_price import EarlierOpening, alpha_for_opening
 from backtesting.splits import Split, plan_split
 from generator.config import RunConfig
 from generator.open_window import OpenWindow

@@ -6,6 +6,9 @@ from typing import Any
 
 from agents.archive.records import Candidate, StoredReport
 from agents.archive.store import Archive
+from backtesting.calibration import BARS_A_YEAR
+from generator.calibration_table import load_table, quote
+from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, percent, plain
 
 MODEL_ORIGINS = ("llm", "repaired")
@@ -94,6 +97,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
             f"Verdicts on the sealed window: {parts}. {any_report['n_candidates']} candidates were judged together;"
             f" an edge of Sharpe {number(any_report['minimum_detectable_sharpe'])} would have been found 4 times in 5."
         )
+        years = (record.split["sealed"]["stop"] - record.split["open"]["start"]) / BARS_A_YEAR
+        output.line(quote(load_table(workspace.home()), candidates=any_report["n_candidates"], years=years))
         if ending is not None and ending.get("not_opened"):
             output.line(f"The sealed window was not opened: {ending['not_opened']}.", style="yellow")
     unfinished = sum(n for name, n in outcomes.items() if name in ("planned", "prompted", "responded", "valid"))
