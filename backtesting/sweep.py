@@ -53,6 +53,10 @@ N_OUT = 5
 # Operations on words.
 AND, OR, BEFORE, RUN = range(4)
 
+# numba's own intrinsics, which the type checker knows nothing of.
+_trailing_zeros: Any = trailing_zeros
+_leading_zeros: Any = leading_zeros
+
 # Places in `result.REASONS`, written out for the reason given in engine.py.
 _SIGNAL, _STOP, _TRAIL, _TARGET, _TIME, _REBALANCE, _OPEN, _BANKRUPT = range(8)
 
@@ -216,13 +220,12 @@ def _next_bit(words: Words, begin: int, end: int) -> int:
             return end
         word = words[w]
         at = w << 6
-    at += np.int64(trailing_zeros(word))
-    return min(at, end)
+    return min(at + int(_trailing_zeros(word)), end)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _bit(words: Words, at: int) -> bool:
-    return (words[at >> 6] >> np.uint64(at & 63)) & np.uint64(1) != 0
+    return bool((words[at >> 6] >> np.uint64(at & 63)) & np.uint64(1))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -289,7 +292,7 @@ def simulate_t0(
                     low = high
                     inside = 1.0
                 else:
-                    level = 63 - np.int64(leading_zeros(np.uint64(entry ^ last)))
+                    level = 63 - np.int64(_leading_zeros(np.uint64(entry ^ last)))
                     high = max(table[level, entry, 0], table[level, last, 0])
                     low = min(table[level, entry, 1], table[level, last, 1])
                     inside = min(table[level, entry, 2], table[level, last, 2])
@@ -340,8 +343,8 @@ def simulate_t0(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _distance(kind: int, number: float, row: FloatArray, close: FloatArray, at: int) -> float:
     if kind == SHARE:
-        return number * close[at]
-    return number * row[at]
+        return float(number * close[at])
+    return float(number * row[at])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -34,7 +34,7 @@ from agents.strategy.strategy import TradingStrategy
 from agents.strategy.truth import FALSE, TRUE
 from backtesting import sweep
 from backtesting.backtest import CAPITAL, simulate
-from backtesting.bars import Bars, FloatArray, IntArray
+from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
 from backtesting.costs import CostModel
 from backtesting.errors import InvalidConfig, UsageError
 from backtesting.metrics import FLAT
@@ -168,7 +168,7 @@ class Reader:
     def _comparison(self, text: str) -> Node | None:
         """A plain comparison of two operands, each read once however many comparisons it stands in."""
         found = _COMPARISON.fullmatch(text)
-        if found is None:
+        if found is None or _WORD.search(text):
             return None
         left, sign, right = found.groups()
         if not (_balanced(left) and _balanced(right)):
@@ -220,7 +220,8 @@ def _balanced(piece: str) -> bool:
 
 
 # Neither a second comparison nor a word: whatever stands left and right is a number.
-_COMPARISON = re.compile(r"((?:(?! and | or |\bnot\b)[^<>=!])+) (<=?|>=?) ((?:(?! and | or |\bnot\b)[^<>=!])+)")
+_COMPARISON = re.compile(r"([^<>=!]+) (<=?|>=?) ([^<>=!]+)")
+_WORD = re.compile(rf"\b(?:{AND}|{OR}|{NOT})\b")
 _NO_DISTANCE = (sweep.NONE, 0.0)
 _UNPROTECTED = (_NO_DISTANCE,) * 3
 _ALL_IN = {"kind": "fraction"}
@@ -238,68 +239,147 @@ class Plan:
     """What the rules of a population need, in plain values and without any prices.
 
     Attributes:
-        conditions: each distinct condition once, parts before wholes; the first is "False".
-        numbers: each distinct number that sizes and distances read, once; the first is never read.
+        numbers: each distinct number that is compared or read by a size or a distance; the first is never read.
+        pairs: distinct comparisons x > y, as the canonical texts of x and y; `pair_numbers` are their places in
+            `numbers`. What is left where both are known is y >= x: one comparison serves both.
+        conditions: canonical text of each distinct condition, parts before wholes; the first is "False".
+        planes: (n_conditions, 2) the comparison that a condition is, and 0 for x > y, 1 for y >= x; -1 if it is none.
+        steps: (n_steps, 4) operation of `sweep`, condition that results, and two conditions, or one and a count.
+        others: conditions that are evaluated one by one, by their place.
         whole, real: the candidates, see `sweep`; rows are places in `conditions` and `numbers`.
     """
 
-    conditions: dict[str, Node | Junction]
-    numbers: dict[str, Node]
+    numbers: tuple[Node, ...]
+    pairs: tuple[tuple[str, str], ...]
+    pair_numbers: sweep.Table
+    conditions: tuple[str, ...]
+    planes: sweep.Table
+    steps: sweep.Table
+    others: dict[int, Node]
     whole: sweep.Table
     real: FloatArray
 
-    def conditions_of(self, chosen: IntArray) -> dict[str, Node | Junction]:
-        """The conditions that some candidates need."""
-        texts = tuple(self.conditions)
-        needed: dict[str, Node | Junction] = {}
+    def needed(self, chosen: IntArray) -> BoolArray:
+        """(n_conditions,) what some candidates need."""
+        if len(chosen) == len(self.whole):
+            return np.ones(len(self.conditions), dtype=np.bool_)
+        need = np.zeros(len(self.conditions), dtype=np.bool_)
+        need[self.whole[chosen][:, _CONDITION_COLUMNS]] = True
+        for operation, out, a, b in self.steps[::-1].tolist():
+            if need[out]:
+                need[a] = True
+                if operation in (sweep.AND, sweep.OR):
+                    need[b] = True
+        return need
 
-        def add(text: str) -> None:
-            if text not in needed:
-                part = self.conditions[text]
-                if isinstance(part, Junction):
-                    for inner in part.parts:
-                        add(inner)
-                needed[text] = part
 
-        for at in np.unique(self.whole[chosen][:, _CONDITION_COLUMNS]).tolist():
-            add(texts[at])
-        return needed
+class _Planner:
+    """Gives each distinct part of the rules its place."""
+
+    def __init__(self, conditions: Mapping[str, Node | Junction]) -> None:
+        self.known = conditions
+        self.numbers: dict[str, int] = {"": 0}
+        self.number_nodes: list[Node] = [_NEVER_NODE]
+        self.pairs: dict[tuple[str, str], int] = {}
+        self.pair_numbers: list[tuple[int, int]] = []
+        self.conditions: dict[str, int] = {NEVER: 0}
+        self.planes: list[tuple[int, int]] = [(-1, 0)]
+        self.steps: list[tuple[int, int, int, int]] = []
+        self.others: dict[int, Node] = {}
+
+    def number(self, node: Node) -> int:
+        at = self.numbers.get(node.text)
+        if at is None:
+            at = self.numbers[node.text] = len(self.number_nodes)
+            self.number_nodes.append(node)
+        return at
+
+    def measure(self, name: str, window: int) -> int:
+        at = self.numbers.get(f"{name}({window})")
+        if at is None:
+            node = parse(f"{name}({window})")
+            if not isinstance(node, Node):
+                raise ValueError(f"{name}({window}) is no expression")
+            at = self.number(node)
+        return at
+
+    def condition(self, text: str) -> int:
+        at = self.conditions.get(text)
+        if at is not None:
+            return at
+        part = self.known[text]
+        if isinstance(part, Junction):
+            return self._joined(text, part.op, [self.condition(inner) for inner in part.parts])
+        return self._leaf(part)
+
+    def _node(self, node: Node) -> int:
+        at = self.conditions.get(node.text)
+        if at is not None:
+            return at
+        if node.op in (AND, OR):
+            return self._joined(node.text, node.op, [self._node(arg) for arg in node.args])
+        return self._leaf(node)
+
+    def _leaf(self, node: Node) -> int:
+        if node.op == GREATER:
+            return self._compared(node.text, node.args[0], node.args[1], 0)
+        if node.op == AT_LEAST:
+            return self._compared(node.text, node.args[1], node.args[0], 1)
+        if node.op in ("crosses_above", "crosses_below"):
+            x, y = node.args if node.op == "crosses_above" else node.args[::-1]
+            now = self._compared(f"{x.text} > {y.text}", x, y, 0)
+            not_above = self._compared(f"{y.text} >= {x.text}", x, y, 1)
+            before = self._new(f"lag({y.text} >= {x.text}, 1)")
+            self.steps.append((sweep.BEFORE, before, not_above, 0))
+            return self._joined(node.text, AND, [now, before])
+        if node.op == "holds_for":
+            inner = self._node(node.args[0])
+            at = self._new(node.text)
+            self.steps.append((sweep.RUN, at, inner, int(node.args[1].value)))
+            return at
+        at = self._new(node.text)
+        self.others[at] = node
+        return at
+
+    def _compared(self, text: str, x: Node, y: Node, plane: int) -> int:
+        """The condition x > y (plane 0) or y >= x (plane 1), under a text."""
+        at = self.conditions.get(text)
+        if at is None:
+            identity = (x.text, y.text)
+            pair = self.pairs.get(identity)
+            if pair is None:
+                pair = self.pairs[identity] = len(self.pair_numbers)
+                self.pair_numbers.append((self.number(x), self.number(y)))
+            at = self.conditions[text] = len(self.planes)
+            self.planes.append((pair, plane))
+        return at
+
+    def _joined(self, text: str, op: str, parts: list[int]) -> int:
+        # In place from the third part on: out = a & b, then out = out & c.
+        at = self._new(text)
+        first = parts[0]
+        for other in parts[1:]:
+            self.steps.append((sweep.AND if op == AND else sweep.OR, at, first, other))
+            first = at
+        return at
+
+    def _new(self, text: str) -> int:
+        at = self.conditions.get(text)
+        if at is None:
+            at = self.conditions[text] = len(self.planes)
+            self.planes.append((-1, 0))
+        return at
 
 
 def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) -> Plan:
     """The plan of some rules; `conditions` says what their texts stand for (`Reader.conditions`)."""
-    places: dict[str, int] = {NEVER: 0}
-    needed: dict[str, Node | Junction] = {NEVER: _NEVER_NODE}
-    measures: dict[str, int] = {"": 0}
-    nodes: dict[str, Node] = {"": _NEVER_NODE}
-
-    def place(text: str) -> int:
-        at = places.get(text)
-        if at is None:
-            part = conditions[text]
-            if isinstance(part, Junction):
-                for inner in part.parts:
-                    place(inner)
-            at = places[text] = len(places)
-            needed[text] = part
-        return at
-
-    def measure(name: str, window: int) -> int:
-        text = f"{name}({window})"
-        at = measures.get(text)
-        if at is None:
-            node = parse(text)
-            if not isinstance(node, Node):
-                raise ValueError(f"{text} is no expression")
-            nodes[text] = node
-            at = measures[text] = len(measures)
-        return at
-
+    planner = _Planner(conditions)
+    place = planner.condition
     whole, real = [], []
     for key in keys:
         kind, size, multiple, cap, window = key.size
-        size_row = measure(_MEASURES[kind], window) if kind != sweep.FRACTION else 0
-        atr_row = measure("atr", key.atr_window) if key.atr_window else 0
+        size_row = planner.measure(_MEASURES[kind], window) if kind != sweep.FRACTION else 0
+        atr_row = planner.measure("atr", key.atr_window) if key.atr_window else 0
         (stop_kind, stop), (trail_kind, trail), (target_kind, target) = key.distances
         whole.append(
             (
@@ -309,11 +389,20 @@ def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) 
         )  # fmt: skip
         real.append((size, multiple, cap, stop, trail, target))
     return Plan(
-        conditions=needed,
-        numbers=nodes,
-        whole=np.array(whole, dtype=np.int64).reshape(-1, sweep.N_WHOLE),
+        numbers=tuple(planner.number_nodes),
+        pairs=tuple(planner.pairs),
+        pair_numbers=_table(planner.pair_numbers, 2),
+        conditions=tuple(planner.conditions),
+        planes=_table(planner.planes, 2),
+        steps=_table(planner.steps, 4),
+        others=planner.others,
+        whole=_table(whole, sweep.N_WHOLE),
         real=np.array(real, dtype=np.float64).reshape(-1, sweep.N_REAL),
     )
+
+
+def _table(rows: Sequence[tuple[int, ...]], columns: int) -> sweep.Table:
+    return np.array(rows, dtype=np.int64).reshape(-1, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -402,9 +491,9 @@ class Store:
         self.values = values
         self.prices = sweep.prices_of(*(getattr(bars, name)[:, 0] for name in ("open", "high", "low", "close")))
         self.n_words = -(-bars.n_bars // 64)
-        self.rows = np.full((8, self.n_words * 64), np.nan)
-        self.known = np.zeros((8, self.n_words), np.uint64)
-        self.words = np.zeros((64, self.n_words), np.uint64)
+        self.rows = np.full((1, self.n_words * 64), np.nan)
+        self.known = np.zeros((1, self.n_words), np.uint64)
+        self.words = np.zeros((1, self.n_words), np.uint64)
         self.row_of: dict[str, int] = {"": 0}
         self.n_words_used = 1
         self.word_of: dict[str, int] = {NEVER: 0}
@@ -420,102 +509,78 @@ class Store:
         at = self.row_of.get(node.text)
         if at is None:
             at = self.row_of[node.text] = len(self.row_of)
-            if at >= len(self.rows):
-                self.rows = _grown(self.rows, np.nan)
-                self.known = _grown(self.known, 0)
+            self._make_room(at + 1)
             self.rows[at, : self.bars.n_bars] = numbers(node, self.bars, self.values)[:, 0]
+            self.rows[at, self.bars.n_bars :] = np.nan
             sweep.known_bars(self.rows, self.known, at, at + 1)
         return at
 
-    def fill(self, conditions: Mapping[str, Node | Junction]) -> None:
-        """Make a word row of every condition that has none yet; parts come before wholes."""
-        # Room for the two planes of a comparison a condition, so that the matrix grows once.
-        wanted = self.n_words_used + 2 * len(conditions)
-        if wanted > len(self.words):
-            self.words = _grown(self.words, 0, wanted)
-        pairs: list[tuple[int, int, int, int]] = []
-        steps: list[tuple[int, int, int, int]] = []
-        whole: list[tuple[str, Junction]] = []
-        for text, part in conditions.items():
-            if text in self.word_of:
-                continue
-            if isinstance(part, Junction):
-                whole.append((text, part))
-            else:
-                self._leaf(part, pairs, steps)
-        for text, junction in whole:
-            # In place from the third part on: out = a & b, then out = out & c.
-            at = self._new_word(text)
-            operation = sweep.AND if junction.op == AND else sweep.OR
-            first = self.word_of[junction.parts[0]]
-            for other in junction.parts[1:]:
-                steps.append((operation, at, first, self.word_of[other]))
-                first = at
-        if pairs:
+    def _make_room(self, n_rows: int) -> None:
+        if n_rows > len(self.rows):
+            self.rows = _grown(self.rows, n_rows)
+            self.known = _grown(self.known, n_rows)
+
+    def fill(self, plan: Plan, need: BoolArray) -> IntArray:
+        """(n_conditions,) the word row of each condition that is needed; those not there yet are computed."""
+        at = np.array([self.word_of.get(text, -1) for text in plan.conditions], dtype=np.int64)
+        new = need & (at < 0)
+        if not new.any():
+            return at
+        pair, plane = plan.planes[:, 0], plan.planes[:, 1]
+        compared = new & (pair >= 0)
+        at[compared] = self._compare(plan, np.unique(pair[compared]))[pair[compared]] + plane[compared]
+        rest = np.flatnonzero(new & (pair < 0))
+        at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
+        for place, node in plan.others.items():
+            if new[place]:
+                self.words[at[place]] = _packed(self._holds(node), self.n_words)
+        steps: sweep.Table = plan.steps[new[plan.steps[:, 1]]]
+        if len(steps):
+            counted = steps[:, 0] == sweep.RUN
+            count = steps[counted, 3]
+            steps[:, 1:] = at[np.where(counted[:, None] & (np.arange(1, 4) == 3), 0, steps[:, 1:])]
+            steps[counted, 3] = count
+            sweep.combine_words(self.words, steps)
+        self.word_of.update((plan.conditions[place], int(at[place])) for place in np.flatnonzero(new).tolist())
+        return at
+
+    def _compare(self, plan: Plan, wanted: IntArray) -> IntArray:
+        """(n_pairs,) the word row of x > y, with that of y >= x behind it, for the pairs that are wanted."""
+        at = np.full(len(plan.pairs), -1, dtype=np.int64)
+        at[wanted] = [self.pair_of.get(plan.pairs[pair], -1) for pair in wanted.tolist()]
+        new = wanted[at[wanted] < 0]
+        if len(new):
+            at[new] = self._new_words(2 * len(new)) + 2 * np.arange(len(new))
+            self.pair_of.update((plan.pairs[pair], int(at[pair])) for pair in new.tolist())
+            operands = plan.pair_numbers[new]
+            row_of = np.zeros(len(plan.numbers), dtype=np.int64)
+            self._make_room(len(self.row_of) + len(plan.numbers))
+            for number in np.unique(operands).tolist():
+                row_of[number] = self.row(plan.numbers[number])
+            pairs = np.column_stack((row_of[operands], at[new], at[new] + 1))
             # Neighbours share their first row, which then stays in the nearest cache.
-            sweep.compare_rows(self.rows, self.known, np.array(sorted(pairs), np.int64), self.words)
-        if steps:
-            sweep.combine_words(self.words, np.array(steps, np.int64))
+            sweep.compare_rows(self.rows, self.known, pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], self.words)
+        return at
 
-    def _leaf(self, node: Node, pairs: list[tuple[int, int, int, int]], steps: list[tuple[int, int, int, int]]) -> int:
-        """The word row of a condition that is not `and` or `or`; what is still to be computed is appended."""
-        at = self.word_of.get(node.text)
-        if at is not None:
-            return at
-        if node.op in (GREATER, AT_LEAST):
-            left, right = node.args
-            strict = node.op == GREATER
-            found = self._compare(left, right, pairs) if strict else self._compare(right, left, pairs)
-            at = self.word_of[node.text] = found[0 if strict else 1]
-            return at
-        if node.op in ("crosses_above", "crosses_below"):
-            x, y = node.args if node.op == "crosses_above" else node.args[::-1]
-            now, not_above = self._compare(x, y, pairs)
-            before = self._new_word(f"{node.text} one bar ago")
-            at = self._new_word(node.text)
-            steps += [(sweep.BEFORE, before, not_above, 0), (sweep.AND, at, now, before)]
-            return at
-        if node.op == "holds_for" and node.args[0].op in (GREATER, AT_LEAST):
-            inner = self._leaf(node.args[0], pairs, steps)
-            at = self._new_word(node.text)
-            steps.append((sweep.RUN, at, inner, int(node.args[1].value)))
-            return at
-        at = self._new_word(node.text)
+    def _holds(self, node: Node) -> BoolArray:
         if node.op == BOOLEAN:
-            holds = np.full(self.bars.n_bars, bool(node.value))
-        elif node.op == NOT:
-            holds = truth(node.args[0], self.bars, self.values)[:, 0] == FALSE
-        else:
-            holds = truth(node, self.bars, self.values)[:, 0] == TRUE
-        self.words[at] = _packed(holds, self.n_words)
-        return at
+            return np.full(self.bars.n_bars, bool(node.value))
+        if node.op == NOT:
+            return np.asarray(truth(node.args[0], self.bars, self.values)[:, 0] == FALSE)
+        return np.asarray(truth(node, self.bars, self.values)[:, 0] == TRUE)
 
-    def _compare(self, x: Node, y: Node, pairs: list[tuple[int, int, int, int]]) -> tuple[int, int]:
-        """Word rows of x > y, and of y >= x, which is what is left where both are known."""
-        found = self.pair_of.get((x.text, y.text))
-        if found is None:
-            at = self.n_words_used
-            self.n_words_used += 2
-            self._make_room()
-            found = self.pair_of[x.text, y.text] = (at, at + 1)
-            pairs.append((self.row(x), self.row(y), at, at + 1))
-        return found
-
-    def _new_word(self, text: str) -> int:
-        at = self.word_of[text] = self.n_words_used
-        self.n_words_used += 1
-        self._make_room()
-        return at
-
-    def _make_room(self) -> None:
+    def _new_words(self, n: int) -> int:
+        """The first of `n` new word rows."""
+        first = self.n_words_used
+        self.n_words_used += n
         if self.n_words_used > len(self.words):
-            self.words = _grown(self.words, 0)
+            self.words = _grown(self.words, self.n_words_used)
+        return first
 
 
-def _grown(matrix: np.ndarray[Any, Any], fill: float, at_least: int = 0) -> np.ndarray[Any, Any]:
-    shape = (max(2 * len(matrix), at_least), matrix.shape[1])
-    # Zeros are not even touched before they are used.
-    larger = np.zeros(shape, matrix.dtype) if fill == 0 else np.full(shape, fill, matrix.dtype)
+def _grown(matrix: np.ndarray[Any, Any], at_least: int) -> np.ndarray[Any, Any]:
+    """The matrix with more rows, all zero; they are not even touched before they are used."""
+    larger = np.zeros((max(2 * len(matrix), at_least), matrix.shape[1]), matrix.dtype)
     larger[: len(matrix)] = matrix
     return larger
 
@@ -555,9 +620,10 @@ def simulate_plan(
 
 def placed(plan: Plan, chosen: IntArray, store: Store) -> sweep.Table:
     """The whole-number part of some candidates with the rows of a store, which then holds all that they need."""
-    store.fill(plan.conditions if len(chosen) == len(plan.whole) else plan.conditions_of(chosen))
-    word_of = np.array([store.word_of.get(text, 0) for text in plan.conditions], dtype=np.int64)
-    row_of = np.array([store.row(node) if text else 0 for text, node in plan.numbers.items()], dtype=np.int64)
+    word_of = store.fill(plan, plan.needed(chosen))
+    row_of = np.zeros(len(plan.numbers), dtype=np.int64)
+    for number in np.unique(plan.whole[chosen][:, _NUMBER_COLUMNS]).tolist():
+        row_of[number] = store.row(plan.numbers[number]) if number else 0
     whole = plan.whole[chosen]
     whole[:, _CONDITION_COLUMNS] = word_of[whole[:, _CONDITION_COLUMNS]]
     whole[:, _NUMBER_COLUMNS] = row_of[whole[:, _NUMBER_COLUMNS]]
