@@ -37,6 +37,7 @@ from backtesting.backtest import CAPITAL, simulate
 from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
 from backtesting.costs import CostModel
 from backtesting.errors import InvalidConfig, UsageError
+from backtesting.executor import Executor
 from backtesting.metrics import FLAT
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
@@ -466,6 +467,10 @@ class PopulationCache:
         self._metrics[occasion] = known
         return known
 
+    def forget_metrics(self) -> None:
+        """Forget all metrics and keep the numbers and conditions, as when another window comes."""
+        self._metrics.clear()
+
     def trim(self) -> None:
         """Forget what was used longest ago until the bound holds."""
         while self.n_bytes > self.max_bytes and len(self._stores) > 1:
@@ -497,7 +502,7 @@ class Store:
         self.row_of: dict[str, int] = {"": 0}
         self.n_words_used = 1
         self.word_of: dict[str, int] = {NEVER: 0}
-        self.pair_of: dict[tuple[str, str], tuple[int, int]] = {}
+        self.pair_of: dict[tuple[str, str], int] = {}
 
     @property
     def n_bytes(self) -> int:
@@ -820,3 +825,34 @@ class Population:
                 result.metrics["sharpe_ratio"], result.metrics["max_drawdown"],
             )  # fmt: skip
         return out
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One evaluation, to be run in blocks of configurations, wherever an executor runs them.
+
+    Attributes:
+        bars, windows, costs, capital: as in `Population.evaluate`.
+        threads: of each worker; 1 where there is a worker a core.
+    """
+
+    bars: Bars
+    windows: tuple[Window, ...]
+    costs: CostModel
+    capital: float = CAPITAL
+    threads: int = 1
+
+    def __call__(self, configs: Sequence[Mapping[str, Any]]) -> GateMetrics:
+        """One block: configurations that a `load_spec` has accepted."""
+        population = Population.from_configs(configs)
+        return population.evaluate(self.bars, self.windows, self.costs, capital=self.capital, threads=self.threads)
+
+
+def evaluate_in_blocks(
+    job: Job, configs: Sequence[Mapping[str, Any]], executor: Executor, *, block_size: int
+) -> GateMetrics:
+    """`Population.evaluate` over blocks of configurations; the same bytes for any executor and any block size."""
+    blocks = [configs[at : at + block_size] for at in range(0, len(configs), block_size)]
+    found = executor.map_blocks(job, blocks)
+    names = GateMetrics.__dataclass_fields__
+    return GateMetrics(*(np.concatenate([getattr(metrics, name) for metrics in found]) for name in names))

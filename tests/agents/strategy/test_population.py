@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.strategy.population import Population, PopulationCache, Reader, placed
+from agents.strategy.population import Job, Population, PopulationCache, Reader, evaluate_in_blocks, placed
 from agents.strategy.spec import RulesSpec, Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting import engine_reference, sweep
@@ -16,6 +16,7 @@ from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import FREE, CostModel
 from backtesting.errors import InvalidConfig, UsageError
+from backtesting.executor import InProcess, Processes
 from backtesting.splits import Window
 
 COSTS = CostModel(commission_bps=2, half_spread_bps=3, slippage_bps=1, borrow_annual=0.03, financing_annual=0.05)
@@ -293,3 +294,12 @@ def test_wrong_use_is_refused_in_a_sentence() -> None:
         population.evaluate(bars, [Window(10, 200)], COSTS, capital=0.0)
     with pytest.raises(InvalidConfig, match=r"the condition 'clse > 1 or' is not legal"):
         Population.from_configs([{"kind": "rules", "long": {"enter": "clse > 1 or"}}])
+
+
+def test_blocks_in_other_processes_give_the_same_bytes() -> None:
+    bars = market(np.random.default_rng(2))
+    configs = [spec.config() for spec in some(30)]
+    job = Job(bars, (Window(0, 200), Window(50, 150)), COSTS)
+    whole = as_bytes(Population.from_configs(configs).evaluate(bars, job.windows, COSTS))
+    assert as_bytes(evaluate_in_blocks(job, configs, InProcess(), block_size=7)) == whole
+    assert as_bytes(evaluate_in_blocks(job, configs, Processes(2), block_size=15)) == whole
