@@ -379,6 +379,8 @@ def simulate_t1(
     high: FloatArray,
     low: FloatArray,
     close: FloatArray,
+    highest: FloatArray,
+    lowest: FloatArray,
     rows: FloatArray,
     words: Words,
     whole: Table,
@@ -394,7 +396,7 @@ def simulate_t1(
     trade_whole: IntArray,
     trade_real: FloatArray,
 ) -> None:
-    """As `simulate_t0`, for every size, side and protective exit."""
+    """As `simulate_t0`, for every size, side and protective exit; highest and lowest include the open."""
     n_words = words.shape[1]
     open_long = np.empty(n_words, np.uint64)
     open_short = np.empty(n_words, np.uint64)
@@ -446,28 +448,25 @@ def simulate_t1(
             target_level = math.nan
             last = math.nan
             leave_at = 0
+            leave_reason = _SIGNAL
+            at_risk = False
             ruined = False
             t = _next_bit(opens, start, stop - 1) + 1
             while t < stop:
-                quoted = open_[t]
                 d = t - 1
                 side = 0
                 if held != 0:
-                    if cash + units * quoted <= 0.0:
+                    if at_risk and cash + units * open_[t] <= 0.0:
                         if record:
                             _write(
-                                trade_whole, trade_real, k, held, entry_bar, t, _BANKRUPT, entry_price, quoted,
+                                trade_whole, trade_real, k, held, entry_bar, t, _BANKRUPT, entry_price, open_[t],
                                 abs(units), flow - cash, trade_costs,
                             )  # fmt: skip
                         k += 1
                         ruined = True
                         break
-                    reason = -1
-                    if d == leave_at:
-                        reason = _SIGNAL
-                    elif max_bars > 0 and d - entry_bar + 1 >= max_bars:
-                        reason = _TIME
-                    if reason >= 0:
+                    if d >= leave_at:
+                        quoted = open_[t]
                         fill = quoted * (1.0 - held * adverse)
                         amount = abs(units)
                         notional = amount * fill
@@ -479,8 +478,8 @@ def simulate_t1(
                             if cash <= 0.0:
                                 pnl -= cash
                             _write(
-                                trade_whole, trade_real, k, held, entry_bar, t, reason, entry_price, fill, amount,
-                                pnl, trade_costs + cost,
+                                trade_whole, trade_real, k, held, entry_bar, t, leave_reason, entry_price, fill,
+                                amount, pnl, trade_costs + cost,
                             )  # fmt: skip
                         k += 1
                         if held > 0:
@@ -521,6 +520,7 @@ def simulate_t1(
                         target_distance = _distance(target_kind, real[candidate, TARGET], target_row, close, d)
                         fraction = math.nan if math.isnan(target_distance) else fraction
                     if fraction > 0.0 and fraction < math.inf:
+                        quoted = open_[t]
                         outlay = fraction * cash
                         fill = quoted * (1.0 + side * adverse)
                         amount = outlay / (fill * (1.0 + commission))
@@ -534,43 +534,59 @@ def simulate_t1(
                         entry_bar = t
                         entry_price = fill
                         best = fill
-                        stop_level = fill - side * stop_distance if stop_distance > 0.0 else math.nan
-                        target_level = fill + side * target_distance if target_distance > 0.0 else math.nan
-                        trail = trail_distance if trail_distance > 0.0 else math.nan
+                        # A level that is not there is infinitely far away.
+                        stop_level = fill - side * stop_distance if stop_distance > 0.0 else -side * math.inf
+                        target_level = fill + side * target_distance if target_distance > 0.0 else side * math.inf
+                        trail = trail_distance if trail_distance > 0.0 else math.inf
+                        # An owner of no more than he has paid for owes nothing and cannot be ruined.
+                        at_risk = side < 0 or cash < 0.0
                         leave_at = _next_bit(leave_long if side > 0 else leave_short, t, stop)
+                        leave_reason = _SIGNAL
+                        if max_bars > 0 and t + max_bars - 1 < leave_at:
+                            leave_at = t + max_bars - 1
+                            leave_reason = _TIME
 
                 if held != 0:
                     reason = -1
-                    quote = quoted
-                    fill = quoted
-                    level = stop_level
-                    cause = _STOP
+                    quote = 0.0
+                    fill = 0.0
                     if held > 0:
                         trailing = best - trail
-                        if trailing > level or math.isnan(level):
-                            level = trailing
+                        cause = _STOP
+                        level = stop_level
+                        if trailing > stop_level:
                             cause = _TRAIL
-                        if quoted <= level:
-                            reason, fill = cause, quoted * (1.0 - adverse)
-                        elif quoted >= target_level:
-                            reason = _TARGET
-                        elif low[t] <= level:
-                            reason, quote, fill = cause, level, level * (1.0 - adverse)
-                        elif high[t] >= target_level:
-                            reason, quote, fill = _TARGET, target_level, target_level
+                            level = trailing
+                        # Most bars touch nothing: two comparisons instead of four.
+                        if lowest[t] <= level or highest[t] >= target_level:
+                            quote = open_[t]
+                            fill = quote
+                            if quote <= level:
+                                reason, fill = cause, quote * (1.0 - adverse)
+                            elif quote >= target_level:
+                                reason = _TARGET
+                            elif low[t] <= level:
+                                reason, quote, fill = cause, level, level * (1.0 - adverse)
+                            else:
+                                reason, quote, fill = _TARGET, target_level, target_level
                     else:
                         trailing = best + trail
-                        if trailing < level or math.isnan(level):
-                            level = trailing
+                        cause = _STOP
+                        level = stop_level
+                        if trailing < stop_level:
                             cause = _TRAIL
-                        if quoted >= level:
-                            reason, fill = cause, quoted * (1.0 + adverse)
-                        elif quoted <= target_level:
-                            reason = _TARGET
-                        elif high[t] >= level:
-                            reason, quote, fill = cause, level, level * (1.0 + adverse)
-                        elif low[t] <= target_level:
-                            reason, quote, fill = _TARGET, target_level, target_level
+                            level = trailing
+                        if highest[t] >= level or lowest[t] <= target_level:
+                            quote = open_[t]
+                            fill = quote
+                            if quote >= level:
+                                reason, fill = cause, quote * (1.0 + adverse)
+                            elif quote <= target_level:
+                                reason = _TARGET
+                            elif high[t] >= level:
+                                reason, quote, fill = cause, level, level * (1.0 + adverse)
+                            else:
+                                reason, quote, fill = _TARGET, target_level, target_level
                     if reason >= 0:
                         amount = abs(units)
                         notional = amount * fill
@@ -595,29 +611,33 @@ def simulate_t1(
                 last = close[t]
                 marked = cash
                 if held != 0:
-                    if held > 0:
+                    if not at_risk:
                         best = max(best, last)
+                        marked = cash + units * last
                     else:
-                        best = min(best, last)
-                        cost = borrow_rate * (-units * last)
-                        cash -= cost
-                        flow -= cost
-                        trade_costs += cost
-                    if cash < 0.0:
-                        cost = financing_rate * -cash
-                        cash -= cost
-                        flow -= cost
-                        trade_costs += cost
-                    marked = cash + units * last
-                    if marked <= 0.0:
-                        if record:
-                            _write(
-                                trade_whole, trade_real, k, held, entry_bar, t, _BANKRUPT, entry_price, last,
-                                abs(units), flow - cash, trade_costs,
-                            )  # fmt: skip
-                        k += 1
-                        ruined = True
-                        break
+                        if held > 0:
+                            best = max(best, last)
+                        else:
+                            best = min(best, last)
+                            cost = borrow_rate * (-units * last)
+                            cash -= cost
+                            flow -= cost
+                            trade_costs += cost
+                        if cash < 0.0:
+                            cost = financing_rate * -cash
+                            cash -= cost
+                            flow -= cost
+                            trade_costs += cost
+                        marked = cash + units * last
+                        if marked <= 0.0:
+                            if record:
+                                _write(
+                                    trade_whole, trade_real, k, held, entry_bar, t, _BANKRUPT, entry_price, last,
+                                    abs(units), flow - cash, trade_costs,
+                                )  # fmt: skip
+                            k += 1
+                            ruined = True
+                            break
                 step = (marked - equity) / equity
                 total += step
                 squares += step * step
@@ -654,6 +674,7 @@ class Prices:
 
     Attributes:
         open, high, low, close: (n_bars,) without NaN.
+        highest, lowest: of open and high, of open and low.
         sums: of `return_sums`. table: of `drawdown_table`, empty above MAX_TABLE_BARS.
     """
 
@@ -661,20 +682,23 @@ class Prices:
     high: FloatArray
     low: FloatArray
     close: FloatArray
+    highest: FloatArray
+    lowest: FloatArray
     sums: FloatArray
     table: FloatArray
 
     @property
     def n_bytes(self) -> int:
-        return sum(getattr(self, name).nbytes for name in ("open", "high", "low", "close", "sums", "table"))
+        return 6 * self.close.nbytes + self.sums.nbytes + self.table.nbytes
 
 
 def prices_of(open_: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray) -> Prices:
     """The four (n_bars,) series, contiguous, with what T0 looks up."""
-    opened, highest, lowest, closed = (np.array(values, dtype=np.float64) for values in (open_, high, low, close))
+    opened, high, low, closed = (np.array(values, dtype=np.float64) for values in (open_, high, low, close))
     small = len(closed) <= MAX_TABLE_BARS
     table = drawdown_table(closed) if small else np.empty((0, 0, 3))
-    return Prices(opened, highest, lowest, closed, return_sums(closed), table)
+    highest, lowest = np.maximum(opened, high), np.minimum(opened, low)
+    return Prices(opened, high, low, closed, highest, lowest, return_sums(closed), table)
 
 
 @dataclass(frozen=True)
@@ -772,7 +796,8 @@ def simulate_block(
         )  # fmt: skip
         return
     simulate_t1(
-        prices.open, prices.high, prices.low, prices.close, rows, words, whole, real, chosen, windows,
+        prices.open, prices.high, prices.low, prices.close, prices.highest, prices.lowest,
+        rows, words, whole, real, chosen, windows,
         rates.capital, rates.adverse, rates.commission, rates.borrow, rates.financing, out, trade_whole, trade_real,
     )  # fmt: skip
 

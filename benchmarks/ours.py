@@ -35,7 +35,8 @@ def ohlc_bars(opened: np.ndarray, high: np.ndarray, low: np.ndarray, close: np.n
 
 
 def mean_of(metrics) -> side.Answer:
-    return {"final_equity": float(metrics.final_equity.mean()), "trades": float(metrics.n_trades.mean())}
+    finals = metrics.final_equity[:, 0]
+    return {"final_equity": float(finals.mean()), "trades": float(metrics.n_trades.mean()), "finals": finals.tolist()}
 
 
 def one(bars: Bars, fast: int, slow: int):
@@ -44,7 +45,7 @@ def one(bars: Bars, fast: int, slow: int):
 
     def run() -> side.Answer:
         result = simulate(TradingStrategy(spec).generate_signals(bars, cache=EvaluationCache()), COSTS)
-        return {"final_equity": float(result.equity[-1]), "trades": float(len(result.trades))}
+        return {"final_equity": float(result.equity[-1]), "trades": float(len(result.trades)), "finals": [float(result.equity[-1])]}
 
     return run
 

@@ -36,7 +36,38 @@ def grid(close: np.ndarray, pairs: list[tuple[int, int]]):
             found = raptorbt.batch_single_backtest(stamps, close, close, close, close, volume, items, config)
             values += [result.metrics.end_value for _, result in found]
             trades += [result.metrics.total_trades for _, result in found]
-        return {"final_equity": float(np.mean(values)), "trades": float(np.mean(trades))}
+        return {"final_equity": float(np.mean(values)), "trades": float(np.mean(trades)), "finals": values}
+
+    return run
+
+
+def work_c(data: dict[str, np.ndarray]):
+    """A lighter work than c: its ATR stop does not trail, all of equity is used, and RSI > 70 leaves."""
+    opened, high, low, close = (np.ascontiguousarray(data[f"sp500_{name}"]) for name in ("open", "high", "low", "close"))
+    stamps, volume = np.arange(len(close), dtype=np.int64) * 86_400_000_000_000, np.ones(len(close))
+    shared = raptorbt.BacktestConfig(initial_capital=works.CAPITAL, fees=works.COMMISSION, slippage=works.SLIPPAGE)
+    ready = []
+    for work in works.sets_c():
+        config = raptorbt.BacktestConfig(
+            initial_capital=works.CAPITAL, fees=works.COMMISSION, slippage=works.SLIPPAGE,
+            fill_timing="next_bar_open",
+        )  # fmt: skip
+        config.set_atr_stop(work["trail"], 14)
+        config.set_fixed_target(work["target"])
+        rsi = np.nan_to_num(raptorbt.rsi(close, int(work["window"])), nan=50.0)
+        ready.append((rsi < work["level"], rsi > 70.0, config))
+
+    def run() -> side.Answer:
+        values, trades = [], []
+        for at in range(0, len(ready), CHUNK):
+            items = [
+                raptorbt.BatchSingleItem(str(k), enter, leave, config=config)
+                for k, (enter, leave, config) in enumerate(ready[at : at + CHUNK])
+            ]
+            found = raptorbt.batch_single_backtest(stamps, opened, high, low, close, volume, items, shared)
+            values += [result.metrics.end_value for _, result in found]
+            trades += [result.metrics.total_trades for _, result in found]
+        return {"final_equity": float(np.mean(values)), "trades": float(np.mean(trades)), "finals": values}
 
     return run
 
@@ -48,6 +79,7 @@ if __name__ == "__main__":
             "a": lambda: grid(prices["wti"], works.pairs(1)),
             "b1000": lambda: grid(prices["wti"], works.pairs(1_000)),
             "b10000": lambda: grid(prices["wti"], works.pairs(10_000)),
+            "c": lambda: work_c(prices),
             "d": lambda: grid(prices["minute"], [(60, 240)]),
         }
     )
