@@ -268,6 +268,7 @@ def simulate_t0(
             total = 0.0
             squares = 0.0
             k = 0
+            next_leave = -1
             decided = _next_bit(opens, start, stop - 1)
             while decided < stop - 1:
                 entry = decided + 1
@@ -276,7 +277,9 @@ def simulate_t0(
                 fill = quoted * better
                 units = outlay / (fill * (1.0 + commission))
                 # The decision to leave; at stop - 1 there is no bar left to leave at.
-                decided = _next_bit(leaves, entry, stop - 1)
+                if next_leave < entry:
+                    next_leave = _next_bit(leaves, entry, stop - 1)
+                decided = next_leave
                 reason = _SIGNAL
                 if max_bars > 0 and entry + max_bars - 1 < decided:
                     decided = min(entry + max_bars - 1, stop - 1)
@@ -448,6 +451,8 @@ def simulate_t1(
             target_level = math.nan
             last = math.nan
             leave_at = 0
+            next_leave_long = -1
+            next_leave_short = -1
             leave_reason = _SIGNAL
             at_risk = False
             ruined = False
@@ -540,7 +545,15 @@ def simulate_t1(
                         trail = trail_distance if trail_distance > 0.0 else math.inf
                         # An owner of no more than he has paid for owes nothing and cannot be ruined.
                         at_risk = side < 0 or cash < 0.0
-                        leave_at = _next_bit(leave_long if side > 0 else leave_short, t, stop)
+                        # What was found for an earlier trade still holds if it lies ahead.
+                        if side > 0:
+                            if next_leave_long < t:
+                                next_leave_long = _next_bit(leave_long, t, stop)
+                            leave_at = next_leave_long
+                        else:
+                            if next_leave_short < t:
+                                next_leave_short = _next_bit(leave_short, t, stop)
+                            leave_at = next_leave_short
                         leave_reason = _SIGNAL
                         if max_bars > 0 and t + max_bars - 1 < leave_at:
                             leave_at = t + max_bars - 1

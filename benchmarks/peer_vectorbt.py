@@ -105,7 +105,7 @@ def smoothed(x: np.ndarray, window: int) -> np.ndarray:
     first = known.first_valid_index() + window - 1
     begun = known.copy()
     begun[:first] = np.nan
-    begun[first] = known[first - window + 1 : first].mean() if window > 1 else known[first]
+    begun[first] = known[first - window + 1 : first + 1].mean()
     return begun.ewm(alpha=1 / window, adjust=False).mean().to_numpy()
 
 

@@ -74,6 +74,11 @@ class RuleKey(NamedTuple):
     max_bars: int
 
 
+# The last three of a key.
+Protection = tuple[tuple[tuple[int, float], ...], int, int]
+_NO_DISTANCE = (sweep.NONE, 0.0)
+
+
 class Junction(NamedTuple):
     """`and` or `or` of other conditions, by their canonical texts."""
 
@@ -91,7 +96,8 @@ class Reader:
     def __init__(self) -> None:
         self.conditions: dict[str, Node | Junction] = {}
         self._texts: dict[Any, str] = {}
-        self._numbers: dict[float, float] = {}
+        self._simple: dict[str, str] = {}
+        self._protections: dict[tuple[Any, ...], Protection] = {(): ((_NO_DISTANCE,) * 3, 0, 0)}
         self._sizings: dict[tuple[Any, ...], tuple[int, float, float, float, int]] = {}
 
     def key(self, config: Mapping[str, Any]) -> RuleKey | None:
@@ -104,6 +110,7 @@ class Reader:
             return None
         if len(self._texts) > _MEMO_SIZE:
             self._texts.clear()
+            self._simple.clear()
             self.conditions.clear()
         enter_long = exit_long = enter_short = exit_short = NEVER
         side = config.get("long")
@@ -119,22 +126,10 @@ class Reader:
         size = self._size(config.get("sizing"))
         if size is None:
             return None
-        protect = config.get("protect")
-        if not protect:
-            return RuleKey(enter_long, exit_long, enter_short, exit_short, size, _UNPROTECTED, 0, 0)
-        if not protect.keys() <= _KNOWN_PROTECT:
+        protection = self._protection(config.get("protect"))
+        if protection is None:
             return None
-        get = protect.get
-        distances = (
-            self._distance(get("stop_atr"), get("stop_share")),
-            self._distance(get("trail_atr"), get("trail_share")),
-            self._distance(get("target_atr"), get("target_share")),
-        )
-        uses_atr = any(kind == sweep.MULTIPLE for kind, _ in distances)
-        window = int(get("atr_window", _ATR_WINDOW)) if uses_atr else 0
-        return RuleKey(
-            enter_long, exit_long, enter_short, exit_short, size, distances, window, int(get("max_bars") or 0)
-        )
+        return RuleKey(enter_long, exit_long, enter_short, exit_short, size, *protection)
 
     def condition(self, text: Any) -> str:
         """The canonical text of a condition; "False" for None."""
@@ -144,14 +139,14 @@ class Reader:
         return known
 
     def _read(self, text: str) -> str:
-        # Most conditions are a few comparisons joined by one word. A text that a split tears inside brackets, or that
-        # mixes both words, is read whole.
+        # Most conditions are a few simple ones joined by one word. A text that mixes both words, or that a split tears
+        # inside brackets, is read whole.
         word = AND if f" {AND} " in text else OR
         pieces = text.split(f" {word} ")
-        if len(pieces) > 1 and f" {OR if word == AND else AND} " not in text and all(map(_balanced, pieces)):
-            parts = [self.condition(piece) for piece in pieces]
-            if not any(isinstance(self.conditions[part], Junction) or part in _CONSTANT for part in parts):
-                distinct = tuple(sorted(set(parts)))
+        if len(pieces) > 1 and f" {OR if word == AND else AND} " not in text:
+            parts = {self._simple.get(piece) or self._read_simple(piece) for piece in pieces}
+            if "" not in parts:
+                distinct = tuple(sorted(parts))
                 if len(distinct) == 1:
                     return distinct[0]
                 joined = f" {word} ".join(distinct)
@@ -166,13 +161,23 @@ class Reader:
             )
         return self._add(node)
 
+    def _read_simple(self, piece: str) -> str:
+        """The canonical text of a piece that is a whole condition and neither joined nor constant, else ""."""
+        if piece.count("(") != piece.count(")"):
+            return ""
+        text = self.condition(piece)
+        if text in _CONSTANT or isinstance(self.conditions[text], Junction):
+            return ""
+        self._simple[piece] = text
+        return text
+
     def _comparison(self, text: str) -> Node | None:
         """A plain comparison of two operands, each read once however many comparisons it stands in."""
         found = _COMPARISON.fullmatch(text)
         if found is None or _WORD.search(text):
             return None
         left, sign, right = found.groups()
-        if not (_balanced(left) and _balanced(right)):
+        if left.count("(") != left.count(")") or right.count("(") != right.count(")"):
             return None
         over, under = parse(left), parse(right)
         if not isinstance(over, Node) or not isinstance(under, Node):
@@ -187,18 +192,25 @@ class Reader:
                 self.conditions[node.text] = node
         return node.text
 
-    def _number(self, value: float) -> float:
-        known = self._numbers.get(value)
+    def _protection(self, config: Mapping[str, Any] | None) -> Protection | None:
+        identity = tuple(config.items()) if config else ()
+        known = self._protections.get(identity)
         if known is None:
-            if len(self._numbers) > _MEMO_SIZE:
-                self._numbers.clear()
-            known = self._numbers[value] = canonical.rounded(value)
+            if config is None or not config.keys() <= _KNOWN_PROTECT:
+                return None
+            if len(self._protections) > _MEMO_SIZE:
+                self._protections.clear()
+            given = {name: value for name, value in config.items() if value is not None}
+            distances = tuple(
+                (sweep.MULTIPLE, canonical.rounded(given[f"{kind}_atr"])) if f"{kind}_atr" in given
+                else (sweep.SHARE, canonical.rounded(given[f"{kind}_share"])) if f"{kind}_share" in given
+                else _NO_DISTANCE
+                for kind in _DISTANCES
+            )  # fmt: skip
+            uses_atr = any(kind == sweep.MULTIPLE for kind, _ in distances)
+            window = int(given.get("atr_window", _ATR_WINDOW)) if uses_atr else 0
+            known = self._protections[identity] = (distances, window, int(given.get("max_bars", 0)))
         return known
-
-    def _distance(self, multiple: float | None, share: float | None) -> tuple[int, float]:
-        if multiple is not None:
-            return sweep.MULTIPLE, self._number(multiple)
-        return _NO_DISTANCE if share is None else (sweep.SHARE, self._number(share))
 
     def _size(self, config: Mapping[str, Any] | None) -> tuple[int, float, float, float, int] | None:
         if config is None:
@@ -216,15 +228,9 @@ class Reader:
         return known
 
 
-def _balanced(piece: str) -> bool:
-    return piece.count("(") == piece.count(")")
-
-
 # Neither a second comparison nor a word: whatever stands left and right is a number.
 _COMPARISON = re.compile(r"([^<>=!]+) (<=?|>=?) ([^<>=!]+)")
 _WORD = re.compile(rf"\b(?:{AND}|{OR}|{NOT})\b")
-_NO_DISTANCE = (sweep.NONE, 0.0)
-_UNPROTECTED = (_NO_DISTANCE,) * 3
 _ALL_IN = {"kind": "fraction"}
 _CONSTANT = ("True", "False")
 _SIZINGS: dict[str, tuple[Any, Any]] = {
