@@ -18,6 +18,7 @@ release the GIL; all live in this one file because numba's cache does not notice
 """
 
 import math
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,7 @@ _SIGNAL, _STOP, _TRAIL, _TARGET, _TIME, _REBALANCE, _OPEN, _BANKRUPT = range(8)
 # Bars above which the drawdown table of T0 (24 bytes a bar and level) is not worth its memory.
 MAX_TABLE_BARS = 1 << 18
 # Measured nanoseconds a bar and candidate, only to decide whether threads pay.
-_NS_T0, _NS_T1 = 0.3, 1.0
+_NS_COMPARE, _NS_T0, _NS_T1 = 0.4, 0.3, 1.5
 SERIAL_BELOW_MS = 5.0
 MIN_BLOCK = 16
 
@@ -736,6 +737,27 @@ def is_t0(whole: Table, real: FloatArray, *, never: int) -> npt.NDArray[np.bool_
     return np.asarray(all_in & long_only & ~protected)
 
 
+def compare(rows: FloatArray, known: Words, pairs: Table, words: Words, *, threads: int) -> None:
+    """`compare_rows` on several threads where it pays; every pair writes rows of its own."""
+    n_threads = threads if len(pairs) * rows.shape[1] * _NS_COMPARE * 1e-6 > SERIAL_BELOW_MS else 1
+    size = -(-len(pairs) // (n_threads * 8)) if n_threads > 1 else len(pairs)
+    _in_threads(lambda block: compare_rows(rows, known, block, words), _blocks(pairs, size), n_threads)
+
+
+def _blocks(rows: IntArray, size: int) -> list[IntArray]:
+    return [rows[at : at + size] for at in range(0, len(rows), max(size, 1))]
+
+
+def _in_threads(function: Callable[[Any], None], blocks: list[Any], threads: int) -> None:
+    if threads == 1 or len(blocks) < 2:
+        for block in blocks:
+            function(block)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        # The list makes an exception of a block one of this call.
+        list(pool.map(function, blocks))
+
+
 def sweep(
     prices: Prices,
     rows: FloatArray,
@@ -771,19 +793,14 @@ def sweep(
         chosen = np.flatnonzero(first == fast)
         # Several blocks a thread, so that a slow block or a busy core does not keep the others waiting.
         size = len(chosen) if threads == 1 else max(MIN_BLOCK, -(-len(chosen) // (threads * 8)))
-        jobs.extend((fast, chosen[at : at + size]) for at in range(0, len(chosen), max(size, 1)))
+        jobs.extend((fast, block) for block in _blocks(chosen, size))
     no_trades, no_numbers = np.empty((0, 4), np.int64), np.empty((0, 5))
 
     def run(job: tuple[bool, IntArray]) -> None:
         fast, chosen = job
         simulate_block(prices, rows, words, whole, real, chosen, windows, rates, fast, out, no_trades, no_numbers)
 
-    if threads == 1 or len(jobs) < 2:
-        for job in jobs:
-            run(job)
-        return out
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, jobs))
+    _in_threads(run, jobs, threads)
     return out
 
 

@@ -1,4 +1,4 @@
-"""The same population in this process, in processes, and on a Ray cluster of two local nodes: same bytes, what it costs.
+"""The same population in this process, in processes, and on a Ray cluster of two local nodes: bytes and seconds.
 
 Usage: python benchmarks/distributed.py PRICES.npz [N]. The Ray part runs where Ray is installed (the extra
 `distributed`), else it says so.
@@ -52,7 +52,7 @@ def main() -> None:
             print(f"{name}, blocks of {block}: {seconds:.2f} s, same bytes: {found == whole}")
 
     def lose(name: str, executor: Executor) -> None:
-        marker = Path(sys.argv[1]).with_name(f"died-{os.getpid()}-{name.split(' ')[0]}")
+        marker = Path(sys.argv[1]).with_name(f"died-{os.getpid()}-{name.split(' ', maxsplit=1)[0]}")
         blocks = [configs[at : at + n // 8] for at in range(0, n, n // 8)]
         found = executor.map_blocks(partial(die_once, str(marker), job), blocks)
         same = [as_bytes(job(block)) == as_bytes(metrics) for block, metrics in zip(blocks, found, strict=True)]

@@ -45,7 +45,11 @@ def one(bars: Bars, fast: int, slow: int):
 
     def run() -> side.Answer:
         result = simulate(TradingStrategy(spec).generate_signals(bars, cache=EvaluationCache()), COSTS)
-        return {"final_equity": float(result.equity[-1]), "trades": float(len(result.trades)), "finals": [float(result.equity[-1])]}
+        return {
+            "final_equity": float(result.equity[-1]),
+            "trades": float(len(result.trades)),
+            "finals": [float(result.equity[-1])],
+        }
 
     return run
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import side
 import works
+
 from backtesting import Backtest, Strategy
 
 warnings.simplefilter("ignore")
@@ -15,7 +16,8 @@ def one(close: np.ndarray, pairs: list[tuple[int, int]]):
     opened = works.opens(close)
     index = pd.date_range("1900-01-01", periods=len(close), freq="D" if len(close) < 50_000 else "min")
     frame = pd.DataFrame(
-        {"Open": opened, "High": np.maximum(opened, close), "Low": np.minimum(opened, close), "Close": close}, index=index
+        {"Open": opened, "High": np.maximum(opened, close), "Low": np.minimum(opened, close), "Close": close},
+        index=index,
     )
     # Fractions of a unit: it trades whole units only, so a unit is a millionth here.
     frame *= 1e-6
@@ -27,7 +29,10 @@ def one(close: np.ndarray, pairs: list[tuple[int, int]]):
         fast, slow = 20, 50
 
         def init(self) -> None:
-            self.quick, self.slow_one = self.I(mean, self.data.Close, self.fast), self.I(mean, self.data.Close, self.slow)
+            self.quick, self.slow_one = (
+                self.I(mean, self.data.Close, self.fast),
+                self.I(mean, self.data.Close, self.slow),
+            )
 
         def next(self) -> None:
             above = self.quick[-1] > self.slow_one[-1]

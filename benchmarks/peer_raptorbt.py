@@ -43,7 +43,9 @@ def grid(close: np.ndarray, pairs: list[tuple[int, int]]):
 
 def work_c(data: dict[str, np.ndarray]):
     """A lighter work than c: its ATR stop does not trail, all of equity is used, and RSI > 70 leaves."""
-    opened, high, low, close = (np.ascontiguousarray(data[f"sp500_{name}"]) for name in ("open", "high", "low", "close"))
+    opened, high, low, close = (
+        np.ascontiguousarray(data[f"sp500_{name}"]) for name in ("open", "high", "low", "close")
+    )
     stamps, volume = np.arange(len(close), dtype=np.int64) * 86_400_000_000_000, np.ones(len(close))
     shared = raptorbt.BacktestConfig(initial_capital=works.CAPITAL, fees=works.COMMISSION, slippage=works.SLIPPAGE)
     ready = []

@@ -38,7 +38,11 @@ def grid(close: np.ndarray, pairs: list[tuple[int, int]]):
             portfolio.sharpe_ratio()
             portfolio.max_drawdown()
         finals = np.concatenate(values)
-        return {"final_equity": float(finals.mean()), "trades": float(np.concatenate(trades).mean()), "finals": list(finals)}
+        return {
+            "final_equity": float(finals.mean()),
+            "trades": float(np.concatenate(trades).mean()),
+            "finals": list(finals),
+        }
 
     return run
 
@@ -142,7 +146,11 @@ def work_c(data: dict[str, np.ndarray]):
             portfolio.sharpe_ratio()
             portfolio.max_drawdown()
         finals = np.concatenate(values)
-        return {"final_equity": float(finals.mean()), "trades": float(np.concatenate(trades).mean()), "finals": list(finals)}
+        return {
+            "final_equity": float(finals.mean()),
+            "trades": float(np.concatenate(trades).mean()),
+            "finals": list(finals),
+        }
 
     return run
 

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "benchmarks"
 OURS = ("a", "b1000", "b1000 reports", "b10000", "c", "d", "e", "population", "population warm", "plan")
 PEERS = {
-    "vectorbt": ("peer_vectorbt.py", {}, ("a", "b1000", "b10000", "c", "d", "e")),
+    "vectorbt": ("peer_vectorbt.py", {"COLD": "b10000,e"}, ("a", "b1000", "b10000", "c", "d", "e")),
     "vectorbt-rust": ("peer_vectorbt.py", {"ENGINE": "rust"}, ("a", "b1000")),
     "raptorbt": ("peer_raptorbt.py", {}, ("a", "b1000", "b10000", "c", "d")),
     "backtesting.py": ("peer_backtesting.py", {}, ("a",)),
@@ -92,7 +92,17 @@ def prices(folder: Path) -> tuple[Path, str]:
 def cold_start(python: Path) -> list[float]:
     """Seconds of a whole process that makes one backtest through the command line, three times."""
     start = "from generator.interfaces.cli.app import run; run()"
-    command = [str(python), "-c", start, "backtest", "golden_cross", "--market", "sample:sp500", "--costs", "liquid-index"]
+    command = [
+        str(python),
+        "-c",
+        start,
+        "backtest",
+        "golden_cross",
+        "--market",
+        "sample:sp500",
+        "--costs",
+        "liquid-index",
+    ]
     seconds = []
     with tempfile.TemporaryDirectory() as home:
         env = {**os.environ, "PYTHONPATH": str(ROOT), "TOUCHSTONE_HOME": home}
@@ -110,7 +120,9 @@ def spread(values: list[float]) -> dict[str, float]:
 def main() -> None:
     asked = argparse.ArgumentParser()
     asked.add_argument("--rounds", type=int, default=5)
-    asked.add_argument("--peers", type=Path, default=Path(os.environ.get("TOUCHSTONE_PEERS", "~/.cache/touchstone-peers")))
+    asked.add_argument(
+        "--peers", type=Path, default=Path(os.environ.get("TOUCHSTONE_PEERS", "~/.cache/touchstone-peers"))
+    )
     asked.add_argument("--only", default="")
     given = asked.parse_args()
     home = given.peers.expanduser()
@@ -175,9 +187,7 @@ def ratios(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any
             theirs_work = "b1000" if work == "b1000 reports" else "b10000" if work.startswith("population") else work
             theirs = answers.get(name, {}).get(theirs_work, [])
             mine = (two if name == "raptorbt" and work in two else ours).get(work, [])
-            pairs = [
-                (t["ms"], m["ms"]) for t, m in zip(theirs, mine, strict=False) if "ms" in t and "ms" in m
-            ]
+            pairs = [(t["ms"], m["ms"]) for t, m in zip(theirs, mine, strict=False) if "ms" in t and "ms" in m]
             if pairs:
                 out.setdefault(work, {})[name] = spread([t / m for t, m in pairs])
     for work, runs in two.items():
@@ -206,8 +216,10 @@ def parity(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any
 
 
 def machine() -> dict[str, Any]:
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.processor()) if Path("/proc/cpuinfo").exists() else ""  # fmt: skip
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor()
     return {
         "cpu": model, "cores": os.cpu_count(), "python": platform.python_version(), "system": platform.system(),
         "load_at_end": list(os.getloadavg()),
@@ -231,7 +243,13 @@ def page(results: dict[str, Any]) -> str:
     lines += [f"- **{name}**: {text}" for name, text in works.WORKS.items()]
     lines += ["", f"WTI prices: {results['wti']}. What each side returns:", ""]
     lines += [f"- **{name}**: {text}" for name, text in results["returns"].items()]
-    lines += ["", "## Milliseconds", "", "| work | side | ms (min - median - max) | runs | peak MB |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "## Milliseconds",
+        "",
+        "| work | side | ms (min - median - max) | runs | peak MB |",
+        "|---|---|---|---|---|",
+    ]
     for work in OURS:
         for name, cell in results["works"].get(work, {}).items():
             if "error" in cell:
@@ -254,7 +272,8 @@ def page(results: dict[str, Any]) -> str:
         "with the order of summation, so two averages that are equal in exact arithmetic compare one way here and the "
         "other way there; on prices with two decimals that happens, and moves a trade by some bars. backtesting.py "
         "charges its spread when buying only. raptorbt's c is another, lighter work and is not expected to agree.", "",
-        "| work | peer | equal to 1e-9 | median apart | largest apart | trades: theirs, ours |", "|---|---|---|---|---|---|",
+        "| work | peer | equal to 1e-9 | median apart | largest apart | trades: theirs, ours |",
+        "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for work, cells in results["parity"].items():
         lines += [

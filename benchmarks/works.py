@@ -6,6 +6,7 @@ name one price.
 """
 
 import csv
+import itertools
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,9 @@ def population(n: int = 10_000, seed: int = 1) -> list[dict[str, Any]]:
     atoms += [f"ema(close, {i}) {sign} ema(close, {j})" for sign in "<>" for i in windows[:6] for j in windows[6:]]
     atoms += [f"rsi(close, {w}) < {level}" for w in windows[:8] for level in range(15, 50, 5)]
     atoms += [f"rsi(close, {w}) > {level}" for w in windows[:8] for level in range(50, 90, 5)]
-    atoms += [f"roc(close, {w}) {sign} {level}" for w in windows for sign in "<>" for level in (-0.05, -0.02, 0, 0.02, 0.05)]
+    atoms += [
+        f"roc(close, {w}) {sign} {level}" for w in windows for sign in "<>" for level in (-0.05, -0.02, 0, 0.02, 0.05)
+    ]
     atoms += [f"zscore(close, {w}) {sign} {level}" for w in windows[3:] for sign in "<>" for level in (-2, -1, 0, 1, 2)]
 
     def condition() -> str:
@@ -89,7 +92,9 @@ def population(n: int = 10_000, seed: int = 1) -> list[dict[str, Any]]:
                     "trail_atr": float(rng.choice([1.5, 2.0, 2.5, 3.0, 4.0])), "atr_window": 14,
                     "target_share": float(rng.choice([0.02, 0.04, 0.08])),
                 },
-                "sizing": {"kind": "volatility", "annual": float(rng.choice([0.1, 0.15, 0.2])), "window": 20, "cap": 1.0},
+                "sizing": {
+                    "kind": "volatility", "annual": float(rng.choice([0.1, 0.15, 0.2])), "window": 20, "cap": 1.0,
+                },
             }
         )  # fmt: skip
     return made
@@ -97,7 +102,7 @@ def population(n: int = 10_000, seed: int = 1) -> list[dict[str, Any]]:
 
 def folds(n_bars: int) -> list[tuple[int, int]]:
     cuts = np.linspace(300, n_bars, 6).astype(int)
-    return [(int(a), int(b)) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [(int(a), int(b)) for a, b in itertools.pairwise(cuts)]
 
 
 def make(folder: Path, sp500: dict[str, np.ndarray], wti: np.ndarray) -> Path:

@@ -531,7 +531,7 @@ class Store:
             self.rows = _grown(self.rows, n_rows)
             self.known = _grown(self.known, n_rows)
 
-    def fill(self, plan: Plan, need: BoolArray) -> IntArray:
+    def fill(self, plan: Plan, need: BoolArray, *, threads: int) -> IntArray:
         """(n_conditions,) the word row of each condition that is needed; those not there yet are computed."""
         at = np.array([self.word_of.get(text, -1) for text in plan.conditions], dtype=np.int64)
         new = need & (at < 0)
@@ -539,7 +539,7 @@ class Store:
             return at
         pair, plane = plan.planes[:, 0], plan.planes[:, 1]
         compared = new & (pair >= 0)
-        at[compared] = self._compare(plan, np.unique(pair[compared]))[pair[compared]] + plane[compared]
+        at[compared] = self._compare(plan, np.unique(pair[compared]), threads)[pair[compared]] + plane[compared]
         rest = np.flatnonzero(new & (pair < 0))
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
         for place, node in plan.others.items():
@@ -555,7 +555,7 @@ class Store:
         self.word_of.update((plan.conditions[place], int(at[place])) for place in np.flatnonzero(new).tolist())
         return at
 
-    def _compare(self, plan: Plan, wanted: IntArray) -> IntArray:
+    def _compare(self, plan: Plan, wanted: IntArray, threads: int) -> IntArray:
         """(n_pairs,) the word row of x > y, with that of y >= x behind it, for the pairs that are wanted."""
         at = np.full(len(plan.pairs), -1, dtype=np.int64)
         at[wanted] = [self.pair_of.get(plan.pairs[pair], -1) for pair in wanted.tolist()]
@@ -570,7 +570,8 @@ class Store:
                 row_of[number] = self.row(plan.numbers[number])
             pairs = np.column_stack((row_of[operands], at[new], at[new] + 1))
             # Neighbours share their first row, which then stays in the nearest cache.
-            sweep.compare_rows(self.rows, self.known, pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], self.words)
+            pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+            sweep.compare(self.rows, self.known, pairs, self.words, threads=threads)
         return at
 
     def _holds(self, node: Node) -> BoolArray:
@@ -621,7 +622,7 @@ def simulate_plan(
     for begin in range(0, len(chosen), size):
         block = chosen[begin : begin + size]
         store = cache.store(bars)
-        whole = placed(plan, block, store)
+        whole = placed(plan, block, store, threads=threads)
         swept = sweep.sweep(
             store.prices, store.rows, store.words, whole, plan.real[block], spans, rates, never=0, threads=threads
         )
@@ -629,9 +630,9 @@ def simulate_plan(
     return out
 
 
-def placed(plan: Plan, chosen: IntArray, store: Store) -> sweep.Table:
+def placed(plan: Plan, chosen: IntArray, store: Store, *, threads: int = 1) -> sweep.Table:
     """The whole-number part of some candidates with the rows of a store, which then holds all that they need."""
-    word_of = store.fill(plan, plan.needed(chosen))
+    word_of = store.fill(plan, plan.needed(chosen), threads=threads)
     row_of = np.zeros(len(plan.numbers), dtype=np.int64)
     for number in np.unique(plan.whole[chosen][:, _NUMBER_COLUMNS]).tolist():
         row_of[number] = store.row(plan.numbers[number]) if number else 0
