@@ -34,8 +34,9 @@ SELDOM = {("vectorbt", "b10000"), ("vectorbt", "e")}
 RETURNS = {
     "touchstone": "a, d, b1000 reports: equity, exposure and turnover curves, trades, 19 metrics. Elsewhere 6 gate "
     "metrics a candidate and window (final equity, trades, mean, variance, Sharpe ratio, drawdown), no curve",
-    "vectorbt": "order records, final value, trade count, Sharpe ratio, drawdown; indicators included",
-    "raptorbt": "48 metrics, trades, equity, drawdown and return curves; signals of a, b1000, c ready before",
+    "vectorbt": "order records, final value, trade count, Sharpe ratio, drawdown; indicators included. c is an order "
+    "function of its own with our rules, since its built-in trailing stop is another one",
+    "raptorbt": "48 metrics, trades, equity, drawdown and return curves; signals of a, b1000, c, d ready before",
     "backtesting.py": "its statistics, trades and equity curve; indicators included",
 }
 # id: (work, sides compared, factor wanted, absolute goal in ms or None); from the targets of the project.
@@ -293,9 +294,22 @@ def page(results: dict[str, Any]) -> str:
 
 
 NOTES = (
+    "What keeps a goal from being met, beside a machine that is busy:",
+    "",
+    "- P1, P4, P6: a full report is made one at a time, with an object for every trade and some twenty passes of numpy",
+    "  over the curves; there is no path that makes many reports at once.",
+    "- P2, P3: rolling means are computed one by one and not in threads, comparisons are bound by memory, and the",
+    "  bookkeeping of rows in Python is about a quarter of the time.",
+    "- P5: against raptorbt's lighter work, on all its cores.",
+    "- P7: every symbol is a population of its own, with its own indicators, rows and bookkeeping; there is no panel.",
+    "- P9: nearly all of it is T1, bar by bar while a position is held, and the garbage collector while plans are made.",
+    "- P10: about half of it is the garbage collector.",
+    "- P11: imports.",
+    "",
     "Not measured here: P3b (10,000 x 200,000 bars), P8 (portfolios with shared cash), P13 (the gates), and the",
-    "aggregate curve of P7: a population gives gate metrics a symbol, and no curve. P12 is the peak memory of b10000,",
-    "P14 the line `one thread over two`, P15 a test (`test_threads_blocks_and_caches_do_not_change_a_byte`).",
+    "aggregate curve of P7: a population gives gate metrics a symbol, and no curve. P12 is the peak memory of b10000",
+    "(of the whole process, which has run everything else too), P14 the line `one thread over two`, P15 a test",
+    "(`test_threads_blocks_and_caches_do_not_change_a_byte`).",
 )
 
 
