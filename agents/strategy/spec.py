@@ -33,7 +33,7 @@ from backtesting.bars import Bars
 from backtesting.hashing import content_id
 
 # Part of every spec_id: raised when the meaning of the language changes, so that old ids stay what they were.
-LANGUAGE = 1
+LANGUAGE = 2
 
 MAX_PROSE = 600
 # More than anybody reads; a hostile reply may hold thousands of unknown keys.
