@@ -186,7 +186,91 @@ def _group_sum(x: FloatArray, group: IntArray, n_groups: int) -> FloatArray:
     return out
 
 
+def _held_target(target: FloatArray, band: float) -> FloatArray:
+    """What is held where targets are followed: moved only if further than `band` from it, or to flat; 0 before any."""
+    out = np.zeros(target.shape)
+    for k in range(target.shape[1]):
+        held = 0.0
+        for t in range(target.shape[0]):
+            wanted = target[t, k]
+            if not math.isnan(wanted) and (wanted == 0.0 or abs(wanted - held) > band):
+                held = wanted
+            out[t, k] = held
+    return out
+
+
+def _held_signals(
+    open_: FloatArray,
+    high: FloatArray,
+    low: FloatArray,
+    close: FloatArray,
+    enter_long: FloatArray,
+    exit_long: FloatArray,
+    enter_short: FloatArray,
+    exit_short: FloatArray,
+    size: FloatArray,
+    stop_distance: FloatArray,
+    trail_distance: FloatArray,
+    target_distance: FloatArray,
+    max_bars: float,
+) -> FloatArray:
+    """What will be held after the next open where entries and exits are followed, as a signed size; 0 for flat.
+
+    The rules are those of the engine without costs. Everything of a short is that of a long with prices negated.
+    """
+    out = np.zeros(close.shape)
+    for k in range(close.shape[1]):
+        held = 0.0
+        wanted = 0.0
+        entry_bar = -1
+        decided = -1
+        stop = NAN
+        trail = NAN
+        target = NAN
+        best = NAN
+        for t in range(close.shape[0]):
+            if math.isnan(close[t, k]):
+                out[t, k] = wanted
+                continue
+            if wanted != held:
+                held = wanted
+                if held != 0.0:
+                    side = 1.0 if held > 0.0 else -1.0
+                    entry_bar = t
+                    best = side * open_[t, k]
+                    trail = trail_distance[decided, k] if trail_distance[decided, k] > 0.0 else NAN
+                    stop = best - stop_distance[decided, k] if stop_distance[decided, k] > 0.0 else NAN
+                    target = best + target_distance[decided, k] if target_distance[decided, k] > 0.0 else NAN
+            if held != 0.0:
+                side = 1.0 if held > 0.0 else -1.0
+                under = best - trail
+                level = under if under > stop or math.isnan(stop) else stop
+                worst = low[t, k] if side > 0.0 else -high[t, k]
+                peak = high[t, k] if side > 0.0 else -low[t, k]
+                if worst <= level or peak >= target or side * open_[t, k] <= level:
+                    held = 0.0
+                best = max(best, side * close[t, k])
+            wanted = held
+            longs = enter_long[t, k] == 1.0 and enter_short[t, k] != 1.0
+            shorts = enter_short[t, k] == 1.0 and enter_long[t, k] != 1.0
+            late = max_bars > 0.0 and t - entry_bar + 1 >= max_bars
+            if (held > 0.0 and (exit_long[t, k] == 1.0 or shorts or late)) or (
+                held < 0.0 and (exit_short[t, k] == 1.0 or longs or late)
+            ):
+                wanted = 0.0
+            if wanted == 0.0 and size[t, k] > 0.0 and not math.isinf(size[t, k]):
+                if longs and exit_long[t, k] != 1.0 and held <= 0.0:
+                    wanted = size[t, k]
+                elif shorts and exit_short[t, k] != 1.0 and held >= 0.0:
+                    wanted = -size[t, k]
+            decided = t
+            out[t, k] = wanted
+    return out
+
+
 adaptive = Kernel(_adaptive)
+held_target = Kernel(_held_target)
+held_signals = Kernel(_held_signals)
 super_trend = Kernel(_super_trend)
 parabolic = Kernel(_parabolic)
 compounded = Kernel(_compounded)

@@ -45,12 +45,13 @@ def _mean_of(x: FloatArray, group: FloatArray) -> FloatArray:
     return quotient(*_totals(x, group))
 
 
-def _apart(x: FloatArray, group: FloatArray) -> FloatArray:
+def neutral_to(x: FloatArray, group: FloatArray) -> FloatArray:
+    """x less the mean of its group on the same bar; NaN where x or its group is."""
     return x - _mean_of(x, group)
 
 
 def _spread(x: FloatArray, group: FloatArray) -> FloatArray:
-    square, n = _totals(_apart(x, group) ** 2, group)
+    square, n = _totals(neutral_to(x, group) ** 2, group)
     return np.sqrt(quotient(square, n - 1.0))
 
 
@@ -96,11 +97,11 @@ def _cs_stdev(bars: Bars, x: FloatArray) -> FloatArray:
 
 
 def _cs_demean(bars: Bars, x: FloatArray) -> FloatArray:
-    return _apart(x, _everyone(x))
+    return neutral_to(x, _everyone(x))
 
 
 def _cs_zscore(bars: Bars, x: FloatArray) -> FloatArray:
-    return quotient(_apart(x, _everyone(x)), _spread(x, _everyone(x)))
+    return quotient(neutral_to(x, _everyone(x)), _spread(x, _everyone(x)))
 
 
 def _cs_scale(bars: Bars, x: FloatArray, total: float) -> FloatArray:
@@ -113,7 +114,7 @@ def _cs_winsorise(bars: Bars, x: FloatArray, far: float) -> FloatArray:
 
 
 def _neutralise(bars: Bars, x: FloatArray, group: FloatArray) -> FloatArray:
-    return _apart(x, group)
+    return neutral_to(x, group)
 
 
 def _group_mean(bars: Bars, x: FloatArray, group: FloatArray) -> FloatArray:
@@ -125,7 +126,7 @@ def _group_rank(bars: Bars, x: FloatArray, group: FloatArray) -> FloatArray:
 
 
 def _group_zscore(bars: Bars, x: FloatArray, group: FloatArray) -> FloatArray:
-    return quotient(_apart(x, group), _spread(x, group))
+    return quotient(neutral_to(x, group), _spread(x, group))
 
 
 _X, _ANY, _GROUP = series(), series(rule="any"), series("group", RATIO)

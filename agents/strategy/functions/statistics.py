@@ -219,7 +219,7 @@ ENTRIES = (
         NO_MOVE, aliases=("kurt",), scans=True,
     ),
     Function(
-        "correlation", "statistics", (*_PAIR, bars_back(low=3)), RATIO, window_less_one, _correlation,
+        "correlation", "statistics", (*_PAIR, bars_back(low=2)), RATIO, window_less_one, _correlation,
         "Pearson correlation of x and y over the window, -1 to 1", BASIC, "correlation(close, volume, 20) < 0",
         "as any window, and NaN where x or y did not move", aliases=("corr", "ts_corr"),
     ),
