@@ -143,7 +143,8 @@ def _called(function: Function, node: Node, bars: Bars, cache: EvaluationCache) 
             args.append(arg.value)
         else:
             args.append(_values(arg, bars, cache))
-    values: Values = function.compute(bars, *args)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values: Values = function.compute(bars, *args)
     return values if node.dimension is Dimension.BOOLEAN else _finite(values)
 
 
