@@ -23,6 +23,7 @@ from backtesting.splits import LEAD_BARS
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
+from generator.context import CARD
 from generator.llm.address import api_key, parse_address
 from generator.llm.client import LLMClient
 from generator.llm.openai_client import OpenAIClient, Patience
@@ -121,7 +122,7 @@ def settings(server: Any | None = None, **more: Any) -> RunConfig:
 def open_(config: RunConfig, archive: Archive, bars: Bars | None = None) -> Run:
     """The run, planned and stored, with the shipped prompts if there is a model."""
     folders = prompt_folders()
-    roles = {} if config.llm == "none" else {"propose": config.prompt, "repair": config.repair_prompt}
+    roles = {} if config.llm == "none" else {"propose": config.prompt, "repair": config.repair_prompt, CARD: CARD}
     prompts = {role: load_prompt(name, folders) for role, name in roles.items()}
     return open_run(config, archive, bars or market(config.market), prompts)
 
@@ -224,9 +225,7 @@ def without(found: dict[str, Any], *names: str) -> dict[str, Any]:
 def terminal_events(archive: Archive, run_id: str) -> list[int]:
     """How many ends each slot has, in the order of the slots."""
     ends = ("gated", "rejected", "abandoned")
-    return [
-        sum(event.kind in ends for event in archive.events(run_id, slot.slot_id)) for slot in archive.slots(run_id)
-    ]
+    return [sum(event.kind in ends for event in archive.events(run_id, slot.slot_id)) for slot in archive.slots(run_id)]
 
 
 def with_other_future(bars: Bars, start: int, seed: int = 1) -> Bars:

@@ -86,8 +86,9 @@ def test_example_in_the_propose_prompt_is_a_legal_spec() -> None:
 
 def test_json_mode_is_told_to_write_json() -> None:
     # Servers refuse JSON mode when the word does not occur in the messages.
-    for name in ("propose", "repair"):
-        prompt = load_prompt(name, SHIPPED)
+    asked = [prompt for prompt in list_prompts(SHIPPED) if prompt.output != "text"]
+    assert len(asked) == 8
+    for prompt in asked:
         assert all("JSON" in message.content for message in render(prompt, prompt.samples))
 
 
@@ -133,7 +134,7 @@ def test_name_is_never_a_path(name: str) -> None:
 
 
 def test_unknown_prompt_suggests_the_nearest() -> None:
-    with pytest.raises(InvalidConfig, match=r"no prompt 'propos'; did you mean 'propose'\?.*known: propose, repair"):
+    with pytest.raises(InvalidConfig, match=r"no prompt 'propos'; did you mean 'propose'\?.*known: .*propose, "):
         load_prompt("propos", SHIPPED)
 
 
@@ -182,7 +183,7 @@ def test_template_id_follows_the_content_not_the_line_ends(tmp_path: Path) -> No
         (FRONT, BODY + "\n## user\n\n", r"mine\.md:18: the message ## user is empty"),
         (FRONT, "## user\nx\n## system\ny\n## user\nz\n", r"## system can only be the first message"),
         (FRONT, BODY.replace("card", "crad"), r"mine\.md:12: 'crad' is not a declared input; did you mean 'card'\?"),
-        (FRONT, BODY.replace("{{ card }}", "it"), r"mine\.md:1: the input 'card' is declared and never used"),
+        (FRONT, BODY.replace("{{ card }}", "it"), r"mine\.md:6: the input 'card' is declared and never used"),
         (FRONT, BODY.replace("{{ card }}", "{{ card"), r"mine\.md:1[23]: template: "),
         (FRONT, BODY.replace("{{ card }}", "{{ card | upper }}"), r"mine\.md:12: unknown filter 'upper'; known: fence"),
         (FRONT, BODY.replace("{{ card }}", "{{ card * 9 }}"), r"mine\.md:12: mul is not part of the prompt language"),

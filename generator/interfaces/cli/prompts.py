@@ -7,15 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from agents.data_fetch.data_fetch import fetch_bars
-from backtesting.bars import Bars
-from backtesting.costs import COSTS
 from backtesting.errors import InvalidConfig
-from backtesting.splits import LEAD_BARS, plan_split
 from generator.budget import estimated_tokens
-from generator.context import propose_inputs
+from generator.context import CARD, real_inputs
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, plain
-from generator.selection import Snapshot
 from generator.templates import list_prompts, load_prompt, render
 
 app = typer.Typer(
@@ -65,8 +61,8 @@ def render_(
     prompt = load_prompt(name, workspace.folders())
     values: dict[str, Any] = dict(prompt.samples)
     if market is not None:
-        real = _of_market(fetch_bars(market, cache_dir=workspace.home() / "snapshots"))
-        values |= {key: value for key, value in real.items() if key in prompt.inputs}
+        bars = fetch_bars(market, cache_dir=workspace.home() / "snapshots")
+        values |= real_inputs(prompt, load_prompt(CARD, workspace.folders()), bars)
     if inputs is not None:
         values |= _read(inputs)
     messages = render(prompt, values)
@@ -76,13 +72,6 @@ def render_(
         output.line(f"--- {message.role}", style="bold")
         output.line(plain(message.content, 200_000))
     output.note(f"{prompt.template_id}: {size:,} bytes, about {estimated_tokens(size):,} tokens (est.)")
-
-
-def _of_market(bars: Bars) -> dict[str, Any]:
-    split = plan_split(bars)
-    cut = bars.upto(split.open.stop)
-    costs = COSTS["liquid-index"]
-    return propose_inputs(cut, split.open, costs, Snapshot((), ()), (), max_warmup=LEAD_BARS, n_tried=0)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -8,7 +8,17 @@ import pytest
 
 def test_list_names_the_shipped_prompts(touchstone: Callable[..., Any]) -> None:
     events = touchstone("prompts", "list", "--json").events
-    assert [event["id"] for event in events] == ["propose", "repair"]
+    assert [event["id"] for event in events] == [
+        "critique",
+        "crossover",
+        "market-card",
+        "mutate",
+        "propose",
+        "reflect",
+        "regime-aware",
+        "repair",
+        "tune",
+    ]
     assert all(Path(event["path"]).is_file() for event in events)
     assert "propose" in touchstone("prompts", "list").out
 
@@ -16,13 +26,13 @@ def test_list_names_the_shipped_prompts(touchstone: Callable[..., Any]) -> None:
 def test_the_workspace_has_the_first_word(touchstone: Callable[..., Any], home: Path) -> None:
     text = touchstone("prompts", "show", "propose", "--json").event("prompt")["text"]
     (home / "prompts").mkdir(parents=True)
-    (home / "prompts" / "propose.md").write_text(text.replace("version: 1", "version: 7", 1), encoding="utf-8")
+    (home / "prompts" / "propose.md").write_text(text.replace("version: 2", "version: 7", 1), encoding="utf-8")
     assert [e["version"] for e in touchstone("prompts", "list", "--json").events if e["id"] == "propose"] == [7]
 
 
 def test_show_is_the_file_as_it_is(touchstone: Callable[..., Any]) -> None:
     event = touchstone("prompts", "show", "propose", "--json").event("prompt")
-    listed = touchstone("prompts", "list", "--json").events[0]
+    listed = next(e for e in touchstone("prompts", "list", "--json").events if e["id"] == "propose")
     assert event["text"] == Path(listed["path"]).read_text(encoding="utf-8")
     assert touchstone("prompts", "show", "propose").out.startswith("---\nid: propose")
 
