@@ -17,13 +17,26 @@ from agents.strategy.wire import to_wire
 from backtesting.bars import Bars
 from backtesting.costs import CostModel
 from backtesting.errors import InvalidConfig
-from backtesting.splits import Window, plan_split
+from backtesting.splits import Window
 from generator.outputs import OUTPUTS, OutputForm, form_of
 from generator.selection import Chosen, Snapshot
 from generator.templates import Prompt, render
 
 MAX_TRIED = 15
 MAX_PARENTS = 3
+PROPOSE_INPUTS = (
+    "vocabulary",
+    "schema_notes",
+    "example",
+    "costs",
+    "warmup_limit",
+    "n_tried",
+    "market_card",
+    "parents",
+    "tried",
+)
+"""What a prompt that proposes may declare; it need not declare all."""
+REPAIR_INPUTS = ("vocabulary", "schema_notes", "reply", "errors")
 CARD = "market-card"
 """The prompt that the card is written with; its text is an input of the others and is sent to nobody by itself."""
 
@@ -130,20 +143,19 @@ def propose_inputs(
         "parents": lambda: parent_records(parents[: parents_wanted(prompt)]),
         "tried": lambda: list(snapshot.failures[-MAX_TRIED:]),
     }
-    unknown = [name for name in prompt.inputs if name not in givers]
+    unknown = [name for name in prompt.inputs if name not in PROPOSE_INPUTS]
     if unknown or form.rule is None:
         why = f"its input {unknown[0]!r} is not known there" if unknown else f"its output is {form.id!r}, no rule"
         raise InvalidConfig(
             f"the prompt {prompt.id!r} cannot propose a rule: {why}",
-            next_step=f"a prompt that proposes may use {', '.join(givers)}",
+            next_step=f"a prompt that proposes may use {', '.join(PROPOSE_INPUTS)}",
         )
     return {name: givers[name]() for name in prompt.inputs}
 
 
-def real_inputs(prompt: Prompt, card: Prompt, bars: Bars) -> dict[str, Any]:
+def real_inputs(prompt: Prompt, card: Prompt, bars: Bars, window: Window) -> dict[str, Any]:
     """Those inputs of a prompt, of whatever kind, that a market alone decides; its samples stand for the rest."""
-    split = plan_split(bars)
-    givers = _market_givers(prompt, card, bars.upto(split.open.stop), split.open)
+    givers = _market_givers(prompt, card, bars, window)
     return {name: givers[name]() for name in prompt.inputs if name in givers}
 
 

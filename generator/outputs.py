@@ -59,6 +59,17 @@ def form_of(output: str) -> OutputForm:
     return OUTPUTS[output]
 
 
+def paths_of(form: OutputForm, *, whole: bool = True) -> dict[str, None]:
+    """Every field of a form by its path, the objects on the way too; parts of a rule also as paths inside `rule`.
+
+    `whole=False` gives the paths from the root of the reply only. Items of a list have no path of their own.
+    """
+    found = dict.fromkeys(_fields(form.schema or {}, ""))
+    if whole and form.rule is not None:
+        found |= dict.fromkeys(_fields(_RULE, ""))
+    return found
+
+
 def against(schema: Mapping[str, Any], value: Any, path: str = "") -> Iterator[SpecError]:
     """Where `value` is not what `schema` says; knows what strict schemas are made of and nothing else."""
     if "anyOf" in schema:
@@ -136,6 +147,14 @@ def _apply(rule: Json, path: str, value: Any, known: Sequence[str]) -> SpecError
         place = place[step]
     place[last] = value
     return None
+
+
+def _fields(schema: Mapping[str, Any], path: str) -> Iterator[str]:
+    for option in schema.get("anyOf", [schema]):
+        for key, part in option.get("properties", {}).items():
+            yield _join(path, key)
+            yield from _fields(part, _join(path, key))
+            yield from _fields(part.get("items", {}), _join(path, key))
 
 
 def _leaves(schema: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

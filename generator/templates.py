@@ -226,12 +226,17 @@ def prompt_names(folders: Sequence[Path]) -> tuple[str, ...]:
 
 def load_prompt(name: str, folders: Sequence[Path]) -> Prompt:
     """The prompt called `name` from the first folder that has it. Raises InvalidConfig with file and line."""
+    return read_prompt(prompt_path(name, folders))
+
+
+def prompt_path(name: str, folders: Sequence[Path]) -> Path:
+    """The file of the prompt called `name`, whatever is in it. Raises InvalidConfig with the nearest name."""
     # Checked before it becomes a path: a name comes from a configuration and may say `../../x`.
     if _NAME.match(name):
         for folder in folders:
             path = folder / f"{name}.md"
             if path.is_file():
-                return read_prompt(path)
+                return path
     known = prompt_names(folders)
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
