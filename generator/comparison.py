@@ -295,10 +295,10 @@ def _ratio(
 ) -> Measure:
     """A ratio of sums, with a percentile interval of the difference over the draws (reps, n_pairs) of weights."""
     sums = np.array([[above(pair.a), below(pair.a), above(pair.b), below(pair.b)] for pair in pairs], dtype=float)
-    a, b = _divided(sums.sum(axis=0))
-    drawn = draws @ sums
-    # Without a candidate the ratio is not defined; a draw without one makes the interval open on that side.
-    gaps = np.array([second - first for first, second in map(_divided, drawn)])
+    a, b = (float(value) for value in _ratios(sums.sum(axis=0)))
+    drawn = _ratios(draws @ sums)
+    # Where a draw has no candidate the ratio is not defined, and then neither is the interval.
+    gaps = drawn[:, 1] - drawn[:, 0]
     if not (isfinite(a) and isfinite(b)):
         return Measure(name, a, b, nan, nan, nan, nan, None)
     low, high = nan, nan
@@ -311,11 +311,11 @@ def _ratio(
     return Measure(name, a, b, b - a, low, high, nan, needed)
 
 
-def _divided(sums: "np.ndarray[Any, Any]") -> tuple[float, float]:
-    return (
-        float(sums[0] / sums[1]) if sums[1] > 0 else nan,
-        float(sums[2] / sums[3]) if sums[3] > 0 else nan,
-    )
+def _ratios(sums: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """(..., 4) sums above and below of A, then of B, to (..., 2) ratios; NaN over nothing."""
+    above, below = sums[..., 0::2], sums[..., 1::2]
+    ratios: np.ndarray[Any, Any] = np.divide(above, below, out=np.full(above.shape, nan), where=below > 0)
+    return ratios
 
 
 def _draws(pairs: Sequence[Pair], clusters: Sequence[str], rng: np.random.Generator) -> "np.ndarray[Any, Any]":

@@ -64,7 +64,7 @@ _LEAKS = re.compile(
     r"|(?:sealed|test|out-of-sample) (?:window|period|set)'s|out-of-sample (?:sharpe|return|result)\w*)"
 )
 _DATE = re.compile(
-    r"(?<![\w.,#%])(?P<year>19[5-9]\d|20[0-4]\d)(?:-\d\d(?:-\d\d)?)?(?![\w%])"
+    r"(?<![\w.,#%])(?P<year>19[5-9]\d|20[0-4]\d)(?:-\d\d(?:-\d\d)?)?(?![\w%]|\.\d)"
     r"(?! *(?:bars?|days?|tokens?|characters?|bytes|words)\b)"
 )
 _SECRETS = re.compile(

@@ -430,6 +430,8 @@ def _fence(value: Any, limit: int = FENCE_LIMIT) -> str:
 
 
 def _clean(value: Any) -> Any:
+    if isinstance(value, _Untrusted):
+        return _clean(value._value)
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, Mapping):

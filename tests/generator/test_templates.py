@@ -17,6 +17,7 @@ from generator.templates import (
     clean_text,
     list_prompts,
     load_prompt,
+    places,
     prompt_folders,
     prompt_names,
     read_prompt,
@@ -320,3 +321,26 @@ def test_any_text_stays_between_its_quotation_marks(quoting: Prompt, text: str) 
     assert message.content.endswith('" end')
     assert json.loads(message.content[len("start ") : -len(" end")]) == clean_text(text)
     assert "\n" not in message.content
+
+
+def test_a_whole_list_and_a_whole_record_can_be_fenced(tmp_path: Path) -> None:
+    front, body = with_input("lines", "[one, two]", "{{ a | fence }}", untrusted=True)
+    assert render(read_prompt(write(tmp_path, front, body)), {"a": ['x"', "y"]})[0].content == '["x\\"", "y"]'
+    front, body = with_input("records", "[{b: c}]", "{{ a | fence }}", untrusted=True)
+    assert render(read_prompt(write(tmp_path, front, body)), {"a": [{"b": "c"}]})[0].content == '[{"b": "c"}]'
+
+
+def test_a_prompt_takes_no_more_items_than_it_says(tmp_path: Path) -> None:
+    front, body = with_input("lines", "[one], at_most: 2", "{{ a | join }}")
+    prompt = read_prompt(write(tmp_path, front, body))
+    assert render(prompt, {"a": ["x", "y"]})[0].content == "xy"
+    with pytest.raises(InvalidConfig, match="the input 'a' has 3 items, at most 2"):
+        render(prompt, {"a": ["x", "y", "z"]})
+    front, body = with_input("text", "one, at_most: 2", "{{ a }}")
+    with pytest.raises(InvalidConfig, match="is text, only lines and records have items"):
+        read_prompt(write(tmp_path, front, body))
+
+
+def test_places_say_where_an_input_lands(tmp_path: Path) -> None:
+    prompt = read_prompt(write(tmp_path))
+    assert places(prompt) == {"card": [("system", 12)], "words": [("user", 16)]}
