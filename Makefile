@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types imports lock wheel clean
+.PHONY: help demo test check lint types imports bench lock wheel clean
 
 help:           ## what can be made
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 12
@@ -41,6 +41,10 @@ types: $(VENV)/.dev
 
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev      ## time the engine beside its peers; writes benchmarks/results.json and docs/performance.md
+	benchmarks/peers.sh
+	$(BIN)/python benchmarks/run.py
 
 lock:           ## renew both lock files (needs uv on the PATH)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

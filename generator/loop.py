@@ -21,7 +21,7 @@ from backtesting.evaluation import Evaluation
 from backtesting.nomination import Nominee
 from backtesting.splits import LEAD_BARS
 from generator.arms import ARMS, Drawn
-from generator.context import propose_inputs
+from generator.context import CARD, parents_wanted, propose_inputs
 from generator.grammar import Grammar
 from generator.novelty import Known, same_positions, same_rule
 from generator.run import Run
@@ -31,7 +31,6 @@ from generator.verdicts import judge_run
 from generator.workflows.one_shot import OneShot
 
 OPEN = "open"
-N_PARENTS = 3
 
 
 @dataclass(frozen=True)
@@ -182,8 +181,11 @@ class _Loop:
             raise RuntimeError(f"slot {slot.slot_id} belongs to the arm {slot.arm!r}, which needs a model")
         run = self.run
         rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
-        parents = choose_parents(snapshot, slot.arm, rng, n_parents=N_PARENTS)
+        prompt = run.prompts["propose"]
+        parents = choose_parents(snapshot, slot.arm, rng, n_parents=parents_wanted(prompt))
         inputs = propose_inputs(
+            prompt,
+            run.prompts[CARD],
             run.open.bars,
             run.open.window,
             run.open.costs,

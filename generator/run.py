@@ -128,8 +128,10 @@ def open_run(
 
 
 def unfinished_run(archive: Archive) -> RunRecord:
-    """The run that was begun last and has not ended; StorageError if there is none."""
+    """The run of the loop that was begun last and has not ended; StorageError if there is none."""
     for record in reversed(archive.runs()):
+        if "kind" in record.config:
+            continue  # a comparison of prompts is continued by its own command
         if not any(event.kind == "finished" for event in archive.events(record.run_id) if event.slot_id is None):
             return record
     raise StorageError("no run in this workspace is unfinished", next_step="start one: touchstone evolve --market ...")

@@ -40,6 +40,7 @@ from agents.strategy.expression.nodes import (
 from agents.strategy.expression.types import Dimension
 from agents.strategy.indicators import FUNCTIONS, Parameter
 from agents.strategy.spec import RulesSpec, ScoreSpec, Spec
+from backtesting.hashing import canonical_json
 
 CODE = "1"
 
@@ -63,11 +64,14 @@ COMMON = (
 )  # fmt: skip
 COMMON_CONDITIONS = ("crosses_above",)
 ON_COMMON = 3 / 4
-NUMERIC_PLACES, CONDITION_PLACES, FIELD_PLACES = 128, 32, 16
+NUMERIC_PLACES, CONDITION_PLACES, FIELD_PLACES = 256, 64, 32
 # What a function is applied to: mostly the close itself.
 ON_CLOSE = 1 / 2
 ON_GRID = 7 / 8
-KIND_SHARES = {"rules": 1 / 2, "score": 1 / 4}  # the last quarter is for the kinds to come
+# The last quarter is for all other kinds, which have no grammar of their own here and are spelt letter by letter.
+KIND_SHARES = {"rules": 1 / 2, "score": 1 / 4}
+OTHER_KINDS = 1 / 4
+LETTERS = 96  # the printable ones of ASCII, and the end
 SIDE_SHARES = {("long",): 1 / 2, ("short",): 1 / 4, ("long", "short"): 1 / 4}
 # mirror: the entry no longer holds. reverse: the entry with its outermost comparison or crossing turned round.
 EXIT_SHARES = {"none": 1 / 4, "mirror": 1 / 4, "reverse": 1 / 4, "rule": 1 / 4}
@@ -92,10 +96,11 @@ PROTECT_FIELDS = (
 def code_bits(spec: Spec) -> float:
     """Length of a spec's canonical rule in bits; name, hypothesis and source are free."""
     rule = spec.rule()
-    bits = _cost(KIND_SHARES[str(rule["kind"])])
     if isinstance(spec, RulesSpec):
-        return bits + _rules_bits(spec, rule)
-    return bits + _score_bits(spec, rule)
+        return _cost(KIND_SHARES["rules"]) + _rules_bits(spec, rule)
+    if isinstance(spec, ScoreSpec):
+        return _cost(KIND_SHARES["score"]) + _score_bits(spec, rule)
+    return _cost(OTHER_KINDS) + _cost(1.0 / LETTERS) * (len(canonical_json(rule)) + 1)
 
 
 def condition_bits(node: Node) -> float:

@@ -23,6 +23,7 @@ from backtesting.splits import LEAD_BARS
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
+from generator.context import CARD
 from generator.llm.address import api_key, parse_address
 from generator.llm.client import LLMClient
 from generator.llm.openai_client import OpenAIClient, Patience
@@ -123,7 +124,7 @@ def settings(server: Any | None = None, **more: Any) -> RunConfig:
 def open_(config: RunConfig, archive: Archive, bars: Bars | None = None) -> Run:
     """The run, planned and stored, with the shipped prompts if there is a model."""
     folders = prompt_folders()
-    roles = {} if config.llm == "none" else {"propose": config.prompt, "repair": config.repair_prompt}
+    roles = {} if config.llm == "none" else {"propose": config.prompt, "repair": config.repair_prompt, CARD: CARD}
     prompts = {role: load_prompt(name, folders) for role, name in roles.items()}
     return open_run(config, archive, bars or market(config.market), prompts)
 

@@ -20,6 +20,7 @@ from backtesting.splits import LEAD_BARS
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
+from generator.context import CARD
 from generator.interfaces.cli import report, workspace
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import ProgressView
@@ -233,7 +234,8 @@ def _prompts(config: RunConfig) -> dict[str, Prompt]:
     if config.llm == "none":
         return {}
     folders = workspace.folders()
-    return {"propose": load_prompt(config.prompt, folders), "repair": load_prompt(config.repair_prompt, folders)}
+    names = {"propose": config.prompt, "repair": config.repair_prompt, CARD: CARD}
+    return {role: load_prompt(name, folders) for role, name in names.items()}
 
 
 def _run_config(given: dict[str, Any], file: Path | None) -> RunConfig:

@@ -5,9 +5,11 @@ from typing import Annotated
 import typer
 
 from backtesting.errors import UsageError
+from generator.ab import KIND
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import counts
+from generator.interfaces.cli.prompt_ab import show_stored
 from generator.interfaces.cli.report import show_run
 
 app = typer.Typer(
@@ -65,4 +67,7 @@ def show(
                 f"{run!r} names {len(found) or 'no'} run{'s' if len(found) > 1 else ''}",
                 next_step="see touchstone runs list",
             )
+        if archive.run(found[0]).config.get("kind") == KIND:
+            show_stored(archive, found[0], output)
+            return
         show_run(archive, found[0], output)
