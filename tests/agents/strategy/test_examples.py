@@ -82,8 +82,8 @@ def test_all_are_there() -> None:
 
 
 # Correlations, covariances and averages of ranks take few values, so assets are often exactly equal, and rounding
-decides
-# which of the equals is said to be larger. These agree on 95 % of the cells, 45 (a correlation over two bars) on 50 %.
+# decides which of the equals is said to be larger. These agree on 95 % of the cells, 45 (a correlation over two bars)
+# on 50 %.
 TIED = {15, 13, 16, 31, 34, 45, 50, 68, 71, 72, 75, 76, 78, 85, 88, 92, 94, 97, 98}
 # A correlation over three bars of ranks over a few bars is mostly undefined, and so is every window over it.
 NEVER_KNOWN = {96}
