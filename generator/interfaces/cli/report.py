@@ -6,7 +6,10 @@ from typing import Any
 
 from agents.archive.records import Candidate, StoredReport
 from agents.archive.store import Archive
+from agents.strategy.code_length import code_bits
+from agents.strategy.spec import Spec
 from backtesting.calibration import BARS_A_YEAR
+from backtesting.occam import detectable_sharpe
 from generator.calibration_table import load_table, quote
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, percent, plain
@@ -111,6 +114,16 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
     if spend.calls:
         unpriced = f" ({spend.unpriced} calls unpriced)" if spend.unpriced else ""
         output.line(f"Spent: ${spend.usd:.4f}, {spend.tokens} tokens in {spend.calls} calls{unpriced}.")
+
+
+def price_of_length(spec: Spec, years: float) -> str:
+    """What a rule of this length must show where its proposer may know the history, as a sentence."""
+    bits = code_bits(spec)
+    needed = detectable_sharpe(bits, round(years * BARS_A_YEAR), alpha=0.05, periods_per_year=BARS_A_YEAR)
+    return (
+        f"Length: {bits:.0f} bits. Proposed by somebody who may know the history, it must show a residual Sharpe of"
+        f" about {needed:.1f} on {years:.0f} years."
+    )
 
 
 def show_report(report: Mapping[str, Any], output: Output) -> None:

@@ -10,9 +10,13 @@ from agents.strategy.strategy import TradingStrategy
 from backtesting.splits import LEAD_BARS
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output
+from generator.interfaces.cli.report import price_of_length
 from generator.interfaces.cli.specs import legal_spec, show_errors
 
 app = typer.Typer(add_completion=False)
+
+# Of the history that the price of a rule's length is quoted for.
+YEARS = 20.0
 
 
 @app.command(epilog="Example: touchstone validate my_rule.yaml --market sample:sp500")
@@ -36,4 +40,5 @@ def main(
     )
     output.line(f"{spec.name} is legal.", style="green")
     output.line(rule_text(spec))
+    output.line(price_of_length(spec, YEARS))
     output.line(f"Warm-up {strategy.warmup_bars} bars. {spec.spec_id}")
