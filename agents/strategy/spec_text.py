@@ -120,14 +120,14 @@ def _document(events: Iterator[yaml.Event]) -> Any:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise _Refused(f"the YAML holds a second document (line {event.start_mark.line + 1})")
+                raise _Refused(f"the YAML holds a second document (line {_line(event)})")
         elif isinstance(event, yaml.NodeEvent):
             value = _value(event, itertools.islice(events, MAX_EVENTS), 1)
     return value
 
 
 def _value(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Any:
-    line = event.start_mark.line + 1
+    line = _line(event)
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
         raise _Refused(f"YAML anchors and aliases are not allowed (line {line})")
     if getattr(event, "tag", None) is not None:
@@ -143,13 +143,17 @@ def _value(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Any:
         return items
     mapping: dict[str, Any] = {}
     while not isinstance(event := _following(events), yaml.MappingEndEvent):
-        key, line = _value(event, events, depth + 1), event.start_mark.line + 1
+        key, line = _value(event, events, depth + 1), _line(event)
         if not isinstance(key, str):
             raise _Refused(f"a key is not a word (line {line})")
         if key in mapping:
             raise _Refused(f'"{key[:40]}" is given twice (line {line})')
         mapping[key] = _value(_following(events), events, depth + 1)
     return mapping
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 0
 
 
 def _following(events: Iterator[yaml.Event]) -> yaml.Event:

@@ -300,9 +300,9 @@ def _extreme(name: str, args: list[Node], dimension: Dimension, work: int) -> No
 def _balanced(left: Node, right: Node, *, either_way: bool) -> tuple[Node, Node]:
     """The two sides of a comparison: like terms joined, added terms on the left, taken ones on the right.
 
-    A number stands on the right. Both are scaled so that the first term by text has weight one, or, where six digits
-    cannot hold the other weights then, so that all are whole numbers without a common factor. With `either_way` the
-    sides may change places, and the first term stands on the left.
+    A number stands on the right. Both are scaled so that the first term on the left has weight one, or, where six
+    digits cannot hold the other weights then, so that all are whole numbers without a common factor. With `either_way`
+    the sides may change places, and the first term by text stands on the left.
     """
     if not _weighted(left) and not _weighted(right) and left.text != right.text:
         return left, right
@@ -319,7 +319,9 @@ def _balanced(left: Node, right: Node, *, either_way: bool) -> tuple[Node, Node]
     if not terms:
         return number(float(constant)), number(0.0)
     lead = terms[0][0]
-    factor = 1 / lead if either_way else 1 / abs(lead)
+    if not either_way:
+        lead = abs(next((weight for weight, _ in terms if weight > 0), lead))
+    factor = 1 / lead
     if not all(_exact(weight * factor) for weight in (*(weight for weight, _ in terms), constant)):
         every = [weight for weight, _ in terms] + ([constant] if constant else [])
         whole = Fraction(math.lcm(*(w.denominator for w in every)), math.gcd(*(abs(w.numerator) for w in every)))
