@@ -46,7 +46,7 @@ def rounded(value: float) -> float:
 def number(value: float) -> Node:
     """A literal number."""
     value = rounded(value)
-    return Node(NUMBER, (), value, "", Dimension.RATIO, f"{value:.6g}", 0, 1, 0)
+    return Node(NUMBER, (), value, "", Dimension.RATIO, f"{value:.6g}", 0, 1, 0, 1, 0, abs(value))
 
 
 def boolean(value: bool) -> Node:
@@ -69,7 +69,7 @@ def feature(name: str) -> Node:
 
 def call(name: str, args: tuple[Node, ...], dimension: Dimension, *, warmup: int, work: int) -> Node:
     """A function of the registry; `warmup` is its own, on top of that of its arguments."""
-    text = f"{name}({', '.join(arg.text for arg in args)})"
+    text = f"{name}({', '.join([arg.text for arg in args])})"
     return _node(name, args, dimension, text, own_warmup=warmup, work=work)
 
 
@@ -270,9 +270,17 @@ def _junction(op: str, conditions: Iterable[Node], *, neutral: Node, decided: No
 def _node(
     op: str, args: tuple[Node, ...], dimension: Dimension, text: str, *, own_warmup: int = 0, work: int = 1
 ) -> Node:
-    warmup = max((arg.warmup for arg in args), default=0) + own_warmup
-    depth = max((arg.depth for arg in args), default=0) + 1
-    return Node(op, args, 0.0, "", dimension, text, warmup, depth, work)
+    warmup = depth = size = effort = 0
+    largest = 0.0
+    for arg in args:
+        size += arg.size
+        effort += arg.effort
+        warmup = arg.warmup if arg.warmup > warmup else warmup
+        depth = arg.depth if arg.depth > depth else depth
+        largest = arg.largest if arg.largest > largest else largest
+    return Node(
+        op, args, 0.0, "", dimension, text, warmup + own_warmup, depth + 1, work, size + 1, effort + work, largest
+    )
 
 
 def _extreme(name: str, args: list[Node], dimension: Dimension, work: int) -> Node:

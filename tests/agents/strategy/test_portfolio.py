@@ -112,7 +112,8 @@ def test_it_chooses_every_so_many_bars_and_never_looks_ahead() -> None:
     bars = panel(close, sector=np.tile([0.0, 0, 0, 1, 1, 1], (120, 1)))
     parts = {
         "score": "roc(close, 10)", "weight": {"kind": "inverse_volatility", "window": 10}, "direction": "both",
-        "neutralise": "sector", "select": {"kind": "share", "share": 0.34}, "rebalance": {"every_bars": 5, "band": 0.01},
+        "neutralise": "sector", "select": {"kind": "share", "share": 0.34},
+        "rebalance": {"every_bars": 5, "band": 0.01},
     }  # fmt: skip
     whole = targets(bars, **parts)
     assert np.isnan(whole[np.arange(120) % 5 != 0]).all()
