@@ -156,6 +156,10 @@ def _value(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Any:
     return mapping
 
 
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 0
+
+
 def _following(events: Iterator[yaml.Event]) -> yaml.Event:
     event = next(events, None)
     if event is None:
