@@ -32,6 +32,13 @@ LEAVES = [
     ("prompts", "list"),
     ("prompts", "show"),
     ("prompts", "render"),
+    ("prompts", "new"),
+    ("prompts", "diff"),
+    ("prompts", "lint"),
+    ("prompts", "try"),
+    ("prompts", "keep"),
+    ("prompts", "watch"),
+    ("prompts", "ab"),
     ("doctor",),
 ]
 GROUPS = [("review",), ("agents",), ("runs",), ("prompts",)]
