@@ -14,7 +14,6 @@ from collections.abc import Callable
 from math import sqrt
 
 import numpy as np
-from scipy.signal import lfilter
 
 from backtesting.bars import FloatArray
 from backtesting.statistics import stationary_bootstrap
@@ -99,6 +98,8 @@ def factor_streams(n: int, count: int, rng: np.random.Generator) -> tuple[FloatA
     Families of Zipf size, correlation 0.6 inside and 0.1 across, one changing volatility for all, Student tails (6).
     The correlation across families is the market's, so a hedge against it takes that part out.
     """
+    from scipy.signal import lfilter  # half a second, and only simulated markets need it
+
     families = max(3, int(sqrt(count)))
     weight = 1.0 / np.arange(1, families + 1)
     family = rng.choice(families, size=count, p=weight / weight.sum())
