@@ -50,10 +50,10 @@ def paper_sides(
 def kelly_sizes(sides: FloatArray, bars: Bars, *, window: int, share: float, cap: float) -> FloatArray:
     """(n_bars, n_assets) `share` of mean over variance of what the sides earned a bar, 0 to `cap`.
 
-    Kelly (1956) in the continuous form of Thorp (2006), section 7.1. What the side decided at bar t - 2 earned over bar t
-    is the first return after its fill, so the size of bar t uses nothing later than its close. Only bars with a side
-    count, of the last `window` bars; NaN while they are fewer than `LEAST_BARS` or all equal, 0 where the mean is
-    not positive.
+    Kelly (1956) in the continuous form of Thorp (2006), section 7.1. What the side decided at bar t - 2 earned over
+    bar t is the first return after its fill, so the size of bar t uses nothing later than its close. Only bars with a
+    side count, of the last `window` bars; NaN while they are fewer than `LEAST_BARS` or all equal, 0 where the mean
+    is not positive.
 
     Args:
         sides: (n_bars, n_assets); see `paper_sides`.
