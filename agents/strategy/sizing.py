@@ -52,8 +52,8 @@ def kelly_sizes(sides: FloatArray, bars: Bars, *, window: int, share: float, cap
 
     Kelly (1956) in the continuous form of Thorp (2006), section 7.1. What the side decided at bar t - 2 earned over
     bar t is the first return after its fill, so the size of bar t uses nothing later than its close. Only bars with a
-    side count, of the last `window` bars; NaN while they are fewer than `LEAST_BARS` or all equal, 0 where the mean is
-    not positive.
+    side count, of the last `window` bars; NaN while they are fewer than `LEAST_BARS` or all equal, 0 where the mean
+    is not positive.
 
     Args:
         sides: (n_bars, n_assets); see `paper_sides`.
