@@ -24,6 +24,7 @@ QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 HOLDING_BARS = (1, 2, 3, 5, 10, 20, 60)
 ATR_MULTIPLES = (1.5, 2.0, 3.0, 4.0)
 MAX_TRIES = 200
+CLOSE_SHARE, VOLUME_SHARE = 0.6, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,18 +172,16 @@ class Grammar:
         if depth > 0 and rng.random() < 0.15:
             inner = [f for f in self.functions(_pick(rng, ("trend", "change"))) if f.parameters]
             return self._call(rng, _pick(rng, inner), depth=0)
-        return str(_pick(rng, self._fields()))
+        return self._field(rng)
 
-    def _fields(self) -> tuple[str, ...]:
-        # The close is what most rules are about; it is drawn more often than the other fields together.
-        others = [
-            name
-            for name in FIELDS
-            if name != "close"
-            and not (name == "volume" and not self.bars.has_volume)
-            and not (name in RANGE_FIELDS and self.bars.close_only)
-        ]
-        return (*("close",) * (len(others) + 2), *others)
+    def _field(self, rng: np.random.Generator) -> str:
+        """A field: mostly the close; volume, the one that is no price, as often as the other prices together."""
+        shape = rng.random()
+        if self.bars.has_volume and shape < VOLUME_SHARE:
+            return "volume"
+        if self.bars.close_only or shape < VOLUME_SHARE + CLOSE_SHARE:
+            return "close"
+        return str(_pick(rng, [name for name in FIELDS if name not in ("close", "volume")]))
 
     def _threshold(self, rng: np.random.Generator, node: Node) -> str:
         return f"{self._quantile(node, _pick(rng, QUANTILES)):.2g}"

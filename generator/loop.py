@@ -18,10 +18,10 @@ from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.spec import Spec, load_spec
 from backtesting.errors import TouchstoneError
 from backtesting.evaluation import Evaluation
-from backtesting.gates import Nominee
+from backtesting.nomination import Nominee
 from backtesting.splits import LEAD_BARS
 from generator.arms import ARMS, Drawn
-from generator.context import propose_inputs
+from generator.context import CARD, parents_wanted, propose_inputs
 from generator.grammar import Grammar
 from generator.novelty import Known, same_positions, same_rule
 from generator.run import Run
@@ -31,7 +31,6 @@ from generator.verdicts import judge_run
 from generator.workflows.one_shot import OneShot
 
 OPEN = "open"
-N_PARENTS = 3
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,8 @@ class _Loop:
     def _draw(self, slot: Slot, snapshot: Snapshot) -> None:
         """A proposal of an arm without a model: proposal and candidate in one step."""
         rng = random_stream(self.run.config.seed, f"slot-{slot.index}", slot.arm)
-        name = f"{slot.arm}_{slot.index:04d}"
+        # The seed keeps the names of two runs in one workspace apart, mostly; a slot id always does.
+        name = f"{slot.arm}_{self.run.config.seed % 10**12}_{slot.index:04d}"
         drawn = ARMS[slot.arm](name, snapshot, self._grammar, rng, self._known_now())
         if isinstance(drawn, Rejection):
             self._reject(slot, drawn)
@@ -181,8 +181,11 @@ class _Loop:
             raise RuntimeError(f"slot {slot.slot_id} belongs to the arm {slot.arm!r}, which needs a model")
         run = self.run
         rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
-        parents = choose_parents(snapshot, slot.arm, rng, n_parents=N_PARENTS)
+        prompt = run.prompts["propose"]
+        parents = choose_parents(snapshot, slot.arm, rng, n_parents=parents_wanted(prompt))
         inputs = propose_inputs(
+            prompt,
+            run.prompts[CARD],
             run.open.bars,
             run.open.window,
             run.open.costs,

@@ -18,8 +18,8 @@ from agents.strategy.strategy import TradingStrategy
 from backtesting.bars import Bars
 from backtesting.costs import COSTS
 from backtesting.errors import CheckFailed, InvalidConfig, StorageError
-from backtesting.gates import EarlierOpening, alpha_for_opening
 from backtesting.hashing import content_id
+from backtesting.opening_price import EarlierOpening, alpha_for_opening
 from backtesting.splits import Split, plan_split
 from generator.config import RunConfig
 from generator.open_window import OpenWindow
@@ -83,12 +83,22 @@ class Seal:
     broken: str
 
 
-def open_run(config: RunConfig, archive: Archive, bars: Bars, prompts: Mapping[str, Prompt]) -> Run:
+def open_run(
+    config: RunConfig,
+    archive: Archive,
+    bars: Bars,
+    prompts: Mapping[str, Prompt],
+    *,
+    continues: RunRecord | None = None,
+) -> Run:
     """Plan a run and store the plan, or find it again if it was planned before.
+
+    Args:
+        continues: the stored run that is meant to go on; None for whichever the configuration names.
 
     Raises:
         DataError: too few bars for an open and a sealed window.
-        InvalidConfig: there is no active incumbent to compare with.
+        InvalidConfig: there is no active incumbent to compare with, or `continues` would go on as another run.
     """
     Registry(archive).ensure_shipped(shipped_incumbents())
     incumbents = active_incumbents(archive)
@@ -104,6 +114,8 @@ def open_run(config: RunConfig, archive: Archive, bars: Bars, prompts: Mapping[s
         seed=config.seed,
         engine_version=code_version(),
     )
+    if continues is not None:
+        _check_unchanged(continues, record)
     known = {run.run_id: run for run in archive.runs()}
     resumed = run_id in known
     if resumed:
@@ -116,8 +128,10 @@ def open_run(config: RunConfig, archive: Archive, bars: Bars, prompts: Mapping[s
 
 
 def unfinished_run(archive: Archive) -> RunRecord:
-    """The run that was begun last and has not ended; StorageError if there is none."""
+    """The run of the loop that was begun last and has not ended; StorageError if there is none."""
     for record in reversed(archive.runs()):
+        if "kind" in record.config:
+            continue  # a comparison of prompts is continued by its own command
         if not any(event.kind == "finished" for event in archive.events(record.run_id) if event.slot_id is None):
             return record
     raise StorageError("no run in this workspace is unfinished", next_step="start one: touchstone evolve --market ...")
@@ -128,14 +142,13 @@ def config_of(record: RunRecord) -> RunConfig:
     return RunConfig.model_validate(record.config["config"])
 
 
-def check_unchanged(record: RunRecord, run: Run) -> None:
+def _check_unchanged(stored: RunRecord, now: RunRecord) -> None:
     """Refuse to continue a run as a different one; the sentence names what changed."""
-    if record.run_id == run.run_id:
+    if stored.run_id == now.run_id:
         return
-    now = run.record.config
-    changed = [part for part in record.config if record.config[part] != now.get(part)]
+    changed = [part for part in stored.config if stored.config[part] != now.config.get(part)]
     raise InvalidConfig(
-        f"run {record.run_id} cannot go on: {', '.join(changed)} changed since it began",
+        f"run {stored.run_id} cannot go on: {', '.join(changed)} changed since it began",
         kept="what it has done is kept and can be looked at",
         next_step="restore what changed, or start a new run without --resume",
     )

@@ -13,7 +13,7 @@ from agents.archive.records import Slot
 
 
 def plan_slots(run_id: str, *, n_slots: int, block: int, shares: Mapping[str, float], seed: int) -> tuple[Slot, ...]:
-    """Slots 0 to n_slots - 1; in each block every arm has its share to within one slot, and so it has over the run."""
+    """Slots 0 to n_slots - 1; at the end of every block each arm has had its share so far to within one slot."""
     slots: list[Slot] = []
     planned = dict.fromkeys(shares, 0)
     for start in range(0, n_slots, block):

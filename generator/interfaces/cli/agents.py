@@ -18,7 +18,12 @@ from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, percent, plain
 from generator.interfaces.cli.report import show_metrics
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="The registry: list, show, promote.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="The registry: list, show, promote.",
+    epilog="Example: touchstone agents list",
+)
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
 Market = Annotated[str, typer.Option(help="Market whose open window the metrics are from.")]

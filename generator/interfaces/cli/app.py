@@ -4,6 +4,7 @@ A command's module is imported when the command is called and not before, becaus
 at once and numpy, numba, SQLAlchemy and pydantic do not. The help lines therefore stand here, beside the loaders.
 """
 
+import io
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from backtesting.errors import TouchstoneError
-from generator.interfaces.cli.output import Output
+from generator.interfaces.cli.output import Output, ReaderGone
 
 PACKAGES = ("backtesting", "agents", "generator")
 
@@ -85,6 +86,18 @@ def _functions() -> typer.Typer:
     return functions.app
 
 
+def _audit() -> typer.Typer:
+    from generator.interfaces.cli import audit
+
+    return audit.app
+
+
+def _calibrate() -> typer.Typer:
+    from generator.interfaces.cli import calibrate
+
+    return calibrate.app
+
+
 def _doctor() -> typer.Typer:
     from generator.interfaces.cli import doctor
 
@@ -96,6 +109,8 @@ COMMANDS = {
     "evolve": Entry("Propose, validate, test and judge candidates; put the best into the review queue.", _evolve),
     "validate": Entry("Is this spec legal? Every error, with the nearest legal thing.", _validate),
     "backtest": Entry("What would this spec have done?", _backtest),
+    "audit": Entry("Does this spec look ahead?", _audit),
+    "calibrate": Entry("What the gate's error rates really are.", _calibrate),
     "functions": Entry("The vocabulary of the strategy language.", _functions),
     "review": Entry("The review queue: list, show, approve, reject.", _review),
     "agents": Entry("The registry: list, show, promote.", _agents),
@@ -159,18 +174,27 @@ def run() -> None:
     """Entry point of `touchstone`: exit codes as in docs/command-line.md, never a traceback for bad input."""
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal or a pipe that is not UTF-8 shows "?" for a dash; it is no reason to fail.
+            stream.reconfigure(errors="replace")
     debug = os.environ.get("TOUCHSTONE_DEBUG") == "1"
     output = Output.from_environment(json_lines="--json" in sys.argv)
     try:
         _refuse_foreign_packages()
-        code = root_command()(standalone_mode=True)
+        code = root_command()(prog_name="touchstone", standalone_mode=False)
     except TouchstoneError as error:
         if debug:
             raise
         output.error(str(error), code=error.exit_code)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader (head, less) has seen enough; Python must not complain about it at exit either.
+    except typer.TyperException as error:
+        # Without any argument the help has been printed, and the message is empty.
+        if message := error.format_message().rstrip("."):
+            output.error(_usage(message, getattr(error, "ctx", None)), code=error.exit_code)
+        sys.exit(error.exit_code)
+    except ReaderGone:
+        # Python must not complain about the closed pipe at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except KeyboardInterrupt:
@@ -185,6 +209,12 @@ def run() -> None:
         )
         sys.exit(1)
     sys.exit(code or 0)
+
+
+def _usage(message: str, ctx: Any) -> str:
+    """A usage error of the parser, in the words of every other error."""
+    what = message[:1].lower() + message[1:].replace(". Did you mean", "; did you mean")
+    return f"{what}; nothing was changed; see {ctx.command_path if ctx else 'touchstone'} --help"
 
 
 def _terminated(signum: int, _frame: Any) -> None:

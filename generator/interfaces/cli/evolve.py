@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from agents.archive.lock import hold_workspace
+from agents.archive.records import RunRecord
 from agents.archive.store import Archive
 from agents.data_fetch.data_fetch import fetch_report
 from backtesting.errors import InvalidConfig, TouchstoneError, UsageError
@@ -19,14 +20,16 @@ from backtesting.splits import LEAD_BARS
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
+from generator.context import CARD
 from generator.interfaces.cli import report, workspace
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import ProgressView
 from generator.llm.address import parse_address
+from generator.llm.client import LLMClient
 from generator.llm.clients import Settings, open_client
 from generator.llm.pricing import load_prices, price_of
 from generator.loop import evolve
-from generator.run import Run, check_unchanged, config_of, open_run, seal_of, unfinished_run
+from generator.run import Run, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
 from generator.workflows.one_shot import OneShot
 
@@ -107,7 +110,7 @@ def main(
         else:
             stored = None
             wanted = _run_config(given, config)
-        run_it(wanted, archive, output, caps=caps, concurrency=concurrency, resumed_as=stored)
+        run_it(wanted, archive, output, caps=caps, concurrency=concurrency, continues=stored)
 
 
 def run_it(
@@ -117,7 +120,7 @@ def run_it(
     *,
     caps: Caps = NO_CAPS,
     concurrency: int = 4,
-    resumed_as: Any = None,
+    continues: RunRecord | None = None,
 ) -> Run:
     """Run, or continue, one configuration and show the result. Used by `evolve` and `demo`."""
     bars, quality = fetch_report(config.market, cache_dir=workspace.home() / "snapshots")
@@ -126,9 +129,9 @@ def run_it(
             output.note(f"data: {flag}")
     prompts = _prompts(config)
     with hold_workspace(workspace.home(), config.market):
-        run = open_run(config, archive, bars, prompts)
-        if resumed_as is not None:
-            check_unchanged(resumed_as, run)
+        if config.llm != "none":
+            asyncio.run(_opens(config))  # a missing key or script ends the command before a run is planned
+        run = open_run(config, archive, bars, prompts, continues=continues)
         _announce(run, output)
         if not run.finished:
             asyncio.run(_evolve(run, output, caps, concurrency))
@@ -143,10 +146,7 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
                 await evolve(run, None, view)
                 return
             address = parse_address(run.config.llm)
-            client = open_client(
-                address,
-                Settings(environ=os.environ, rng=np.random.default_rng(), mode=run.config.llm_mode),  # type: ignore[arg-type]
-            )
+            client = _client(run.config)
             try:
                 price = price_of(address.text, load_prices(workspace.price_file()))
                 spend = run.archive.spend(run.run_id)
@@ -163,6 +163,15 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
         run.archive.append_run_event(run.run_id, "stopped", {"why": type(stop).__name__})
         output.note(f"stopped: {begun} of {len(states)} slots done, all saved. Continue: touchstone evolve --resume")
         raise
+
+
+def _client(config: RunConfig) -> LLMClient:
+    settings = Settings(environ=os.environ, rng=np.random.default_rng(), mode=config.llm_mode)  # type: ignore[arg-type]
+    return open_client(parse_address(config.llm), settings)
+
+
+async def _opens(config: RunConfig) -> None:
+    await _client(config).aclose()
 
 
 def _workflow(run: Run, calls: PaidCalls) -> OneShot:
@@ -225,7 +234,8 @@ def _prompts(config: RunConfig) -> dict[str, Prompt]:
     if config.llm == "none":
         return {}
     folders = workspace.folders()
-    return {"propose": load_prompt(config.prompt, folders), "repair": load_prompt(config.repair_prompt, folders)}
+    names = {"propose": config.prompt, "repair": config.repair_prompt, CARD: CARD}
+    return {role: load_prompt(name, folders) for role, name in names.items()}
 
 
 def _run_config(given: dict[str, Any], file: Path | None) -> RunConfig:

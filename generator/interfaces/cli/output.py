@@ -20,6 +20,16 @@ from rich.text import Text
 SCHEMA_VERSION = 1
 
 
+class ReaderGone(Exception):
+    """Whoever read stdout (head, less) has seen enough. No OSError, because typer turns that one into exit code 1."""
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich would end the process with exit code 1 here."""
+        raise ReaderGone
+
+
 @dataclass(frozen=True)
 class Output:
     """The two consoles and the way results are written."""
@@ -34,8 +44,8 @@ class Output:
         # A pipe has no width of its own; 80 columns would break every table that a person then reads in a file.
         width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
         return cls(
-            out=Console(highlight=False, width=width),
-            err=Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 120),
+            out=_Console(highlight=False, width=width),
+            err=_Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 120),
             json_lines=json_lines,
         )
 
@@ -43,8 +53,12 @@ class Output:
         """One JSON line; silent without `--json`."""
         if self.json_lines:
             record = {"v": SCHEMA_VERSION, "event": event, **jsonable(values)}
-            sys.stdout.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-            sys.stdout.flush()
+            try:
+                # ASCII: a reply can hold characters that turn the direction of a terminal's line.
+                sys.stdout.write(json.dumps(record, ensure_ascii=True, allow_nan=False) + "\n")
+                sys.stdout.flush()
+            except BrokenPipeError:
+                raise ReaderGone from None
 
     def line(self, text: str = "", style: str = "") -> None:
         """One line of a result, for people; silent with `--json`."""
@@ -58,9 +72,14 @@ class Output:
         table = Table(
             title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
         )
-        for column in columns:
-            name = column.removesuffix(">")
-            table.add_column(name, justify="right" if column.endswith(">") else "left", overflow="fold")
+        for place, column in enumerate(columns):
+            # The first column holds the name that the next command wants: it stays in one piece on a narrow screen.
+            table.add_column(
+                column.removesuffix(">"),
+                justify="right" if column.endswith(">") else "left",
+                overflow="fold",
+                no_wrap=place == 0,
+            )
         for row in rows:
             table.add_row(*(Text(cell, style=_style(cell)) for cell in row))
         self.out.print(table)

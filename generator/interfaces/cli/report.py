@@ -6,9 +6,13 @@ from typing import Any
 
 from agents.archive.records import Candidate, StoredReport
 from agents.archive.store import Archive
+from backtesting.calibration import BARS_A_YEAR
+from generator.calibration_table import load_table, quote
+from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, percent, plain
 
 MODEL_ORIGINS = ("llm", "repaired")
+SHOWN = 10
 
 
 def show_run(archive: Archive, run_id: str, output: Output) -> None:
@@ -43,34 +47,35 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
     if output.json_lines:
         return
     rows = []
-    for slot_id in ranked[:12]:
+    rival = _rival(next(iter(evaluations.values()), {"paired": []}))
+    for slot_id in ranked[:SHOWN]:
         candidate, evaluation, stored = candidates[slot_id], evaluations[slot_id], reports.get(slot_id)
         metrics = evaluation["metrics"]
-        best = _against_best(evaluation)
+        pair = next((pair for pair in evaluation["paired"] if pair["incumbent"] == rival), None)
         rows.append(
             (
-                slot_id.rpartition("/")[2],
                 plain(candidate.name, 32),
+                slot_id.rpartition("/")[2],
                 candidate.origin,
                 stored.verdict if stored else "not judged",
                 number(evaluation["alpha_t"]),
                 number(metrics.get("sharpe_ratio")),
                 percent(metrics.get("max_drawdown"), 0),
                 number(metrics.get("turnover_annual"), 1),
-                best,
+                _difference(pair),
                 "in review" if states[slot_id] == "in_review" else "",
             )
         )
     columns = (
-        "slot",
         "candidate",
+        "slot",
         "origin",
         "verdict",
         "alpha t>",
         "Sharpe>",
         "max DD>",
         "turnover>",
-        "vs best incumbent",
+        f"vs {rival}>",
         "",
     )
     output.line()
@@ -92,6 +97,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
             f"Verdicts on the sealed window: {parts}. {any_report['n_candidates']} candidates were judged together;"
             f" an edge of Sharpe {number(any_report['minimum_detectable_sharpe'])} would have been found 4 times in 5."
         )
+        years = (record.split["sealed"]["stop"] - record.split["open"]["start"]) / BARS_A_YEAR
+        output.line(quote(load_table(workspace.home()), candidates=any_report["n_candidates"], years=years))
         if ending is not None and ending.get("not_opened"):
             output.line(f"The sealed window was not opened: {ending['not_opened']}.", style="yellow")
     unfinished = sum(n for name, n in outcomes.items() if name in ("planned", "prompted", "responded", "valid"))
@@ -205,11 +212,13 @@ def _rank(evaluation: Mapping[str, Any], stored: StoredReport | None) -> tuple[i
     return (place, float("inf") if score is None else -score)
 
 
-def _against_best(evaluation: Mapping[str, Any]) -> str:
-    """The paired difference with the incumbent that is hardest to beat."""
-    pairs = [pair for pair in evaluation["paired"] if pair["mean_annual"] is not None]
-    if not pairs:
+def _rival(evaluation: Mapping[str, Any]) -> str:
+    """The incumbent that is hardest to beat. Its mean is the highest on these days, so it is the same for everyone."""
+    known = [pair for pair in evaluation["paired"] if pair["mean_annual"] is not None]
+    return str(min(known, key=lambda pair: pair["mean_annual"])["incumbent"]) if known else "incumbent"
+
+
+def _difference(pair: Mapping[str, Any] | None) -> str:
+    if pair is None:
         return "–"
-    hardest = min(pairs, key=lambda pair: pair["mean_annual"])
-    low, high = percent(hardest["low"], 0), percent(hardest["high"], 0)
-    return f"{percent(hardest['mean_annual'], 0)} ({low} to {high}) {hardest['incumbent']}"
+    return f"{percent(pair['mean_annual'], 0)} ({percent(pair['low'], 0)} to {percent(pair['high'], 0)})"

@@ -19,7 +19,12 @@ from generator.interfaces.cli.report import (
     show_report,
 )
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="The review queue: list, show, approve, reject.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="The review queue: list, show, approve, reject.",
+    epilog="Example: touchstone review show NAME",
+)
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
 Ref = Annotated[str, typer.Argument(help="Candidate: its name, slot id or spec id, or a part of an id.")]

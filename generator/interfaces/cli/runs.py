@@ -4,13 +4,20 @@ from typing import Annotated
 
 import typer
 
-from backtesting.errors import StorageError
+from backtesting.errors import UsageError
+from generator.ab import KIND
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import counts
+from generator.interfaces.cli.prompt_ab import show_stored
 from generator.interfaces.cli.report import show_run
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="What happened: list, show.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="What happened: list, show.",
+    epilog="Example: touchstone runs show last",
+)
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
 
@@ -56,8 +63,11 @@ def show(
         known = [record.run_id for record in archive.runs()]
         found = known[-1:] if run == "last" else [run_id for run_id in known if run_id.startswith(run)]
         if len(found) != 1:
-            raise StorageError(
+            raise UsageError(
                 f"{run!r} names {len(found) or 'no'} run{'s' if len(found) > 1 else ''}",
                 next_step="see touchstone runs list",
             )
+        if archive.run(found[0]).config.get("kind") == KIND:
+            show_stored(archive, found[0], output)
+            return
         show_run(archive, found[0], output)

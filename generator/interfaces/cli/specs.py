@@ -21,6 +21,8 @@ def read_spec(file: str) -> Spec | list[SpecError]:
     try:
         if path.is_file():
             return load_spec(path.read_bytes(), origin=path.name)
+        if path.is_dir():
+            raise InvalidConfig(f"{file} is a folder", next_step="name one YAML or JSON spec in it")
     except OSError as error:
         raise InvalidConfig(f"{file} cannot be read: {error.strerror}", next_step="check the file") from None
     shipped = {spec.name: spec for spec in shipped_incumbents()}

@@ -2,6 +2,8 @@
 
 import getpass
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +62,18 @@ def price_file() -> Path | None:
     """The workspace's own price list, which goes before the shipped one, or None."""
     file = home() / "prices.json"
     return file if file.is_file() else None
+
+
+def command() -> str:
+    """What to type for `touchstone`: the name where the shell finds this one by it, else the path that was used."""
+    used = Path(sys.argv[0])
+    found = shutil.which("touchstone")
+    if found is not None and used.exists() and Path(found).samefile(used):
+        return "touchstone"
+    try:
+        return str(used.relative_to(Path.cwd())) if used.is_absolute() else str(used)
+    except ValueError:
+        return str(used)
 
 
 def person() -> str:

@@ -1,0 +1,166 @@
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.archive.store import Archive
+
+WTI = Path(__file__).parents[5] / "shared" / "data" / "wti-daily.csv"
+GOLDEN = ("backtest", "golden_cross", "--market", "sample:sp500")
+
+
+def numbers(value: Any) -> list[float]:
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [number for item in value for number in numbers(item)]
+    return [value] if isinstance(value, float) else []
+
+
+def test_golden_cross_on_the_sample_prints_its_figures(touchstone: Callable[..., Any], home: Path) -> None:
+    answer = touchstone(*GOLDEN)
+    assert answer.code == 0
+    event = touchstone(*GOLDEN, "--json").event("backtest")
+    assert f"1,000,000.00 became {event['final_equity']:,.2f}" in answer.out
+    assert f"costs paid {event['costs_paid']:,.2f}" in answer.out
+    assert "One backtest is one look, not a verdict" in answer.out
+    assert all(math.isfinite(number) for number in numbers(event))
+    # What the account holds at the end is what it began with and what it gained.
+    assert event["final_equity"] == pytest.approx(1e6 * (1 + event["metrics"]["total_return"]), rel=1e-9)
+    assert event["metrics"]["n_trades"] == 2
+    assert event["metrics"]["profit_factor"] is None  # no losing trade to divide by
+    # Looking needs no workspace, and makes none.
+    assert not home.exists()
+
+
+def test_capital_costs_and_trades_do_something(touchstone: Callable[..., Any]) -> None:
+    def equity(*options: str) -> float:
+        return float(touchstone(*GOLDEN, "--json", *options).event("backtest")["final_equity"])
+
+    usual = equity()
+    # Costs are in proportion to what is traded, so ten times less capital ends with ten times less.
+    assert equity("--capital", "100000") == pytest.approx(usual / 10, rel=1e-9)
+    assert equity("--costs", "free") > usual
+    assert "Last 1 of 2 trades" in touchstone(*GOLDEN, "--trades", "1").out
+    assert "trades" not in touchstone(*GOLDEN, "--trades", "0").out.replace("n trades", "")
+
+
+def test_warnings_about_the_data_go_to_stderr(touchstone: Callable[..., Any]) -> None:
+    answer = touchstone(*GOLDEN, "--json")
+    assert "data: warning not-tradable" in answer.err
+    assert len(answer.events) == 1
+
+
+def test_a_narrow_screen_does_not_break_it(touchstone: Callable[..., Any]) -> None:
+    for columns in ("60", "20", "1"):
+        assert touchstone(*GOLDEN, COLUMNS=columns).code == 0
+
+
+def test_an_illegal_spec_trades_nothing(touchstone: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "bad.json"
+    file.write_text(json.dumps({"kind": "rules", "name": "bad", "long": {"enter": "emaa(close, 3) > 1"}}))
+    answer = touchstone("backtest", file, "--market", "sample:sp500")
+    assert answer.code == 3
+    assert 'did you mean "ema"' in answer.out
+    assert "became" not in answer.out
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "is empty"),
+        (b"\xff\xfe\x00\x01", "is not UTF-8 text"),
+        (b"Date,Close\n2020-01-02,abc\n", "'abc' is not a number"),
+        (b"Date,Close\n2020-01-02,inf\n", "is not a number"),
+        (b"Date,Close\n2020-01-02\n", "1 cells, the header has 2"),
+        (b"a,b\n1,2\n", "prices.csv"),
+        (b"Date,Open,High,Low,Close\n2020-01-02,1,1,1,1\n", "has 1 bars, an open and a sealed window need"),
+    ],
+)
+def test_unusable_data_ends_with_4_and_one_sentence(
+    touchstone: Callable[..., Any], tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    file = tmp_path / "prices.csv"
+    file.write_bytes(content)
+    answer = touchstone("backtest", "golden_cross", "--market", f"csv:{file}")
+    assert (answer.code, answer.out) == (4, "")
+    assert sentence in answer.error
+
+
+def test_a_missing_file_ends_with_4(touchstone: Callable[..., Any], tmp_path: Path) -> None:
+    answer = touchstone("backtest", "golden_cross", "--market", f"csv:{tmp_path / 'no.csv'}")
+    assert answer.code == 4
+    assert "no such file or directory" in answer.error
+
+
+def test_a_negative_price_is_a_verdict_on_the_data_with_the_way_around_it(
+    touchstone: Callable[..., Any], price_file: Callable[..., Path]
+) -> None:
+    closes = [50.0 + i % 5 for i in range(900)]
+    closes[400] = -36.98
+    market = f"csv:{price_file(closes)}"
+    answer = touchstone("backtest", "golden_cross", "--market", market)
+    assert (answer.code, answer.out) == (4, "")
+    # The 401st weekday from Monday 2010-01-04: 80 weeks and one day later, the first is Monday 2011-07-18.
+    assert "2011-07-18: " in answer.error
+    assert "-36.98 is not positive" in answer.error
+    assert f"{market}?to=2011-07-15" in answer.error
+    assert "inf" not in answer.error.lower().replace("undefined", "")
+    as_json = touchstone("backtest", "golden_cross", "--market", market, "--json")
+    assert as_json.event("error")["exit_code"] == 4
+
+
+@pytest.mark.skipif(not WTI.exists(), reason="the series with the negative price is not here")
+def test_crude_oil_of_april_2020_is_a_verdict_and_the_way_around_it_works(touchstone: Callable[..., Any]) -> None:
+    answer = touchstone("backtest", "golden_cross", "--market", f"csv:{WTI}")
+    assert (answer.code, answer.out) == (4, "")
+    assert "2020-04-20: close -36.98 is not positive" in answer.error
+    assert "no row was dropped" in answer.error
+    part = touchstone("backtest", "golden_cross", "--market", f"csv:{WTI}?to=2020-04-17", "--json")
+    assert part.code == 0
+    assert all(math.isfinite(number) for number in numbers(part.event("backtest")))
+
+
+def test_a_flat_market_has_undefined_figures_and_no_infinite_ones(
+    touchstone: Callable[..., Any], price_file: Callable[..., Path]
+) -> None:
+    market = f"csv:{price_file([100.0] * 1500)}"
+    answer = touchstone("backtest", "golden_cross", "--market", market, "--json")
+    assert answer.code in (0, 4)
+    if answer.code == 0:
+        assert answer.event("backtest")["metrics"]["sharpe_ratio"] is None
+
+
+def test_a_look_is_a_trial_where_there_is_a_workspace(touchstone: Callable[..., Any], judged: Any, home: Path) -> None:
+    with Archive.open(home / "touchstone.db") as archive:
+        before = archive.count_trials()
+    assert touchstone(*GOLDEN).code == 0
+    with Archive.open(home / "touchstone.db") as archive:
+        assert archive.count_trials() == before + 1
+
+
+def test_showing_the_sealed_window_is_recorded_and_breaks_the_seal(
+    touchstone: Callable[..., Any], judged: Any, home: Path
+) -> None:
+    market = "synthetic:trend?years=20&seed=1"
+    answer = touchstone("backtest", "golden_cross", "--market", market, "--window", "all", "--json")
+    assert answer.code == 0
+    assert answer.event("backtest")["last"] == "2020-12-31"
+    assert "no later run on it can pass any more" in answer.err
+    launch = touchstone("evolve", "--market", market, "--slots", "3", "--json").event("launch")
+    assert launch["seal_broken"]
+    shown = touchstone("runs", "show")
+    assert shown.code == 0
+    assert "0 pass" in shown.out
+    assert "The sealed window was not opened" in shown.out
+    audit = touchstone("doctor", "--json").events
+    assert all(check["healthy"] for check in audit)
+
+
+def test_without_a_workspace_the_sealed_window_can_be_shown_too(touchstone: Callable[..., Any], home: Path) -> None:
+    answer = touchstone(*GOLDEN, "--window", "all", "--json")
+    assert answer.code == 0
+    assert answer.event("backtest")["last"] == "2018-12-31"

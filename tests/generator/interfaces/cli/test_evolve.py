@@ -1,0 +1,117 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MARKET = "synthetic:trend?years=20&seed=1"
+SMALL = ("evolve", "--market", MARKET, "--slots", "3")
+
+
+def test_json_tells_the_run_from_launch_to_its_slots(judged: Any) -> None:
+    kinds = [event["event"] for event in judged.events]
+    assert kinds[0] == "launch"
+    assert kinds[-6:] == ["run", *["slot"] * 5]
+    assert set(kinds[1:-6]) == {"progress"}
+    progress = [event for event in judged.events if event["event"] == "progress"]
+    assert [event["done"] for event in progress] == sorted(event["done"] for event in progress)
+    assert progress[-1]["done"] == progress[-1]["planned"] == 5
+    assert judged.err == ""
+
+
+def test_a_run_without_a_model_says_so_and_ends_in_a_table(touchstone: Callable[..., Any]) -> None:
+    answer = touchstone(*SMALL)
+    assert answer.code == 0
+    assert "no model is used: proposals come from the arms random 50%, evolved 50%" in answer.err
+    assert "sealed window" in answer.err
+    assert "Verdicts on the sealed window" in answer.out
+    assert "open window, after costs" in answer.out
+
+
+def test_the_same_command_again_shows_the_finished_run(touchstone: Callable[..., Any]) -> None:
+    first = touchstone(*SMALL, "--json").event("run")
+    again = touchstone(*SMALL, "--json")
+    assert again.event("launch")["finished"] is True
+    assert again.event("run") == first
+
+
+def test_same_seed_same_bytes_in_another_workspace(touchstone: Callable[..., Any], tmp_path: Path) -> None:
+    def shown(name: str) -> str:
+        home = str(tmp_path / name)
+        assert touchstone(*SMALL, TOUCHSTONE_HOME=home).code == 0
+        return str(touchstone("runs", "show", "--json", TOUCHSTONE_HOME=home).out)
+
+    assert shown("a") == shown("b")
+
+
+def test_nothing_to_resume_is_said(touchstone: Callable[..., Any], judged: Any) -> None:
+    answer = touchstone("evolve", "--resume")
+    assert answer.code in (2, 7)
+    assert answer.error
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--slots", "0"), "slots"),
+        (("--seed", "-1"), "seed"),
+        (("--costs", "cheap"), "unknown cost model 'cheap'"),
+        (("--open-share", "0.95"), "open_share"),
+        (("--arms", "lmm=1"), "unknown arm 'lmm'"),
+        (("--arms", "llm=1"), "the arm 'llm' needs a model"),
+        (("--llm", "scripted:/nowhere.jsonl"), "/nowhere.jsonl"),
+        (("--llm", "scripted:/nowhere.jsonl", "--prompt", "propse"), "propse"),
+    ],
+)
+def test_an_illegal_configuration_ends_with_3(
+    touchstone: Callable[..., Any], options: tuple[str, ...], sentence: str
+) -> None:
+    answer = touchstone("evolve", "--market", MARKET, *options)
+    assert (answer.code, answer.out) == (3, "")
+    assert sentence in answer.error
+
+
+@pytest.mark.parametrize("llm", ["opnai:x", "openai:", "openai", "openai:x@ftp://host"])
+def test_an_illegal_model_address_is_named(touchstone: Callable[..., Any], llm: str) -> None:
+    answer = touchstone("evolve", "--market", MARKET, "--llm", llm)
+    assert answer.code in (2, 3)
+    assert llm.rpartition("@")[2].partition(":")[0] in answer.error
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("{", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("{}", "has no section `evolve`"),
+        ('{"evolve": {"slotz": 3}}', "slotz"),
+        ('{"evolve": {"slots": "many"}}', "slots"),
+        ('{"evolve": {"slots": NaN}}', "slots"),
+    ],
+)
+def test_an_illegal_configuration_file_ends_with_3(
+    touchstone: Callable[..., Any], tmp_path: Path, content: str, sentence: str
+) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(content, encoding="utf-8")
+    answer = touchstone("evolve", "--market", MARKET, "--config", file)
+    assert answer.code == 3
+    assert sentence in answer.error
+
+
+def test_flags_win_over_the_file(touchstone: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"evolve": {"market": MARKET, "slots": 30, "seed": 9}}), encoding="utf-8")
+    config = touchstone("evolve", "--config", file, "--slots", "2", "--json").event("run")["config"]["config"]
+    assert (config["market"], config["slots"], config["seed"]) == (MARKET, 2, 9)
+
+
+def test_a_script_that_is_too_short_keeps_what_there_was(touchstone: Callable[..., Any], tmp_path: Path) -> None:
+    script = tmp_path / "script.jsonl"
+    script.write_text('{"text": "no"}\n', encoding="utf-8")
+    answer = touchstone(*SMALL, "--llm", f"scripted:{script}", "--arms", "llm=1")
+    assert answer.code == 5
+    assert "all saved. Continue: touchstone evolve --resume" in answer.err
+    assert "has no reply left" in answer.error
+    assert touchstone("runs", "list", "--json").event("run")["finished"] is False

@@ -1,0 +1,118 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.strategy.incumbents import shipped_incumbents
+
+
+def test_a_legal_file_is_said_to_be_legal_and_what_it_does(touchstone: Callable[..., Any], spec_file: Path) -> None:
+    answer = touchstone("validate", spec_file)
+    assert (answer.code, answer.err) == (0, "")
+    assert answer.out.splitlines()[:2] == ["my_rule is legal.", "Enter long when close > sma(close, 50)."]
+    event = touchstone("validate", spec_file, "--json").event("valid")
+    # sma(close, 50) is first known at the 50th bar: 49 bars before it are not.
+    assert (event["name"], event["warmup_bars"]) == ("my_rule", 49)
+    assert event["spec_id"] in answer.out
+
+
+@pytest.mark.parametrize("spec", shipped_incumbents(), ids=lambda spec: spec.name)
+def test_a_shipped_incumbent_goes_by_its_name(touchstone: Callable[..., Any], spec: Any) -> None:
+    event = touchstone("validate", spec.name, "--market", "sample:sp500", "--json").event("valid")
+    assert event["spec_id"] == spec.spec_id
+
+
+def test_every_error_of_a_file_is_listed_with_its_place_and_the_nearest_legal_thing(
+    touchstone: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        "kind: rules\nname: Bad Name\nhypothesis: x\nlong: {enter: 'smaa(close, 20) > close', exit: 'close > volume'}\n"
+        "sizing: {kind: fraction, fraction: 99}\nlevrage: 3\n",
+        encoding="utf-8",
+    )
+    answer = touchstone("validate", file)
+    assert (answer.code, answer.err) == (3, "")
+    for part in ("name", "long.enter", "long.exit", "levrage", 'did you mean "sma"'):
+        assert part in answer.out
+    event = touchstone("validate", file, "--json").event("invalid")
+    paths = [error["path"] for error in event["errors"]]
+    assert sorted(paths) == sorted({*paths})
+    assert {"name", "long.enter", "long.exit", "sizing.fraction"} <= set(paths)
+    assert f"{len(paths)} errors; nothing was run." in answer.out
+    assert next(error for error in event["errors"] if "smaa" in error["message"] + error["found"])["nearest"] == "sma"
+
+
+HOSTILE = {
+    "bytes": bytes(range(256)) * 4,
+    "empty": b"",
+    "nul": b"\0" * 100,
+    "list": b"[1, 2, 3]",
+    "scalar": b"42",
+    "deep": b"[" * 50_000,
+    "deep_expression": b"kind: rules\nname: abc\nlong: {enter: '" + b"(" * 900 + b"close > open" + b")" * 900 + b"'}",
+    "tag": b"!!python/object/apply:os.system ['true']",
+    "alias": b"a: &a [1]\nb: [" + b"*a, " * 1000 + b"*a]",
+    "escapes": 'kind: rules\nname: "\\e[31mred"\nlong: {enter: "\\e[2J\u202e"}'.encode(),
+    "duplicate": b"kind: rules\nkind: score\nname: abc",
+    "megabyte": b"kind: rules\nname: abc\nlong: {enter: 'close > open" + b" " * 1_000_000 + b"'}",
+    "million_keys": b"{" + b",".join(b'"k%d":1' % i for i in range(80_000)) + b"}",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_get_a_short_sentence_without_any_control_character(
+    touchstone: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "hostile.yaml"
+    file.write_bytes(HOSTILE[name])
+    answer = touchstone("validate", file)
+    assert answer.code == 3
+    shown = answer.out + answer.err
+    assert 0 < len(shown) < 20_000
+    assert not set(shown) & set("\x1b\x00\x07\x9b\u202e")
+    assert len(touchstone("validate", file, "--json").event("invalid")["errors"]) >= 1
+
+
+def test_a_folder_and_a_missing_file_are_told_apart(touchstone: Callable[..., Any], tmp_path: Path) -> None:
+    folder = touchstone("validate", tmp_path)
+    assert folder.code == 3
+    assert folder.error == f"{tmp_path} is a folder; nothing was changed; name one YAML or JSON spec in it"
+    missing = touchstone("validate", tmp_path / "no.yaml")
+    assert missing.code == 3
+    assert "there is no file" in missing.error
+    assert "golden_cross" in missing.error
+
+
+def test_a_rule_on_volume_is_refused_on_a_market_without_it(
+    touchstone: Callable[..., Any], tmp_path: Path, price_file: Callable[..., Path]
+) -> None:
+    file = tmp_path / "surge.yaml"
+    file.write_text(
+        'kind: rules\nname: surge\nhypothesis: x\nlong: {enter: "volume > 1.5 * sma(volume, 20)"}\n', encoding="utf-8"
+    )
+    market = f"csv:{price_file([100.0 + i % 7 for i in range(900)], volume=False)}"
+    answer = touchstone("validate", file, "--market", market)
+    assert answer.code == 3
+    assert "volume" in answer.out
+    assert "nothing was run" in answer.out
+    assert touchstone("validate", file, "--market", "synthetic:planted").code == 0
+
+
+def test_a_rule_that_looks_back_further_than_the_lead_is_refused_for_a_market(
+    touchstone: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "long.yaml"
+    file.write_text(
+        'kind: rules\nname: far\nhypothesis: x\nlong: {enter: "close > sma(close, 301)"}\n', encoding="utf-8"
+    )
+    assert touchstone("validate", file).code == 0
+    # 301 bars are needed, so 300 come before the first value: just what the lead holds. One more is too many.
+    assert touchstone("validate", file, "--market", "sample:sp500").code == 0
+    file.write_text(
+        'kind: rules\nname: far\nhypothesis: x\nlong: {enter: "close > sma(close, 302)"}\n', encoding="utf-8"
+    )
+    answer = touchstone("validate", file, "--market", "sample:sp500")
+    assert answer.code == 3
+    assert "300" in answer.out

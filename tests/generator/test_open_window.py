@@ -1,0 +1,79 @@
+"""OpenWindow: holds no sealed bar, and gives the same evaluation whenever it is asked."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agents.strategy.incumbents import shipped_incumbents
+from agents.strategy.spec import Spec, load_spec
+from agents.strategy.strategy import TradingStrategy
+from backtesting.costs import COSTS
+from backtesting.gates import COST_FACTOR
+from backtesting.splits import plan_split
+from generator.open_window import OpenWindow
+
+COST = COSTS["liquid-index"]
+INCUMBENTS = [TradingStrategy(spec) for spec in shipped_incumbents()]
+
+
+def spec_of(enter: str, leave: str) -> Spec:
+    spec = load_spec(
+        {"kind": "rules", "name": "an_idea", "hypothesis": "", "long": {"enter": enter, "exit": leave}}, origin=""
+    )
+    assert not isinstance(spec, list)
+    return spec
+
+
+def test_it_holds_no_bar_after_the_open_window(kit: Any) -> None:
+    bars = kit.market()
+    split = plan_split(bars)
+    window = OpenWindow.of(bars, split, COST, INCUMBENTS)
+    # 1512 bars less 300 lead and 21 embargo are 1191; 30 % of them, 357, are open.
+    assert window.bars.n_bars == split.open.stop == 300 + 357
+    assert all(len(result.returns) == 357 for result in window.incumbents.values())
+    assert set(window.incumbents) == {strategy.name for strategy in INCUMBENTS}
+
+
+def test_evaluation_is_the_same_bytes_again_and_whatever_follows(kit: Any) -> None:
+    bars = kit.market()
+    split = plan_split(bars)
+    spec = spec_of("rsi(close, 3) < 30", "rsi(close, 3) > 60")
+    found = []
+    for prices in (bars, bars, kit.with_other_future(bars, split.open.stop)):
+        window = OpenWindow.of(prices, split, COST, INCUMBENTS)
+        look = window.look(spec, n_trials=3, rng=np.random.default_rng(1))
+        found.append(json.dumps(look.open_evaluation.as_dict(), sort_keys=True))
+    assert found[0] == found[1] == found[2]
+
+
+def test_costs_are_doubled_for_the_doubled_costs_gate(kit: Any) -> None:
+    bars = kit.market()
+    window = OpenWindow.of(bars, plan_split(bars), COST, INCUMBENTS)
+    look = window.look(spec_of("rsi(close, 3) < 30", "rsi(close, 3) > 60"), n_trials=1, rng=np.random.default_rng(1))
+    once, twice = look.open_evaluation.result, look.open_doubled_costs
+    assert twice.costs == COST.times(COST_FACTOR) == COST.times(2.0)
+    assert twice.equity[-1] < once.equity[-1]
+
+
+def test_free_trading_and_dear_trading_differ_by_the_run_costs(kit: Any) -> None:
+    bars = kit.market()
+    split = plan_split(bars)
+    dear = replace(COST, slippage_bps=COST.slippage_bps + 10)
+    spec = TradingStrategy(spec_of("rsi(close, 3) < 30", "rsi(close, 3) > 60"))
+    cheap_end, dear_end = (OpenWindow.of(bars, split, c, INCUMBENTS).simulate(spec).equity[-1] for c in (COST, dear))
+    trades = OpenWindow.of(bars, split, COST, INCUMBENTS).simulate(spec).turnover.sum()
+    # 10 basis points more on everything that is traded.
+    assert np.log(dear_end / cheap_end) == pytest.approx(-trades * 10e-4, rel=0.05)
+
+
+def test_number_of_trials_is_written_on_the_evaluation(kit: Any) -> None:
+    bars = kit.market()
+    window = OpenWindow.of(bars, plan_split(bars), COST, INCUMBENTS)
+    spec = spec_of("falling(close, 2)", "rising(close, 2)")
+    few, many = (window.look(spec, n_trials=n, rng=np.random.default_rng(1)).open_evaluation for n in (2, 200))
+    assert (few.n_trials, many.n_trials) == (2, 200)
+    assert many.expected_max_sharpe > few.expected_max_sharpe
+    assert many.alpha_t == few.alpha_t
