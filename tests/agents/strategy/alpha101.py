@@ -178,7 +178,6 @@ def formulas(panel: Panel) -> dict[int, Callable[[], Frame]]:
         return windows(close * volume, d, lambda w: w.mean(axis=1))
 
     # fmt: off
-
     return {
         1: lambda: rank(ts_argmax(signedpower(where(less(returns, 0), stddev(returns, 20), u(close)), 2), 5)) - 0.5,
         2: lambda: -1 * correlation(rank(delta(log(u(volume)), 2)), rank((close - open_) / open_), 6),
