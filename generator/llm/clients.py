@@ -8,7 +8,8 @@ import numpy as np
 from backtesting.errors import UsageError
 from generator.llm.address import Kind, ModelAddress, api_key
 from generator.llm.client import LLMClient, Mode
-from generator.llm.openai_client import DEFAULT_PATIENCE, OpenAIClient, Patience
+from generator.llm.openai_client import OpenAIClient
+from generator.llm.patience import DEFAULT_PATIENCE, Patience
 from generator.llm.scripted import load_script
 from generator.llm.transport import proxy_for
 

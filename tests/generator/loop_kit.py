@@ -25,7 +25,8 @@ from generator.calls import PaidCalls
 from generator.config import RunConfig
 from generator.llm.address import api_key, parse_address
 from generator.llm.client import LLMClient
-from generator.llm.openai_client import OpenAIClient, Patience
+from generator.llm.openai_client import OpenAIClient
+from generator.llm.patience import Patience
 from generator.llm.pricing import Price
 from generator.loop import evolve
 from generator.run import Run, open_run

@@ -12,7 +12,7 @@ import pytest
 from agents.archive.store import Archive
 from backtesting.errors import BudgetReached, EndpointError, TouchstoneError
 from generator.budget import Caps
-from generator.llm.openai_client import Patience
+from generator.llm.patience import Patience
 from generator.loop import Progress
 from generator.workflows import one_shot
 
