@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from backtesting.errors import UsageError
-from generator.llm.address import Kind, ModelAddress, api_key
+from generator.llm.address import NO_KEY, OPENAI_URL, Kind, ModelAddress, api_key
 from generator.llm.client import LLMClient, Mode
+from generator.llm.langchain_client import LangChainClient, environment_secrets, open_chat_model
 from generator.llm.openai_client import OpenAIClient
+from generator.llm.pace import Pace
 from generator.llm.patience import DEFAULT_PATIENCE, Patience
 from generator.llm.scripted import load_script
-from generator.llm.transport import proxy_for
+from generator.llm.transport import open_http, proxy_for
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,14 @@ class Settings:
         rng: randomness of waits; no result depends on it.
         mode: how a schema is asked for.
         patience: attempts and deadlines.
+        pace: the limiter that the clients of a run share; None gives each its own.
     """
 
     environ: Mapping[str, str]
     rng: np.random.Generator
     mode: Mode = "schema"
     patience: Patience = DEFAULT_PATIENCE
+    pace: Pace | None = None
 
 
 def open_client(address: ModelAddress, settings: Settings) -> LLMClient:
@@ -45,7 +49,26 @@ def _openai(address: ModelAddress, settings: Settings) -> LLMClient:
         rng=settings.rng,
         mode=settings.mode,
         patience=settings.patience,
+        pace=settings.pace,
         proxy=proxy_for(address.base_url, settings.environ),
+    )
+
+
+def _langchain(address: ModelAddress, settings: Settings) -> LLMClient:
+    http, key = None, None
+    if address.provider == "openai":
+        key = api_key(address, settings.environ)
+        proxy = proxy_for(address.base_url or OPENAI_URL, settings.environ)
+        http = open_http(read_seconds=settings.patience.attempt_seconds, proxy=proxy)
+    return LangChainClient(
+        address,
+        open_chat_model(address, http=http, key=key),
+        rng=settings.rng,
+        mode=settings.mode,
+        patience=settings.patience,
+        pace=settings.pace,
+        http=http,
+        secrets=(*environment_secrets(settings.environ), *((key,) if key and key != NO_KEY else ())),
     )
 
 
@@ -55,4 +78,8 @@ def _scripted(address: ModelAddress, settings: Settings) -> LLMClient:
     return load_script(address.path)
 
 
-CLIENTS: dict[Kind, Callable[[ModelAddress, Settings], LLMClient]] = {"openai": _openai, "scripted": _scripted}
+CLIENTS: dict[Kind, Callable[[ModelAddress, Settings], LLMClient]] = {
+    "openai": _openai,
+    "langchain": _langchain,
+    "scripted": _scripted,
+}
