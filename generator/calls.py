@@ -89,8 +89,13 @@ class PaidCalls:
                 "call", _CODES.get(failure.failure, "llm_error"), str(failure), {"attempts": failure.attempts}
             )
         self._failed_in_a_row = 0
-        usd = self._budget.settle(reservation, completion.usage)
-        usage = completion.usage.as_dict() if completion.usage else None
+        if completion.free:
+            self._budget.settle_free(reservation)
+            usd: float | None = 0.0
+            usage: dict[str, int] | None = Usage(0, 0).as_dict()
+        else:
+            usd = self._budget.settle(reservation, completion.usage)
+            usage = completion.usage.as_dict() if completion.usage else None
         self._archive.settle_call(call_id, reply=completion_text(completion), usage=usage, cost_usd=usd)
         return completion
 

@@ -92,7 +92,7 @@ class OpenAIClient:
 
     def payload_id(self, request: CompletionRequest) -> str:
         """The id that the completion of `request` will carry."""
-        return payload_id_of(self._payload(request), address=self.address, repeat_index=request.repeat_index)
+        return openai_payload_id(self._address, self._mode, request)
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """The model's answer, after at most `max_attempts` requests. Raises CallFailed."""
@@ -109,17 +109,15 @@ class OpenAIClient:
         """Close the connections."""
         await self._sdk.close()
 
-    def _payload(self, request: CompletionRequest) -> dict[str, Any]:
-        cap: CapField = "max_completion_tokens" if self._address.is_vendor else "max_tokens"
-        return request.payload(self._address.model, mode=self._mode, cap_field=cap)
-
     async def _ask(self, request: CompletionRequest, attempts: int, began: float) -> Completion:
         """One request. Raises AttemptFailed."""
         import openai
 
         try:
             async with asyncio.timeout(self._patience.attempt_seconds):
-                response = await self._sdk.chat.completions.with_raw_response.create(**self._payload(request))
+                response = await self._sdk.chat.completions.with_raw_response.create(
+                    **_payload(self._address, self._mode, request)
+                )
                 body = response.http_response.content
         except (openai.APITimeoutError, TimeoutError):
             why = f"no answer within {self._patience.attempt_seconds:g} s"
@@ -240,6 +238,17 @@ class OpenAIClient:
     @property
     def _secrets(self) -> tuple[Secret, ...]:
         return () if self._key == NO_KEY else (self._key,)
+
+
+def openai_payload_id(address: ModelAddress, mode: Mode, request: CompletionRequest) -> str:
+    """Content id of what goes over the wire to `address`."""
+    payload = _payload(address, mode, request)
+    return payload_id_of(payload, address=address.text, repeat_index=request.repeat_index)
+
+
+def _payload(address: ModelAddress, mode: Mode, request: CompletionRequest) -> dict[str, Any]:
+    cap: CapField = "max_completion_tokens" if address.is_vendor else "max_tokens"
+    return request.payload(address.model, mode=mode, cap_field=cap)
 
 
 def _error_message(answer: Mapping[str, Any]) -> str:
