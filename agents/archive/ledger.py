@@ -109,12 +109,16 @@ class Ledger(Database):
     def spend(self, run_id: str | None = None) -> Spend:
         """What a run, or all runs, have spent."""
         query = sa.select(
-            tables.calls.c.cost_usd, tables.calls.c.reserved_usd, tables.calls.c.reserved_tokens, tables.calls.c.usage
+            tables.calls.c.cost_usd,
+            tables.calls.c.reserved_usd,
+            tables.calls.c.reserved_tokens,
+            tables.calls.c.usage,
+            tables.calls.c.status,
         ).order_by(tables.calls.c.call_id)
         if run_id is not None:
             query = query.where(tables.calls.c.run_id == run_id)
         prices: list[float] = []
-        tokens, calls, unpriced = 0, 0, 0
+        tokens, calls, unpriced, free = 0, 0, 0, 0
         with self._reading() as connection:
             for row in connection.execute(query):
                 price = row.cost_usd if row.cost_usd is not None else row.reserved_usd
@@ -122,9 +126,11 @@ class Ledger(Database):
                     unpriced += 1
                 else:
                     prices.append(price)
-                tokens += _tokens(row.usage, row.reserved_tokens)
+                used = _tokens(row.usage, row.reserved_tokens)
+                tokens += used
                 calls += 1
-        return Spend(usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced)
+                free += row.status == "settled" and price == 0.0 and used == 0
+        return Spend(usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced, free=free)
 
     def add_trial(self, trial: Trial) -> None:
         """Count a look. A slot that repeats a look after a kill (same rule, window and purpose) is counted once."""
