@@ -76,7 +76,7 @@ def parent_records(parents: Sequence[Chosen]) -> list[dict[str, Any]]:
             "label": f"P{number}",
             # In the form of the reply, so that the model sees one shape; its predecessors' prose is left out.
             "spec": {"name": chosen.entry.spec.name, "rule": to_wire(chosen.entry.spec)["rule"]},
-            "summary": _summary(chosen.entry.summary, chosen.entry.alpha_t),
+            "summary": figures(chosen.entry.summary, chosen.entry.alpha_t),
         }
         for number, chosen in enumerate(ordered, start=1)
     ]
@@ -126,13 +126,15 @@ def repair_inputs(bars: Bars, reply: str, errors: Sequence[SpecError]) -> dict[s
     }
 
 
-def _summary(metrics: Mapping[str, float], alpha_t: float) -> str:
+def figures(metrics: Mapping[str, float], alpha_t: float | None = None) -> str:
+    """Open-window metrics in words, two digits each; `alpha_t` None leaves its part out."""
     parts = [
         f"Sharpe {_two(metrics.get('sharpe_ratio'))} after costs",
         f"in the market {_two(metrics.get('exposure'))} of the time",
         f"turnover {_two(metrics.get('turnover_annual'))} times equity a year",
-        f"t-statistic of what it adds to the ordinary rules {_two(alpha_t)}",
     ]
+    if alpha_t is not None:
+        parts.append(f"t-statistic of what it adds to the ordinary rules {_two(alpha_t)}")
     return ", ".join(parts)
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from agents.archive import tables
 from agents.archive.database import Database, record_of, values_of
-from agents.archive.records import Call, Spend, Trial
+from agents.archive.records import Call, Slot, Spend, Trial
 from backtesting.bars import FloatArray
 from backtesting.errors import StorageError
 from backtesting.hashing import arrays_id
@@ -148,13 +148,24 @@ class Ledger(Database):
         with self._reading() as connection:
             return tuple(record_of(Trial, row) for row in connection.execute(query))
 
-    def count_trials(self, series: str | None = None, *, purpose: str | None = None) -> int:
-        """How many looks there were, over all runs, arms and people; at one series (`series_key`) or at all."""
+    def count_trials(
+        self, series: str | None = None, *, purpose: str | None = None, up_to: Slot | None = None
+    ) -> int:
+        """How many looks there were, over all runs, arms and people; at one series (`series_key`) or at all.
+
+        Args:
+            up_to: leaves out the later slots of this slot's run, in the order of the plan.
+        """
         query = sa.select(sa.func.count()).select_from(tables.trials)
         if series is not None:
             query = query.where(tables.trials.c.series == series)
         if purpose is not None:
             query = query.where(tables.trials.c.purpose == purpose)
+        if up_to is not None:
+            later = sa.select(tables.slots.c.slot_id).where(
+                tables.slots.c.run_id == up_to.run_id, tables.slots.c.index > up_to.index
+            )
+            query = query.where(tables.trials.c.slot_id.is_(None) | tables.trials.c.slot_id.not_in(later))
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
 
