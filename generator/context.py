@@ -6,6 +6,7 @@ think with, too coarse to climb on. What a model or a file wrote goes in as data
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from math import isfinite, sqrt
 from typing import Any
 
@@ -82,11 +83,13 @@ def parent_records(parents: Sequence[Chosen]) -> list[dict[str, Any]]:
     ]
 
 
+@cache
 def schema_notes() -> str:
     """The wire schema as an outline, one field a line; what the server enforces and what we check are one text."""
     return "\n".join(_outline(WIRE_SCHEMA, 0))
 
 
+@cache
 def example() -> str:
     """One legal reply."""
     return json.dumps(to_wire(shipped_incumbent(EXAMPLE)), ensure_ascii=False, indent=1)

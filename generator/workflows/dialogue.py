@@ -85,13 +85,22 @@ class Dialogue:
         """The answer to `messages`, asked with the settings of `role`; a call that failed is a Rejection."""
         attempt, self.n_asked = self.n_asked, self.n_asked + 1
         prompt = self._desk.prompts[role]
-        self.note("prompted", {"attempt": attempt, "template_id": prompt.template_id, "role": role})
-        slot_id = self._task.slot.slot_id
-        answer = await self._desk.calls[role].ask(slot_id, attempt, self._request(role, prompt, messages, form))
-        if isinstance(answer, Rejection):
-            return answer
-        self.n_tokens += answer.usage.total_tokens if answer.usage else 0
-        self._keep(attempt, role, prompt, messages, answer)
+
+        def asking() -> None:
+            self.note("prompted", {"attempt": attempt, "template_id": prompt.template_id, "role": role})
+
+        def answered(completion: Completion) -> None:
+            self._keep(attempt, role, prompt, messages, completion)
+
+        answer = await self._desk.calls[role].ask(
+            self._task.slot.slot_id,
+            attempt,
+            self._request(role, prompt, messages, form),
+            asking=asking,
+            answered=answered,
+        )
+        if not isinstance(answer, Rejection):
+            self.n_tokens += answer.usage.total_tokens if answer.usage else 0
         return answer
 
     async def legal_spec(self, answer: Completion | Rejection) -> Spec | Rejection:
@@ -133,20 +142,19 @@ class Dialogue:
         archive, slot_id = self._desk.archive, self._task.slot.slot_id
         if any(proposal.attempt == attempt for proposal in archive.proposals(slot_id)):
             return  # stored before the process was killed
-        with archive.transaction():
-            archive.add_proposal(
-                Proposal(
-                    slot_id=slot_id,
-                    attempt=attempt,
-                    origin="repaired" if role == "repair" else "llm",
-                    template_id=prompt.template_id,
-                    model=answer.model,
-                    prompt=[{"role": message.role, "content": message.content} for message in messages],
-                    reply=answer.text,
-                    parents=[chosen.entry.ref for chosen in self._task.parents],
-                    usage=answer.usage.as_dict() if answer.usage else None,
-                    cost_usd=None,
-                    latency_seconds=answer.latency_seconds,
-                )
+        archive.add_proposal(
+            Proposal(
+                slot_id=slot_id,
+                attempt=attempt,
+                origin="repaired" if role == "repair" else "llm",
+                template_id=prompt.template_id,
+                model=answer.model,
+                prompt=[{"role": message.role, "content": message.content} for message in messages],
+                reply=answer.text,
+                parents=[chosen.entry.ref for chosen in self._task.parents],
+                usage=answer.usage.as_dict() if answer.usage else None,
+                cost_usd=None,
+                latency_seconds=answer.latency_seconds,
             )
-            self.note("responded", {"attempt": attempt, "finish_reason": answer.finish_reason, "role": role})
+        )
+        self.note("responded", {"attempt": attempt, "finish_reason": answer.finish_reason, "role": role})
