@@ -30,19 +30,22 @@ from backtesting.splits import LEAD_BARS, plan_split
 from generator.budget import estimated_tokens
 from generator.calls import PaidCalls
 from generator.comparison import PRIMARY, TYPICAL_RATE, Comparison, Detectable, Outcome, Pair, compare, detectable
-from generator.context import CARD, parents_wanted, propose_inputs
+from generator.config import CARD, RunConfig
+from generator.context import parents_wanted, propose_inputs
 from generator.llm.client import Usage
 from generator.llm.pricing import Price, cost
-from generator.loop import OPEN, spec_of
+from generator.loop import spec_of
 from generator.novelty import Known, same_positions, same_rule
-from generator.open_window import OpenWindow
+from generator.open_window import OPEN, OpenWindow
 from generator.outputs import form_of
 from generator.repair import MAX_REPAIRS
 from generator.run import active_incumbents
 from generator.selection import Chosen, Entry, Snapshot, choose_parents
 from generator.slots import random_stream
 from generator.templates import Prompt, Sampling, render
-from generator.workflows.one_shot import MAX_OUTPUT_TOKENS, OneShot
+from generator.workflows.dialogue import MAX_OUTPUT_TOKENS, Desk
+from generator.workflows.one_shot import OneShot
+from generator.workflows.workflow import Task
 
 KIND = "ab"
 SIDES = ("a", "b")
@@ -229,15 +232,14 @@ async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher, *, concurrency: int =
     archive.abandon_calls(ab.run_id)
     workflows = {
         side: OneShot(
-            archive=archive,
-            calls=calls,
-            propose_prompt=ab.prompts[side],
-            repair_prompt=ab.prompts["repair"],
-            bars=ab.window.bars,
-            max_warmup=LEAD_BARS,
-            max_output_tokens=None,
-            temperature=None,
-            seed=config.seed % 2**31,
+            Desk(
+                archive,
+                {"propose": calls, "repair": calls},
+                {"propose": ab.prompts[side], "repair": ab.prompts["repair"]},
+                RunConfig(market=config.market, llm=config.llm, llm_mode=config.llm_mode, seed=config.seed),
+                ab.window.bars,
+                LEAD_BARS,
+            )
         )
         for side in SIDES
     }
@@ -251,7 +253,9 @@ async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher, *, concurrency: int =
             parents = ab.parents[slot.block][: parents_wanted(ab.prompts[slot.arm])]
             inputs = ab.inputs(slot.arm, slot.block)
             try:
-                answer = await workflows[slot.arm].propose(slot.slot_id, inputs, parents, repeat_index=slot.block)
+                answer = await workflows[slot.arm].propose(
+                    Task(slot, {"propose": inputs}, parents, ab.snapshot, asking=slot.block)
+                )
             except TouchstoneError as stop:
                 stopped.append(stop)
                 raise

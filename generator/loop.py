@@ -1,36 +1,41 @@
 """The loop: propose, validate, evaluate in the open window, block by block; then judge all candidates once.
 
 It is the only place where the stages meet, and the only impure one: each stage's result is stored before the next
-begins, in one transaction a step, so that a killed process goes on where it stopped. Within a block models are asked
-side by side; evaluation then follows the order of the slots, so concurrency changes no result.
+begins, in one transaction a step, so that a killed process goes on where it stopped.
 
-Not done yet: overlapping one block's evaluation with the next one's calls, and walk-forward folds inside the open
-window.
+While one block is evaluated the next one is proposed, so neither waits for the other: the snapshot that a block sees is
+one block older than it could be (`LAG`). Models are asked side by side; evaluation follows the order of the slots, and
+whatever a step reads is fixed by the plan, so neither concurrency nor speed changes a result.
+
+Not done yet: walk-forward folds inside the open window.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
-from agents.archive.records import Candidate, Proposal, Rejection, Slot, Spend, Trial
+from agents.archive.records import Candidate, Proposal, Rejection, Slot, Spend
 from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.spec import Spec, load_spec
 from backtesting.errors import TouchstoneError
-from backtesting.evaluation import Evaluation
 from backtesting.nomination import Nominee
 from backtesting.splits import LEAD_BARS
 from generator.arms import ARMS, Drawn
-from generator.context import CARD, parents_wanted, propose_inputs
+from generator.context import inputs_by_role, parents_wanted
 from generator.grammar import Grammar
 from generator.novelty import Known, same_positions, same_rule
+from generator.open_window import OPEN, open_trial
 from generator.run import Run
 from generator.selection import Chosen, Entry, Snapshot, choose_parents
 from generator.slots import random_stream
 from generator.verdicts import judge_run
-from generator.workflows.one_shot import OneShot
+from generator.workflows.workflow import Task, Workflow
 
-OPEN = "open"
+LAG = 1
+"""Blocks that are proposed ahead of the one that is evaluated."""
+UNPROPOSED = ("planned", "prompted", "responded")
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,14 @@ class _State:
     last: str = ""
 
 
-async def evolve(run: Run, workflow: OneShot | None, watch: Watcher, *, concurrency: int = 1) -> None:
+async def evolve(
+    run: Run, workflow: Workflow | None, watch: Watcher, *, concurrency: int = 1, watch_seconds: float = 0.0
+) -> None:
     """Bring a run to its end: every slot in one terminal state, every candidate judged, the best few up for review.
+
+    Args:
+        concurrency: slots that a model is asked for at the same time; up to two blocks are under way.
+        watch_seconds: the watcher is told at most this often, because what it is told is read from the archive.
 
     Raises:
         BudgetReached, EndpointError: the run stops; everything done is stored and the run can be resumed.
@@ -78,22 +89,25 @@ async def evolve(run: Run, workflow: OneShot | None, watch: Watcher, *, concurre
     if run.finished:
         return
     run.archive.abandon_calls(run.run_id)
-    loop = _Loop(run, workflow, watch, concurrency)
+    loop = _Loop(run, workflow, watch, concurrency, watch_seconds)
     loop.restore()
-    slots = run.archive.slots(run.run_id)
-    for block in sorted({slot.block for slot in slots}):
-        await loop.run_block([slot for slot in slots if slot.block == block])
-    loop.tell("judging: the sealed window is opened once, for all candidates together")
+    await loop.run_blocks()
+    loop.tell("judging: the sealed window is opened once, for all candidates together", now=True)
     judge_run(run, loop.state.looks)
-    loop.tell("finished")
+    loop.tell("finished", now=True)
 
 
 class _Loop:
     """The stages of one run, in order."""
 
-    def __init__(self, run: Run, workflow: OneShot | None, watch: Watcher, concurrency: int) -> None:
+    def __init__(
+        self, run: Run, workflow: Workflow | None, watch: Watcher, concurrency: int, watch_seconds: float
+    ) -> None:
         self.run = run
         self.state = _State()
+        self._standing: frozenset[str] = frozenset()
+        self._watch_seconds = watch_seconds
+        self._told_at = float("-inf")
         self._workflow = workflow
         self._watch = watch
         self._gate = asyncio.Semaphore(concurrency)
@@ -108,35 +122,69 @@ class _Loop:
             rules.setdefault(agent.spec_id, agent.agent_id)
         positions = {name: result.exposure for name, result in self.run.open.incumbents.items()}
         self.state.known = Known(rules, positions)
+        self._standing = frozenset(rules)
         for slot_id, stored in self.run.archive.evaluations(self.run.run_id).items():
             candidate = self.run.archive.candidate(slot_id)
             if candidate is not None:
                 self._remember(slot_id, self._look(slot_id, spec_of(candidate), stored["n_trials"]))
 
-    async def run_block(self, slots: Sequence[Slot]) -> None:
-        """Propose for every slot of a block from one snapshot, then evaluate in the order of the slots."""
-        states = self.run.archive.slot_states(self.run.run_id)
-        open_slots = [slot for slot in slots if states[slot.slot_id] in ("planned", "prompted", "responded", "valid")]
-        if not open_slots:
-            return
-        snapshot = self._snapshot(slots[0].block)
-        waiting = [slot for slot in open_slots if states[slot.slot_id] != "valid"]
-        own = [slot for slot in waiting if slot.arm in ARMS]
-        for slot in own:
-            self.tell(f"drawing ({slot.arm})")
-            self._draw(slot, snapshot)
-        asked = [slot for slot in waiting if slot.arm not in ARMS]
-        if asked:
-            self.tell(f"waiting for the model: {len(asked)} proposals")
-            await _all_or_first_error([self._ask(slot, snapshot) for slot in asked])
-        for slot in open_slots:
-            candidate = self.run.archive.candidate(slot.slot_id)
-            if candidate is not None:
-                await self._evaluate(slot, candidate)
-            self.tell("evaluating")
+    async def run_blocks(self) -> None:
+        """Propose each block, and evaluate the one before it meanwhile.
 
-    def tell(self, stage: str) -> None:
-        """Show the watcher where the run stands."""
+        At the first error no further call begins; those in flight come home and store their replies; then it is raised.
+        """
+        slots = self.run.archive.slots(self.run.run_id)
+        blocks = [[slot for slot in slots if slot.block == block] for block in sorted({slot.block for slot in slots})]
+        ahead: dict[str, asyncio.Task[None]] = {}
+        try:
+            for number, block in enumerate(blocks):
+                self._propose(block, ahead)
+                if number >= LAG:
+                    await self._evaluate_block(blocks[number - LAG], ahead)
+            for block in blocks[-LAG:]:
+                await self._evaluate_block(block, ahead)
+        except Exception as error:
+            self._stopped = self._stopped or error
+            raise
+        except BaseException:
+            for task in ahead.values():
+                task.cancel()
+            raise
+        finally:
+            await asyncio.gather(*ahead.values(), return_exceptions=True)
+
+    def _propose(self, block: Sequence[Slot], ahead: dict[str, "asyncio.Task[None]"]) -> None:
+        """Draw for the arms without a model, and send off the questions for the others, all from one snapshot."""
+        states = self.run.archive.slot_states(self.run.run_id)
+        waiting = [slot for slot in block if states[slot.slot_id] in UNPROPOSED]
+        if not waiting:
+            return
+        snapshot, known = self._snapshot(block[0].block), self._known_before(block[0].block)
+        for slot in waiting:
+            if slot.arm in ARMS:
+                self.tell(f"drawing ({slot.arm})")
+                self._draw(slot, snapshot, known)
+            else:
+                ahead[slot.slot_id] = asyncio.create_task(self._ask(slot, snapshot))
+
+    async def _evaluate_block(self, block: Sequence[Slot], ahead: dict[str, "asyncio.Task[None]"]) -> None:
+        """Evaluate the candidates of a block in the order of its slots, each as soon as it is there."""
+        for slot in block:
+            asked = ahead.get(slot.slot_id)
+            if asked is not None:
+                self.tell("waiting for the model")
+                await asked
+                del ahead[slot.slot_id]
+            candidate = self.run.archive.candidate(slot.slot_id)
+            if candidate is not None and self.run.archive.slot_state(slot.slot_id) == "valid":
+                await self._evaluate(slot, candidate)
+                self.tell("evaluating")
+
+    def tell(self, stage: str, *, now: bool = False) -> None:
+        """Show the watcher where the run stands, if it was not told just before; `now` in any case."""
+        if not now and time.monotonic() - self._told_at < self._watch_seconds:
+            return
+        self._told_at = time.monotonic()
         run, looks = self.run, self.state.looks
         outcomes = run.archive.count_outcomes(run.run_id)
         open_states = ("planned", "prompted", "responded", "valid")
@@ -157,15 +205,16 @@ class _Loop:
             )
         )
 
-    def _draw(self, slot: Slot, snapshot: Snapshot) -> None:
-        """A proposal of an arm without a model: proposal and candidate in one step."""
+    def _draw(self, slot: Slot, snapshot: Snapshot, known: set[str]) -> None:
+        """A proposal of an arm without a model: proposal and candidate in one step; its rule is known from then on."""
         rng = random_stream(self.run.config.seed, f"slot-{slot.index}", slot.arm)
         # The seed keeps the names of two runs in one workspace apart, mostly; a slot id always does.
         name = f"{slot.arm}_{self.run.config.seed % 10**12}_{slot.index:04d}"
-        drawn = ARMS[slot.arm](name, snapshot, self._grammar, rng, self._known_now())
+        drawn = ARMS[slot.arm](name, snapshot, self._grammar, rng, known)
         if isinstance(drawn, Rejection):
             self._reject(slot, drawn)
             return
+        known.add(drawn.spec.spec_id)
         self._keep(slot, drawn)
 
     def _keep(self, slot: Slot, drawn: Drawn) -> None:
@@ -181,11 +230,10 @@ class _Loop:
             raise RuntimeError(f"slot {slot.slot_id} belongs to the arm {slot.arm!r}, which needs a model")
         run = self.run
         rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
-        prompt = run.prompts["propose"]
-        parents = choose_parents(snapshot, slot.arm, rng, n_parents=parents_wanted(prompt))
-        inputs = propose_inputs(
-            prompt,
-            run.prompts[CARD],
+        n_parents = max(parents_wanted(prompt) for prompt in run.prompts.values())
+        parents = choose_parents(snapshot, slot.arm, rng, n_parents=n_parents)
+        inputs = inputs_by_role(
+            run.prompts,
             run.open.bars,
             run.open.window,
             run.open.costs,
@@ -198,7 +246,7 @@ class _Loop:
             if self._stopped is not None:
                 raise self._stopped  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
             try:
-                answer = await self._workflow.propose(slot.slot_id, inputs, parents)
+                answer = await self._workflow.propose(Task(slot, inputs, parents, snapshot))
             except TouchstoneError as stop:
                 self._stopped = stop
                 raise
@@ -221,7 +269,8 @@ class _Loop:
         if twin is not None:
             self._reject(slot, twin)
             return
-        n_trials = archive.count_trials(self.run.series, purpose=OPEN) + 1
+        # Looks of later slots, which may be taken at this very time, are not counted here; the judgement counts all.
+        n_trials = archive.count_trials(self.run.series, purpose=OPEN, up_to=slot) + 1
         try:
             look = await asyncio.to_thread(self._look, slot.slot_id, spec_of(candidate), n_trials)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
@@ -230,7 +279,11 @@ class _Loop:
         evaluation = look.open_evaluation
         double = same_positions(evaluation.result.exposure, self.state.known)
         with archive.transaction():
-            archive.add_trial(self._trial(slot, evaluation))
+            stream_id = archive.add_stream(evaluation.result.returns)
+            bars_id = self.run.record.bars_id
+            archive.add_trial(
+                open_trial(evaluation, slot, bars_id=bars_id, series=self.run.series, stream_id=stream_id)
+            )
             if double is None:
                 archive.add_evaluation(slot.slot_id, candidate.spec_id, self.run.record.bars_id, evaluation.as_dict())
                 archive.append_event(slot.slot_id, "evaluated", data={"alpha_t": _number(evaluation.alpha_t)})
@@ -243,24 +296,6 @@ class _Loop:
     def _look(self, slot_id: str, spec: Spec, n_trials: int) -> Nominee:
         rng = random_stream(self.run.config.seed, slot_id.rpartition("/")[2], "evaluation")
         return self.run.open.look(spec, n_trials=n_trials, rng=rng)
-
-    def _trial(self, slot: Slot, evaluation: Evaluation) -> Trial:
-        result = evaluation.result
-        return Trial(
-            spec_id=evaluation.spec_id,
-            bars_id=self.run.record.bars_id,
-            series=self.run.series,
-            window_start=result.window.start,
-            window_stop=result.window.stop,
-            first_session=str(result.sessions[0]),
-            last_session=str(result.sessions[-1]),
-            purpose=OPEN,
-            by=slot.arm,
-            metrics={name: _number(value) for name, value in result.metrics.items()},
-            run_id=self.run.run_id,
-            slot_id=slot.slot_id,
-            stream_id=self.run.archive.add_stream(result.returns),
-        )
 
     def _remember(self, slot_id: str, look: Nominee) -> None:
         known = self.state.known
@@ -277,19 +312,28 @@ class _Loop:
         self.state.last = f"slot {slot.index}: {rejection.code}: {rejection.reason}"
         self.tell("proposing")
 
-    def _known_now(self) -> set[str]:
-        """Rules that a draw should not repeat: judged ones, and those that wait for evaluation in this block."""
-        return {*self.state.known.rules, *(c.spec_id for c in self.run.archive.candidates(self.run.run_id))}
+    def _known_before(self, block: int) -> set[str]:
+        """Rules that a draw in this block should not repeat: those of the blocks that are evaluated by then, and drawn.
+
+        What a model has proposed since is left out: whether it is there already is a matter of time.
+        """
+        seen = {
+            slot.slot_id
+            for slot in self.run.archive.slots(self.run.run_id)
+            if slot.block < block - LAG or slot.arm in ARMS
+        }
+        candidates = self.run.archive.candidates(self.run.run_id)
+        return {*self._standing, *(c.spec_id for c in candidates if c.slot_id in seen)}
 
     def _snapshot(self, block: int) -> Snapshot:
-        """The archive as it stood when the block began."""
+        """The archive as it stood one block before this one."""
         incumbents = tuple(
             Entry(strategy.name, "incumbent", strategy.spec, strategy.spec_id, float("nan"), result.metrics)
             for strategy, result in (
                 (strategy, self.run.open.incumbents[strategy.name]) for strategy in self.run.incumbents
             )
         )
-        arms = {slot.slot_id: slot for slot in self.run.archive.slots(self.run.run_id) if slot.block < block}
+        arms = {slot.slot_id: slot for slot in self.run.archive.slots(self.run.run_id) if slot.block < block - LAG}
         looks = {slot_id: look for slot_id, look in self.state.looks.items() if slot_id in arms}
         entries = tuple(_entry(slot_id, arms[slot_id].arm, look) for slot_id, look in looks.items())
         failures = tuple(
@@ -298,14 +342,6 @@ class _Loop:
             if not entry.alpha_t > 0.0
         )
         return Snapshot(incumbents, entries, failures)
-
-
-async def _all_or_first_error(tasks: Sequence[Coroutine[None, None, None]]) -> None:
-    """Run all; at the first error let the calls in flight come home and store their replies, then raise it."""
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
 
 
 def spec_of(candidate: Candidate) -> Spec:

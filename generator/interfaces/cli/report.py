@@ -28,6 +28,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
     states = archive.slot_states(run_id)
     ending = next((e.data for e in reversed(archive.events(run_id)) if e.kind == "finished"), None)
     spend = archive.spend(run_id)
+    llm = record.config.get("config", {}).get("llm", "none")
+    probed = archive.last_probe(llm)
     ranked = sorted(evaluations, key=lambda slot_id: _rank(evaluations[slot_id], reports.get(slot_id)))
     output.event(
         "run",
@@ -44,6 +46,7 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         nomination_id=(ending or {}).get("nomination_id"),
         opened=(ending or {}).get("opened"),
         spend={"usd": spend.usd, "tokens": spend.tokens, "calls": spend.calls, "unpriced": spend.unpriced},
+        probe=None if probed is None else {"at": probed.at, "mode": probed.mode, "findings": list(probed.findings)},
     )
     for slot in archive.slots(run_id):
         _slot_event(archive, slot.slot_id, slot.arm, states, candidates, evaluations, reports, output)
@@ -113,7 +116,11 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         output.line(f"Not evaluated: {parts}.")
     if spend.calls:
         unpriced = f" ({spend.unpriced} calls unpriced)" if spend.unpriced else ""
-        output.line(f"Spent: ${spend.usd:.4f}, {spend.tokens} tokens in {spend.calls} calls{unpriced}.")
+        free = f", {spend.free} of them free of charge (recorded or by hand)" if spend.free else ""
+        output.line(f"Spent: ${spend.usd:.4f}, {spend.tokens} tokens in {spend.calls} calls{free}{unpriced}.")
+    if probed is not None:
+        answers = ", ".join(f"{found['name'].replace('_', ' ')} {found['answer']}" for found in probed.findings)
+        output.line(f"Model {llm}, probed {probed.at[:10]}: {answers}.")
 
 
 def price_of_length(spec: Spec, years: float) -> str:
