@@ -11,7 +11,7 @@ from generator.calibration_table import load_table
 TARGET = Path(__file__).parent / "calibration.md"
 HEAD = """# What the gate was measured to do
 
-Made by `python docs/calibration_page.py` from `generator/calibration.json`, which `touchstone calibrate` makes, for example
+Made by `python docs/calibration_page.py` from `generator/calibration.json`, which a command like this makes:
 
 ```
 touchstone calibrate --families factor --candidates 200 --years 20 --sharpe 1 --reps 400 --table TABLE
@@ -22,8 +22,8 @@ runs in which something worthless passed, with an exact 95 % interval; *power* t
 passed. These are simulated streams, not whole search loops (`--loop` measures those), and cells of few replications
 say little: read the interval, not the point.
 
-The goals were at most 5 % false with an upper bound of at most 7 %, and power of 90 / 85 / 80 % for an edge of
-Sharpe 1.0 on 20 years among 50 / 200 / 1000 candidates. Rows whose interval reaches above 7 % have **not** reached the first goal.
+The goals were at most 5 % false with an upper bound of at most 7 %, and power of 90 / 85 / 80 % for an edge of Sharpe
+1.0 on 20 years among 50 / 200 / 1000 candidates. Rows whose interval reaches above 7 % have **not** reached the first.
 
 | market | candidates | years | planted Sharpe | runs | false | 95 % interval | power |
 |---|---|---|---|---|---|---|---|
