@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from backtesting.costs import COSTS
 
-ARMS = ("llm", "random", "evolved")
+MODEL_ARMS = ("llm", "llm-independent")
+"""`llm-independent` gets the same prompt without parents and without feedback: what a model does without the search."""
+CONTROL_ARMS = ("llm-independent", "random", "evolved")
+ARMS = ("llm", "llm-independent", "random", "evolved")
 WITHOUT_MODEL = {"random": 1.0, "evolved": 1.0}
-WITH_MODEL = {"llm": 3.0, "random": 1.0, "evolved": 1.0}
+WITH_MODEL = {"llm": 12.0, "llm-independent": 3.0, "random": 2.0, "evolved": 3.0}
 
 
 class RunConfig(BaseModel):
@@ -24,7 +27,7 @@ class RunConfig(BaseModel):
         seed: of everything random in the run; 0 to 2**63 - 1.
         llm: address of the model, or `none`.
         llm_mode: how the wire schema is asked for: enforced by the server, as JSON, or in words only.
-        arms: shares of the slots by arm; empty for the usual ones (with a model 3:1:1, without 1:1).
+        arms: shares of the slots by arm; empty for the usual ones (with a model 60, 15, 10 and 15 %, without 1:1).
         block: slots a block; every slot of a block sees the archive as it was when the block began.
         costs: name of the cost model.
         open_share: share of the history that proposers may see.
@@ -32,6 +35,7 @@ class RunConfig(BaseModel):
         edge_of_interest: annual Sharpe of the residual that would be worth having; decides what "underpowered" means.
         queue: how many candidates go into the review queue.
         prompt: id of the prompt that proposes; repair_prompt: of the one that repairs.
+        reflect: after each block the model may write a few lessons, which later prompts of the arm `llm` see.
         max_output_tokens, temperature: sent to the model; None takes what the prompt recommends.
     """
 
@@ -51,6 +55,7 @@ class RunConfig(BaseModel):
     queue: Annotated[int, Field(ge=1, le=100)] = 5
     prompt: str = "propose"
     repair_prompt: str = "repair"
+    reflect: bool = False
     max_output_tokens: Annotated[int, Field(ge=64, le=100_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
 
@@ -68,8 +73,11 @@ class RunConfig(BaseModel):
             raise ValueError(f"unknown arm {sorted(unknown)[0]!r}; known: {', '.join(ARMS)}")
         if self.arms and not sum(self.arms.values()) > 0:
             raise ValueError("the shares of the arms add up to nothing")
-        if self.llm == "none" and self.arms.get("llm", 0) > 0:
-            raise ValueError("the arm 'llm' needs a model; set llm, or leave the arm out")
+        asking = [arm for arm in MODEL_ARMS if self.arms.get(arm, 0) > 0]
+        if self.llm == "none" and asking:
+            raise ValueError(f"the arm {asking[0]!r} needs a model; set llm, or leave the arm out")
+        if self.reflect and self.shares.get("llm", 0.0) == 0.0:
+            raise ValueError("reflect writes lessons for the arm 'llm', which has no slots in this run")
         return self
 
     @property

@@ -4,34 +4,40 @@ It is the only place where the stages meet, and the only impure one: each stage'
 begins, in one transaction a step, so that a killed process goes on where it stopped. Within a block models are asked
 side by side; evaluation then follows the order of the slots, so concurrency changes no result.
 
-Not done yet: overlapping one block's evaluation with the next one's calls, and walk-forward folds inside the open
-window.
+Not done yet: overlapping one block's evaluation with the next one's calls.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 
 from agents.archive.records import Candidate, Proposal, Rejection, Slot, Spend, Trial
 from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.spec import Spec, load_spec
+from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import TouchstoneError
 from backtesting.evaluation import Evaluation
 from backtesting.gates import Nominee
+from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS
+from generator.archive_map import cell_of
 from generator.arms import ARMS, Drawn
+from generator.config import CONTROL_ARMS
 from generator.context import propose_inputs
 from generator.grammar import Grammar
-from generator.novelty import Known, same_positions, same_rule
+from generator.lessons import Reflector
+from generator.novelty import refuse_positions, refuse_scores, refuse_text
 from generator.run import Run
-from generator.selection import Chosen, Entry, Snapshot, choose_parents
+from generator.search import NOTHING_SEARCHED, Search, Searched, parents_of
+from generator.selection import NONE_SHARE, Chosen, Snapshot, choose_parents, shown_to
 from generator.slots import random_stream
 from generator.verdicts import judge_run
 from generator.workflows.one_shot import OneShot
 
 OPEN = "open"
 N_PARENTS = 3
+_NOBODY: tuple[Chosen, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Progress:
         best: name and open-window Sharpe ratio of the candidate with the highest one; None before the first.
         luck: the Sharpe ratio that the best of so many worthless trials shows.
         last: the last outcome, in words.
+        searched: repetitions, cells that are occupied, and new ones.
     """
 
     run_id: str
@@ -56,22 +63,24 @@ class Progress:
     luck: float
     spend: Spend
     last: str
+    searched: Searched = NOTHING_SEARCHED
 
 
 Watcher = Callable[[Progress], None]
 
 
-@dataclass(eq=False)
-class _State:
-    """What the loop knows of a run beyond the archive; rebuilt from it at resume."""
-
-    looks: dict[str, Nominee] = field(default_factory=dict)
-    known: Known = field(default_factory=lambda: Known({}, {}))
-    last: str = ""
-
-
-async def evolve(run: Run, workflow: OneShot | None, watch: Watcher, *, concurrency: int = 1) -> None:
+async def evolve(
+    run: Run,
+    workflow: OneShot | None,
+    watch: Watcher,
+    *,
+    concurrency: int = 1,
+    reflector: Reflector | None = None,
+) -> None:
     """Bring a run to its end: every slot in one terminal state, every candidate judged, the best few up for review.
+
+    Args:
+        reflector: asks the model for lessons after each block; None for a run without.
 
     Raises:
         BudgetReached, EndpointError: the run stops; everything done is stored and the run can be resumed.
@@ -79,40 +88,52 @@ async def evolve(run: Run, workflow: OneShot | None, watch: Watcher, *, concurre
     if run.finished:
         return
     run.archive.abandon_calls(run.run_id)
-    loop = _Loop(run, workflow, watch, concurrency)
+    loop = _Loop(run, workflow, watch, concurrency, reflector)
     loop.restore()
     slots = run.archive.slots(run.run_id)
     for block in sorted({slot.block for slot in slots}):
         await loop.run_block([slot for slot in slots if slot.block == block])
+        await loop.reflect(block)
     loop.tell("judging: the sealed window is opened once, for all candidates together")
-    judge_run(run, loop.state.looks)
+    judge_run(run, loop.search.looks)
     loop.tell("finished")
 
 
 class _Loop:
     """The stages of one run, in order."""
 
-    def __init__(self, run: Run, workflow: OneShot | None, watch: Watcher, concurrency: int) -> None:
+    def __init__(
+        self, run: Run, workflow: OneShot | None, watch: Watcher, concurrency: int, reflector: Reflector | None
+    ) -> None:
         self.run = run
-        self.state = _State()
+        self.search = Search(run)
+        self.last = ""
         self._workflow = workflow
         self._watch = watch
         self._gate = asyncio.Semaphore(concurrency)
+        self._reflector = reflector
         self._stopped: BaseException | None = None
         self._grammar = Grammar(run.open.bars, EvaluationCache(), LEAD_BARS)
 
     def restore(self) -> None:
         """Rebuild what the stored slots say: evaluations are pure, so making them again gives the same."""
-        incumbents = self.run.incumbents
-        rules = {strategy.spec_id: strategy.name for strategy in incumbents}
-        for agent in self.run.archive.agents():
-            rules.setdefault(agent.spec_id, agent.agent_id)
-        positions = {name: result.exposure for name, result in self.run.open.incumbents.items()}
-        self.state.known = Known(rules, positions)
-        for slot_id, stored in self.run.archive.evaluations(self.run.run_id).items():
-            candidate = self.run.archive.candidate(slot_id)
-            if candidate is not None:
-                self._remember(slot_id, self._look(slot_id, spec_of(candidate), stored["n_trials"]))
+        archive, run_id = self.run.archive, self.run.run_id
+        events = {(event.slot_id, event.kind): event.data for event in archive.events(run_id)}
+        candidates = {candidate.slot_id: candidate for candidate in archive.candidates(run_id)}
+        evaluations = archive.evaluations(run_id)
+        for slot in archive.slots(run_id):
+            if slot.slot_id not in candidates:
+                continue
+            spec = spec_of(candidates[slot.slot_id])
+            self.search.proposed(slot, spec, parents_of(events[slot.slot_id, "valid"]))
+            if slot.slot_id in evaluations:
+                look = self._look(slot.slot_id, spec, evaluations[slot.slot_id]["n_trials"])
+                self._found(slot, spec, look)
+            elif (slot.slot_id, "rejected") in events:
+                self.search.refused(slot, spec, Rejection(**events[slot.slot_id, "rejected"]))
+        if self._reflector is not None:
+            for block, lessons in self._reflector.written().items():
+                self.search.learnt(block, lessons)
 
     async def run_block(self, slots: Sequence[Slot]) -> None:
         """Propose for every slot of a block from one snapshot, then evaluate in the order of the slots."""
@@ -120,7 +141,7 @@ class _Loop:
         open_slots = [slot for slot in slots if states[slot.slot_id] in ("planned", "prompted", "responded", "valid")]
         if not open_slots:
             return
-        snapshot = self._snapshot(slots[0].block)
+        snapshot = self.search.snapshot(slots[0].block)
         waiting = [slot for slot in open_slots if states[slot.slot_id] != "valid"]
         own = [slot for slot in waiting if slot.arm in ARMS]
         for slot in own:
@@ -136,9 +157,16 @@ class _Loop:
                 await self._evaluate(slot, candidate)
             self.tell("evaluating")
 
+    async def reflect(self, block: int) -> None:
+        """After a block: let the model write down what it has learnt, if the run asks for that."""
+        if self._reflector is None:
+            return
+        self.tell("reflecting")
+        self.search.learnt(block, await self._reflector.reflect(block))
+
     def tell(self, stage: str) -> None:
         """Show the watcher where the run stands."""
-        run, looks = self.run, self.state.looks
+        run, looks = self.run, self.search.looks
         outcomes = run.archive.count_outcomes(run.run_id)
         open_states = ("planned", "prompted", "responded", "valid")
         planned = sum(outcomes.values())
@@ -154,7 +182,8 @@ class _Loop:
                 best=None if best is None else (best.name, _sharpe(best)),
                 luck=luck,
                 spend=run.archive.spend(run.run_id),
-                last=self.state.last,
+                last=self.last,
+                searched=self.search.searched(),
             )
         )
 
@@ -163,7 +192,7 @@ class _Loop:
         rng = random_stream(self.run.config.seed, f"slot-{slot.index}", slot.arm)
         # The seed keeps the names of two runs in one workspace apart, mostly; a slot id always does.
         name = f"{slot.arm}_{self.run.config.seed % 10**12}_{slot.index:04d}"
-        drawn = ARMS[slot.arm](name, snapshot, self._grammar, rng, self._known_now())
+        drawn = ARMS[slot.arm](name, snapshot, self._grammar, rng, self.search.drawn[slot.arm])
         if isinstance(drawn, Rejection):
             self._reject(slot, drawn)
             return
@@ -174,7 +203,7 @@ class _Loop:
         parents = [chosen.entry.ref for chosen in drawn.parents]
         with archive.transaction():
             archive.add_proposal(Proposal(slot_id=slot.slot_id, attempt=0, origin=slot.arm, parents=parents))
-            self._valid(slot, drawn.spec, slot.arm, 0, {"operator": drawn.operator, "parents": _drawn(drawn.parents)})
+            self._valid(slot, drawn.spec, slot.arm, 0, drawn.parents, {"operator": drawn.operator})
 
     async def _ask(self, slot: Slot, snapshot: Snapshot) -> None:
         """A proposal of the model, repaired if need be."""
@@ -182,15 +211,19 @@ class _Loop:
             raise RuntimeError(f"slot {slot.slot_id} belongs to the arm {slot.arm!r}, which needs a model")
         run = self.run
         rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
-        parents = choose_parents(snapshot, slot.arm, rng, n_parents=N_PARENTS)
+        if slot.arm in CONTROL_ARMS:
+            parents, shown, odds = _NOBODY, Snapshot((), ()), {}
+        else:
+            parents = choose_parents(snapshot, slot.arm, rng, n_parents=N_PARENTS)
+            shown, odds = shown_to(snapshot, slot.arm, parents), {"none": NONE_SHARE}
         inputs = propose_inputs(
             run.open.bars,
             run.open.window,
             run.open.costs,
-            snapshot,
+            shown,
             parents,
             max_warmup=LEAD_BARS,
-            n_tried=len(snapshot.candidates),
+            n_tried=len(shown.candidates),
         )
         async with self._gate:
             if self._stopped is not None:
@@ -205,42 +238,64 @@ class _Loop:
             return
         spec, n_repairs = answer
         with run.archive.transaction():
-            self._valid(slot, spec, "repaired" if n_repairs else "llm", n_repairs, {"parents": _drawn(parents)})
+            self._valid(slot, spec, "repaired" if n_repairs else "llm", n_repairs, parents, odds)
         self.tell("waiting for the model")
 
-    def _valid(self, slot: Slot, spec: Spec, origin: str, repairs: int, data: dict[str, object]) -> None:
-        archive = self.run.archive
+    def _valid(
+        self,
+        slot: Slot,
+        spec: Spec,
+        origin: str,
+        repairs: int,
+        parents: Sequence[Chosen],
+        more: Mapping[str, object],
+    ) -> None:
+        archive, data = self.run.archive, {"parents": _drawn(parents), **more}
         archive.add_candidate(Candidate(slot.slot_id, spec.spec_id, spec.config(), origin, repairs))
         archive.append_event(slot.slot_id, "valid", data=data)
+        self.search.proposed(slot, spec, parents_of(data))
 
     async def _evaluate(self, slot: Slot, candidate: Candidate) -> None:
-        archive = self.run.archive
-        twin = same_rule(candidate.spec_id, self.state.known)
-        if twin is not None:
-            self._reject(slot, twin)
+        archive, known, spec = self.run.archive, self.search.known[slot.arm], spec_of(candidate)
+        repeated = refuse_text(spec, known)
+        if repeated is not None:
+            self._refuse(slot, spec, repeated)
             return
-        n_trials = archive.count_trials(self.run.series, purpose=OPEN) + 1
         try:
-            look = await asyncio.to_thread(self._look, slot.slot_id, spec_of(candidate), n_trials)
+            result = await asyncio.to_thread(self.run.open.simulate, TradingStrategy(spec))
+            sibling = refuse_positions(result.exposure, known)
+            if isinstance(sibling, Rejection):
+                self._refuse(slot, spec, sibling)
+                return
+            n_trials = archive.count_trials(self.run.series, purpose=OPEN) + 1
+            look = await asyncio.to_thread(self._look, slot.slot_id, spec, n_trials, result)
+            behaviour = self.run.open.behaviour(spec, result)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            self._reject(slot, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
+            self._refuse(slot, spec, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
             return
         evaluation = look.open_evaluation
-        double = same_positions(evaluation.result.exposure, self.state.known)
+        refused = refuse_scores(evaluation.alpha_t, behaviour.signature, sibling, known)
         with archive.transaction():
             archive.add_trial(self._trial(slot, evaluation))
-            if double is None:
-                archive.add_evaluation(slot.slot_id, candidate.spec_id, self.run.record.bars_id, evaluation.as_dict())
-                archive.append_event(slot.slot_id, "evaluated", data={"alpha_t": _number(evaluation.alpha_t)})
-            else:
-                archive.reject(slot.slot_id, double)
-        if double is None:
-            self._remember(slot.slot_id, look)
-        self.state.last = f"{candidate.name}: {double.reason if double else 'evaluated'}"
+            if refused is not None:
+                self._refuse(slot, spec, refused)
+                return
+            stored = evaluation.as_dict() | {"behaviour": behaviour.as_dict(), "cell": list(cell_of(behaviour))}
+            archive.add_evaluation(slot.slot_id, candidate.spec_id, self.run.record.bars_id, stored)
+            archive.append_event(slot.slot_id, "evaluated", data={"alpha_t": _number(evaluation.alpha_t)})
+        self.search.found(slot, spec, look, behaviour)
+        self.last = f"{candidate.name}: evaluated"
 
-    def _look(self, slot_id: str, spec: Spec, n_trials: int) -> Nominee:
+    def _found(self, slot: Slot, spec: Spec, look: Nominee) -> None:
+        self.search.found(slot, spec, look, self.run.open.behaviour(spec, look.open_evaluation.result))
+
+    def _refuse(self, slot: Slot, spec: Spec, rejection: Rejection) -> None:
+        self.search.refused(slot, spec, rejection)
+        self._reject(slot, rejection)
+
+    def _look(self, slot_id: str, spec: Spec, n_trials: int, result: BacktestResult | None = None) -> Nominee:
         rng = random_stream(self.run.config.seed, slot_id.rpartition("/")[2], "evaluation")
-        return self.run.open.look(spec, n_trials=n_trials, rng=rng)
+        return self.run.open.look(spec, n_trials=n_trials, rng=rng, result=result)
 
     def _trial(self, slot: Slot, evaluation: Evaluation) -> Trial:
         result = evaluation.result
@@ -260,42 +315,10 @@ class _Loop:
             stream_id=self.run.archive.add_stream(result.returns),
         )
 
-    def _remember(self, slot_id: str, look: Nominee) -> None:
-        known = self.state.known
-        # Models give the same name to different rules, so a twin is named with its slot.
-        label = f"{look.name} (slot {int(slot_id.rpartition('/')[2])})"
-        self.state.looks[slot_id] = look
-        self.state.known = Known(
-            {**known.rules, look.spec_id: label},
-            {**known.positions, label: look.open_evaluation.result.exposure},
-        )
-
     def _reject(self, slot: Slot, rejection: Rejection) -> None:
         self.run.archive.reject(slot.slot_id, rejection)
-        self.state.last = f"slot {slot.index}: {rejection.code}: {rejection.reason}"
+        self.last = f"slot {slot.index}: {rejection.code}: {rejection.reason}"
         self.tell("proposing")
-
-    def _known_now(self) -> set[str]:
-        """Rules that a draw should not repeat: judged ones, and those that wait for evaluation in this block."""
-        return {*self.state.known.rules, *(c.spec_id for c in self.run.archive.candidates(self.run.run_id))}
-
-    def _snapshot(self, block: int) -> Snapshot:
-        """The archive as it stood when the block began."""
-        incumbents = tuple(
-            Entry(strategy.name, "incumbent", strategy.spec, strategy.spec_id, float("nan"), result.metrics)
-            for strategy, result in (
-                (strategy, self.run.open.incumbents[strategy.name]) for strategy in self.run.incumbents
-            )
-        )
-        arms = {slot.slot_id: slot for slot in self.run.archive.slots(self.run.run_id) if slot.block < block}
-        looks = {slot_id: look for slot_id, look in self.state.looks.items() if slot_id in arms}
-        entries = tuple(_entry(slot_id, arms[slot_id].arm, look) for slot_id, look in looks.items())
-        failures = tuple(
-            f"{_main_rule(entry.spec)}: adds nothing to the ordinary rules"
-            for entry in entries
-            if not entry.alpha_t > 0.0
-        )
-        return Snapshot(incumbents, entries, failures)
 
 
 async def _all_or_first_error(tasks: Sequence[Coroutine[None, None, None]]) -> None:
@@ -312,16 +335,6 @@ def spec_of(candidate: Candidate) -> Spec:
     if isinstance(spec, list):
         raise ValueError(f"a stored candidate is not legal: {spec[0]}")
     return spec
-
-
-def _entry(slot_id: str, arm: str, look: Nominee) -> Entry:
-    evaluation = look.open_evaluation
-    strategy = look.strategy
-    return Entry(slot_id, arm, strategy.spec, look.spec_id, evaluation.alpha_t, evaluation.result.metrics)  # type: ignore[attr-defined]
-
-
-def _main_rule(spec: Spec) -> str:
-    return next(iter(spec.expressions.values()))
 
 
 def _drawn(parents: Sequence[Chosen]) -> list[dict[str, object]]:

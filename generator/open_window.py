@@ -6,18 +6,20 @@ of the spec, the bars and the number of trials so far, so a resumed run makes th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from agents.strategy.spec import Spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
-from backtesting.bars import Bars
+from backtesting.bars import Bars, FloatArray
 from backtesting.costs import CostModel
 from backtesting.evaluation import Evaluation, evaluate
 from backtesting.gates import COST_FACTOR, Nominee
 from backtesting.result import BacktestResult
 from backtesting.splits import Split, Window
+from generator.behaviour import Behaviour, behaviour_of, market_returns
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +51,22 @@ class OpenWindow:
         costs = self.costs if cost_factor == 1.0 else self.costs.times(cost_factor)
         return simulate(strategy.generate_signals(self.bars), costs, window=self.window)
 
-    def look(self, spec: Spec, *, n_trials: int, rng: np.random.Generator) -> Nominee:
-        """Evaluate a candidate: one trial."""
+    @cached_property
+    def market(self) -> FloatArray:
+        """(n,) returns of a constant position in the market, without costs."""
+        return market_returns(self.bars, self.window)
+
+    def behaviour(self, spec: Spec, result: BacktestResult) -> Behaviour:
+        """How a simulated rule behaves beside the incumbents."""
+        return behaviour_of(spec, result, self.incumbents, self.market)
+
+    def look(
+        self, spec: Spec, *, n_trials: int, rng: np.random.Generator, result: BacktestResult | None = None
+    ) -> Nominee:
+        """Evaluate a candidate: one trial. `result` is its simulation on this window, where there is one already."""
         strategy = TradingStrategy(spec)
-        evaluation = self._evaluate(spec.name, strategy.spec_id, self.simulate(strategy), n_trials, rng)
+        simulated = self.simulate(strategy) if result is None else result
+        evaluation = self._evaluate(spec.name, strategy.spec_id, simulated, n_trials, rng)
         return Nominee(evaluation, self.simulate(strategy, cost_factor=COST_FACTOR), strategy)
 
     def _evaluate(

@@ -31,7 +31,7 @@ SLOT_EVENTS: tuple[str, ...] = (
 TERMINAL_EVENTS: tuple[str, ...] = ("gated", "rejected", "abandoned")
 """A slot ends in exactly one of these; the database enforces it. Only `in_review` may follow, and only `gated`."""
 
-RUN_EVENTS: tuple[str, ...] = ("started", "resumed", "stopped", "finished")
+RUN_EVENTS: tuple[str, ...] = ("started", "resumed", "stopped", "reflected", "forked", "finished")
 
 REJECTION_CODES: tuple[str, ...] = (
     "transport",
@@ -47,7 +47,9 @@ REJECTION_CODES: tuple[str, ...] = (
     "schema",
     "semantics",
     "duplicate_exact",
+    "duplicate_structure",
     "duplicate_behaviour",
+    "not_better",
     "eval_error",
     "budget",
     "llm_error",
