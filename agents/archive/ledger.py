@@ -126,6 +126,13 @@ class Ledger(Database):
                 calls += 1
         return Spend(usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced)
 
+    @staticmethod
+    def spend_of(call: Call) -> Spend:
+        """What one call counts for in `spend`."""
+        price = call.cost_usd if call.cost_usd is not None else call.reserved_usd
+        tokens = _tokens(call.usage, call.reserved_tokens)
+        return Spend(usd=price or 0.0, tokens=tokens, calls=1, unpriced=int(price is None))
+
     def add_trial(self, trial: Trial) -> None:
         """Count a look. A slot that repeats a look after a kill (same rule, window and purpose) is counted once."""
         with self.transaction() as connection:

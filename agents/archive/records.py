@@ -224,6 +224,11 @@ class Spend:
     calls: int
     unpriced: int
 
+    def __add__(self, other: "Spend") -> "Spend":
+        return Spend(
+            self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls, self.unpriced + other.unpriced
+        )
+
 
 @dataclass(frozen=True)
 class Trial:

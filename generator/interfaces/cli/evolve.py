@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from agents.archive.lock import hold_workspace
+from agents.archive.records import RunRecord
 from agents.archive.store import Archive
 from agents.data_fetch.data_fetch import fetch_report
 from backtesting.errors import InvalidConfig, TouchstoneError, UsageError
@@ -19,13 +20,15 @@ from backtesting.splits import LEAD_BARS
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
+from generator.fork import open_segment
 from generator.interfaces.cli import report, workspace
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import ProgressView
+from generator.lessons import Reflector
 from generator.llm.address import parse_address
 from generator.llm.clients import Settings, open_client
 from generator.llm.pricing import load_prices, price_of
-from generator.loop import evolve
+from generator.loop import Watcher, evolve
 from generator.run import Run, check_unchanged, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
 from generator.workflows.one_shot import OneShot
@@ -33,6 +36,7 @@ from generator.workflows.one_shot import OneShot
 app = typer.Typer(add_completion=False)
 
 NO_CAPS = Caps()
+REFLECT_PROMPT = "lessons"
 
 EXAMPLES = """Examples:
 
@@ -43,6 +47,8 @@ EXAMPLES = """Examples:
   touchstone evolve --llm openai:qwen3@http://127.0.0.1:8080/v1 --market sample:nasdaq
 
   touchstone evolve --resume
+
+  touchstone evolve --resume --fork
 """
 
 
@@ -74,6 +80,12 @@ def main(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the last unfinished run with its own settings.")
     ] = False,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="With --resume: go on in a new segment although something changed.")
+    ] = False,
+    reflect: Annotated[
+        bool | None, typer.Option("--reflect", help="Let the model write lessons after each block, a call each (off).")
+    ] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
     """Plan slots, propose, validate, test against the incumbents, judge once, and queue the best few for review.
@@ -92,7 +104,10 @@ def main(
         "open_share": open_share,
         "queue": queue,
         "prompt": prompt,
+        "reflect": reflect,
     }
+    if fork and not resume:
+        raise UsageError("--fork goes on from a stopped run", next_step="add --resume")
     caps = Caps(max_usd, max_tokens, max_calls, None if max_minutes is None else max_minutes * 60.0)
     with workspace.opened(create=True) as archive:
         if resume:
@@ -107,7 +122,7 @@ def main(
         else:
             stored = None
             wanted = _run_config(given, config)
-        run_it(wanted, archive, output, caps=caps, concurrency=concurrency, resumed_as=stored)
+        run_it(wanted, archive, output, caps=caps, concurrency=concurrency, resumed_as=stored, fork=fork)
 
 
 def run_it(
@@ -117,17 +132,22 @@ def run_it(
     *,
     caps: Caps = NO_CAPS,
     concurrency: int = 4,
-    resumed_as: Any = None,
+    resumed_as: RunRecord | None = None,
+    fork: bool = False,
 ) -> Run:
     """Run, or continue, one configuration and show the result. Used by `evolve` and `demo`."""
     bars, quality = fetch_report(config.market, cache_dir=workspace.home() / "snapshots")
     for flag in quality.flags:
         if flag.severity != "info":
             output.note(f"data: {flag}")
-    prompts = _prompts(config)
+    prompts = prompts_of(config)
     with hold_workspace(workspace.home(), config.market):
-        run = open_run(config, archive, bars, prompts)
-        if resumed_as is not None:
+        if resumed_as is not None and fork:
+            run = open_segment(resumed_as, archive, bars, prompts)
+        else:
+            parent = str(resumed_as.config.get("forked_from", "")) if resumed_as else ""
+            run = open_run(config, archive, bars, prompts, parent=parent)
+        if resumed_as is not None and not fork:
             check_unchanged(resumed_as, run)
         _announce(run, output)
         if not run.finished:
@@ -140,7 +160,7 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
     try:
         with ProgressView(output) as view:
             if run.config.llm == "none":
-                await evolve(run, None, view)
+                await drive(run, None, view)
                 return
             address = parse_address(run.config.llm)
             client = open_client(
@@ -154,7 +174,7 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
                 budget = Budget(caps, clock=time.monotonic, spent=spent)
                 budget.check_enforceable(price)
                 calls = PaidCalls(run.run_id, run.archive, client, budget, price)
-                await evolve(run, _workflow(run, calls), view, concurrency=concurrency)
+                await drive(run, calls, view, concurrency=concurrency)
             finally:
                 await client.aclose()
     except (TouchstoneError, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as stop:
@@ -163,6 +183,18 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
         run.archive.append_run_event(run.run_id, "stopped", {"why": type(stop).__name__})
         output.note(f"stopped: {begun} of {len(states)} slots done, all saved. Continue: touchstone evolve --resume")
         raise
+
+
+async def drive(run: Run, calls: PaidCalls | None, watch: Watcher, *, concurrency: int = 1) -> None:
+    """Bring a run to its end with these calls; None where no model takes part."""
+    if calls is None:
+        await evolve(run, None, watch)
+        return
+    reflector = None
+    if run.config.reflect:
+        seed = run.config.seed % 2**31
+        reflector = Reflector(run.archive, calls, run.prompts["reflect"], run.run_id, seed)
+    await evolve(run, _workflow(run, calls), watch, concurrency=concurrency, reflector=reflector)
 
 
 def _workflow(run: Run, calls: PaidCalls) -> OneShot:
@@ -192,6 +224,7 @@ def _announce(run: Run, output: Output) -> None:
         "launch",
         run_id=run.run_id,
         resumed=run.resumed,
+        forked_from=run.record.config.get("forked_from"),
         finished=run.finished,
         workspace=str(workspace.home()),
         market=config.market,
@@ -208,6 +241,9 @@ def _announce(run: Run, output: Output) -> None:
     output.note(
         f"run {run.run_id}{state}: {config.market}, {config.slots} slots, seed {config.seed}, costs {config.costs}"
     )
+    parent = run.record.config.get("forked_from")
+    if parent:
+        output.note(f"a new segment, forked from run {parent}; what that one found stays there")
     output.note(f"open window    {spans['open']}: proposers and people may look")
     output.note(f"sealed window  {spans['sealed']}: judged once, at the end")
     if not run.finished:
@@ -221,11 +257,15 @@ def _announce(run: Run, output: Output) -> None:
         output.note("LANGSMITH_TRACING is set; Touchstone itself sends nothing there")
 
 
-def _prompts(config: RunConfig) -> dict[str, Prompt]:
+def prompts_of(config: RunConfig) -> dict[str, Prompt]:
+    """The prompts of a run, by role."""
     if config.llm == "none":
         return {}
+    roles = {"propose": config.prompt, "repair": config.repair_prompt}
+    if config.reflect:
+        roles["reflect"] = REFLECT_PROMPT
     folders = workspace.folders()
-    return {"propose": load_prompt(config.prompt, folders), "repair": load_prompt(config.repair_prompt, folders)}
+    return {role: load_prompt(name, folders) for role, name in roles.items()}
 
 
 def _run_config(given: dict[str, Any], file: Path | None) -> RunConfig:

@@ -1,14 +1,17 @@
 """Reports on screen: a run, a backtest, a gate report. Numbers first; a model's words last and marked as such."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
 from agents.archive.records import Candidate, StoredReport
 from agents.archive.store import Archive
+from generator.history import History, history_of
 from generator.interfaces.cli.output import Output, number, percent, plain
+from generator.slots import random_stream
+from generator.uplift import Comparison, uplifts
 
-MODEL_ORIGINS = ("llm", "repaired")
 SHOWN = 10
 
 
@@ -39,6 +42,9 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         opened=(ending or {}).get("opened"),
         spend={"usd": spend.usd, "tokens": spend.tokens, "calls": spend.calls, "unpriced": spend.unpriced},
     )
+    if output.json_lines:
+        for comparison in uplifts_of(history_of(archive, run_id)):
+            output.event("uplift", **asdict(comparison), shown=comparison.shown, sentence=comparison.sentence)
     for slot in archive.slots(run_id):
         _slot_event(archive, slot.slot_id, slot.arm, states, candidates, evaluations, reports, output)
     if output.json_lines:
@@ -96,6 +102,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         )
         if ending is not None and ending.get("not_opened"):
             output.line(f"The sealed window was not opened: {ending['not_opened']}.", style="yellow")
+    for comparison in uplifts_of(history_of(archive, run_id)):
+        output.line(comparison.sentence)
     unfinished = sum(n for name, n in outcomes.items() if name in ("planned", "prompted", "responded", "valid"))
     if unfinished:
         output.line(f"{unfinished} slots are not done. Continue: touchstone evolve --resume")
@@ -106,6 +114,11 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
     if spend.calls:
         unpriced = f" ({spend.unpriced} calls unpriced)" if spend.unpriced else ""
         output.line(f"Spent: ${spend.usd:.4f}, {spend.tokens} tokens in {spend.calls} calls{unpriced}.")
+
+
+def uplifts_of(history: History) -> tuple[Comparison, ...]:
+    """What the model added over its controls; the resamples come from the run's seed, so the answer never changes."""
+    return uplifts(history, random_stream(history.record.seed, history.record.run_id, "uplift"))
 
 
 def show_report(report: Mapping[str, Any], output: Output) -> None:

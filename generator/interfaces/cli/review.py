@@ -9,10 +9,10 @@ from agents.archive.records import ReviewItem
 from agents.archive.store import Archive
 from agents.manager.review import decide, digest_of, find_item
 from agents.strategy.spec import load_spec, rule_text
+from generator.history import MODEL_ORIGINS
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, plain
 from generator.interfaces.cli.report import (
-    MODEL_ORIGINS,
     origin_in_words,
     show_evaluation,
     show_metrics,
