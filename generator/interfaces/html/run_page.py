@@ -205,14 +205,14 @@ def _map(history: History) -> Markup:
         for b in range(len(BETA.edges) + 1)
     ]
     reached = {arm: len({row.cell for row in history.of_arm(arm)} - {None}) for arm in history.arms}
-    axes = "; ".join(f"{axis.name} in {axis.unit}" for axis in AXES)
+    axes = ", ".join(f"{axis.name} ({axis.unit})" for axis in AXES)
     return _section(
         "Map of what was found",
         plots.grid(columns, names, cells),
         tag(
             "p",
             "Columns are turnover and, within it, bars held; rows are exposure and beta; numbers count rules of all"
-            f" families, the colour is the best score of the cell. Units: {axes}. Cells reached, families apart: ",
+            f" families, the colour is the best score of the cell. Axes: {axes}. Cells reached, families apart: ",
             ", ".join(f"{arm} {count}" for arm, count in reached.items()) + ".",
             class_="quiet",
         ),
