@@ -20,8 +20,9 @@ from agents.archive.records import Call, Candidate, Rejection, RunRecord, Slot, 
 from agents.archive.store import Archive
 from agents.manager.registry import Registry
 from agents.strategy.incumbents import shipped_incumbents
+from agents.strategy.spec import Spec
 from agents.strategy.strategy import TradingStrategy
-from backtesting.bars import Bars
+from backtesting.bars import Bars, FloatArray
 from backtesting.costs import COSTS
 from backtesting.errors import InvalidConfig, TouchstoneError
 from backtesting.evaluation import Evaluation
@@ -35,7 +36,7 @@ from generator.context import parents_wanted, propose_inputs
 from generator.llm.client import Usage
 from generator.llm.pricing import Price, cost
 from generator.loop import spec_of
-from generator.novelty import Known, same_positions, same_rule
+from generator.novelty import Known, refuse_positions, refuse_text
 from generator.open_window import OPEN, OpenWindow
 from generator.outputs import form_of
 from generator.repair import MAX_REPAIRS
@@ -339,43 +340,47 @@ def _evaluate(ab: Ab) -> None:
         seen = known[slot.arm]
         spec = spec_of(candidate)
         if states[slot.slot_id] == "evaluated":
-            known[slot.arm] = _with(seen, slot, spec.spec_id, ab.window.simulate(TradingStrategy(spec)).exposure)
+            _learn(seen, slot, spec, ab.window.simulate(TradingStrategy(spec)).exposure, float("nan"))
             continue
-        twin = same_rule(spec.spec_id, seen)
+        twin = refuse_text(spec, seen)
         if twin is not None:
             archive.reject(slot.slot_id, twin)
             continue
         n_trials = archive.count_trials(ab.series, purpose=OPEN) + 1
         rng = random_stream(ab.config.seed, f"{slot.arm}-{slot.block}", "evaluation")
         try:
-            evaluation = ab.window.look(spec, n_trials=n_trials, rng=rng).open_evaluation
+            result = ab.window.simulate(TradingStrategy(spec))
+            double = refuse_positions(result.exposure, seen)
+            if isinstance(double, Rejection):
+                archive.reject(slot.slot_id, double)
+                continue
+            evaluation = ab.window.look(spec, n_trials=n_trials, rng=rng, result=result).open_evaluation
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             archive.reject(slot.slot_id, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
             continue
-        double = same_positions(evaluation.result.exposure, seen)
         with archive.transaction():
             archive.add_trial(_trial(ab, slot, evaluation))
-            if double is None:
-                archive.add_evaluation(slot.slot_id, spec.spec_id, ab.record.bars_id, evaluation.as_dict())
-                archive.append_event(slot.slot_id, "evaluated")
-            else:
-                archive.reject(slot.slot_id, double)
-        if double is None:
-            known[slot.arm] = _with(seen, slot, spec.spec_id, evaluation.result.exposure)
+            archive.add_evaluation(slot.slot_id, spec.spec_id, ab.record.bars_id, evaluation.as_dict())
+            archive.append_event(slot.slot_id, "evaluated")
+        _learn(seen, slot, spec, result.exposure, evaluation.alpha_t)
 
 
 def _known(ab: Ab) -> Known:
     """What was known before the comparison: incumbents and the frozen archive."""
-    rules = {entry.spec_id: entry.ref for entry in (*ab.snapshot.incumbents, *ab.snapshot.candidates)}
-    positions = {name: result.exposure for name, result in ab.window.incumbents.items()}
+    known = Known()
+    for entry in (*ab.snapshot.incumbents, *ab.snapshot.candidates):
+        known.add_rule(entry.spec, entry.ref)
+    for name, result in ab.window.incumbents.items():
+        known.add_behaviour(name, result.exposure, 0.0)
     for entry in ab.snapshot.candidates:
-        positions[entry.ref] = ab.window.simulate(TradingStrategy(entry.spec)).exposure
-    return Known(rules, positions)
+        known.add_behaviour(entry.ref, ab.window.simulate(TradingStrategy(entry.spec)).exposure, entry.alpha_t)
+    return known
 
 
-def _with(known: Known, slot: Slot, spec_id: str, positions: Any) -> Known:
+def _learn(known: Known, slot: Slot, spec: Spec, positions: FloatArray, alpha_t: float) -> None:
     label = f"pair {slot.block}"
-    return Known({**known.rules, spec_id: label}, {**known.positions, label: positions})
+    known.add_rule(spec, label)
+    known.add_behaviour(label, positions, alpha_t)
 
 
 def _trial(ab: Ab, slot: Slot, evaluation: Evaluation) -> Trial:

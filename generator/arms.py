@@ -48,7 +48,8 @@ def draw_evolved(
 ) -> Drawn | Rejection:
     """A variation of incumbents and of this arm's own candidates."""
     for _ in range(MAX_DRAWS):
-        parents = choose_parents(snapshot, "evolved", rng, n_parents=2)
+        # A variation needs something to vary, so the share of "nobody" is not for this arm.
+        parents = choose_parents(snapshot, "evolved", rng, n_parents=2, none_share=0.0)
         if not parents:
             return _exhausted("an empty archive")
         first = parents[0].entry.spec.config()

@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from backtesting.costs import COSTS
 
-ARMS = ("llm", "random", "evolved")
+MODEL_ARMS = ("llm", "llm-independent")
+"""`llm-independent` gets the same prompt without parents and without feedback: what a model does without the search."""
+CONTROL_ARMS = ("llm-independent", "random", "evolved")
+ARMS = ("llm", "llm-independent", "random", "evolved")
 WITHOUT_MODEL = {"random": 1.0, "evolved": 1.0}
-WITH_MODEL = {"llm": 3.0, "random": 1.0, "evolved": 1.0}
+WITH_MODEL = {"llm": 12.0, "llm-independent": 3.0, "random": 2.0, "evolved": 3.0}
 CARD = "market-card"
 """The prompt that the market card is written with; an input of the others, sent to nobody by itself."""
 
@@ -59,7 +62,7 @@ class RunConfig(BaseModel):
         seed: of everything random in the run; 0 to 2**63 - 1.
         llm: address of the model, or `none`.
         llm_mode: how the wire schema is asked for: enforced by the server, as JSON, or in words only.
-        arms: shares of the slots by arm; empty for the usual ones (with a model 3:1:1, without 1:1).
+        arms: shares of the slots by arm; empty for the usual ones (with a model 60, 15, 10 and 15 %, without 1:1).
         block: slots a block; every slot of a block sees the archive as it was when the block began.
         costs: name of the cost model.
         open_share: share of the history that proposers may see.
@@ -67,6 +70,7 @@ class RunConfig(BaseModel):
         edge_of_interest: annual Sharpe of the residual that would be worth having; decides what "underpowered" means.
         queue: how many candidates go into the review queue.
         prompt: id of the prompt that proposes; repair_prompt: of the one that repairs.
+        reflect: after each block the model may write a few lessons, which later prompts of the arm `llm` see.
         max_output_tokens, temperature: sent to the model; None takes what the prompt recommends.
         workflow: how a model is asked for one candidate: `one-shot`, `reasoner` or `tool-agent`.
         roles: by role of the workflow, what differs there (`critic: {temperature: 0.2}`).
@@ -91,6 +95,7 @@ class RunConfig(BaseModel):
     queue: Annotated[int, Field(ge=1, le=100)] = 5
     prompt: str = "propose"
     repair_prompt: str = "repair"
+    reflect: bool = False
     max_output_tokens: Annotated[int, Field(ge=64, le=100_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     workflow: str = "one-shot"
@@ -113,8 +118,11 @@ class RunConfig(BaseModel):
             raise ValueError(f"unknown arm {sorted(unknown)[0]!r}; known: {', '.join(ARMS)}")
         if self.arms and not sum(self.arms.values()) > 0:
             raise ValueError("the shares of the arms add up to nothing")
-        if self.llm == "none" and self.arms.get("llm", 0) > 0:
-            raise ValueError("the arm 'llm' needs a model; set llm, or leave the arm out")
+        asking = [arm for arm in MODEL_ARMS if self.arms.get(arm, 0) > 0]
+        if self.llm == "none" and asking:
+            raise ValueError(f"the arm {asking[0]!r} needs a model; set llm, or leave the arm out")
+        if self.reflect and self.shares.get("llm", 0.0) == 0.0:
+            raise ValueError("reflect writes lessons for the arm 'llm', which has no slots in this run")
         return self
 
     @model_validator(mode="after")
@@ -133,7 +141,7 @@ class RunConfig(BaseModel):
     def role(self, name: str) -> RoleConfig:
         """The settings of a role of the workflow, the run's own filled in where it has none."""
         own = self.roles.get(name, RoleConfig())
-        plain = {"propose": self.prompt, "repair": self.repair_prompt}
+        plain = {"propose": self.prompt, "repair": self.repair_prompt, "reflect": "lessons"}
         return RoleConfig(
             llm=own.llm or self.llm,
             # A mode is a property of an endpoint: another model does not inherit it by accident.
@@ -148,7 +156,12 @@ class RunConfig(BaseModel):
         """Prompt id by role of the workflow, and the market card's; empty without a model."""
         if self.llm == "none":
             return {}
-        return {**{name: str(self.role(name).prompt) for name in WORKFLOWS[self.workflow]}, CARD: CARD}
+        return {**{name: str(self.role(name).prompt) for name in self.asked}, CARD: CARD}
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The roles that a model is asked in."""
+        return (*WORKFLOWS[self.workflow], *(("reflect",) if self.reflect else ()))
 
     @property
     def shares(self) -> dict[str, float]:

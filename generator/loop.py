@@ -3,39 +3,42 @@
 It is the only place where the stages meet, and the only impure one: each stage's result is stored before the next
 begins, in one transaction a step, so that a killed process goes on where it stopped.
 
-While one block is evaluated the next one is proposed, so neither waits for the other: the snapshot that a block sees is
-one block older than it could be (`LAG`). Models are asked side by side; evaluation follows the order of the slots, and
+While one block is evaluated the next one is proposed, so neither waits for the other: what a block sees is one block
+older than it could be (`search.LAG`). Models are asked side by side; evaluation follows the order of the slots, and
 whatever a step reads is fixed by the plan, so neither concurrency nor speed changes a result.
-
-Not done yet: walk-forward folds inside the open window.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from math import isfinite
 
 from agents.archive.records import Candidate, Proposal, Rejection, Slot, Spend
 from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.spec import Spec, load_spec
+from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import TouchstoneError
 from backtesting.nomination import Nominee
+from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS
+from generator.archive_map import cell_of
 from generator.arms import ARMS, Drawn
+from generator.config import CONTROL_ARMS
 from generator.context import inputs_by_role, parents_wanted
 from generator.grammar import Grammar
-from generator.novelty import Known, same_positions, same_rule
+from generator.lessons import Reflector
+from generator.novelty import refuse_positions, refuse_scores, refuse_text
 from generator.open_window import OPEN, open_trial
 from generator.run import Run
-from generator.selection import Chosen, Entry, Snapshot, choose_parents
+from generator.search import LAG, NOTHING_SEARCHED, Search, Searched, parents_of
+from generator.selection import NONE_SHARE, Chosen, Snapshot, choose_parents, shown_to
 from generator.slots import random_stream
 from generator.verdicts import judge_run
 from generator.workflows.workflow import Task, Workflow
 
-LAG = 1
-"""Blocks that are proposed ahead of the one that is evaluated."""
 UNPROPOSED = ("planned", "prompted", "responded")
+_NOBODY: tuple[Chosen, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Progress:
         best: name and open-window Sharpe ratio of the candidate with the highest one; None before the first.
         luck: the Sharpe ratio that the best of so many worthless trials shows.
         last: the last outcome, in words.
+        searched: repetitions, cells that are occupied, and new ones.
     """
 
     run_id: str
@@ -60,28 +64,27 @@ class Progress:
     luck: float
     spend: Spend
     last: str
+    searched: Searched = NOTHING_SEARCHED
 
 
 Watcher = Callable[[Progress], None]
 
 
-@dataclass(eq=False)
-class _State:
-    """What the loop knows of a run beyond the archive; rebuilt from it at resume."""
-
-    looks: dict[str, Nominee] = field(default_factory=dict)
-    known: Known = field(default_factory=lambda: Known({}, {}))
-    last: str = ""
-
-
 async def evolve(
-    run: Run, workflow: Workflow | None, watch: Watcher, *, concurrency: int = 1, watch_seconds: float = 0.0
+    run: Run,
+    workflow: Workflow | None,
+    watch: Watcher,
+    *,
+    concurrency: int = 1,
+    watch_seconds: float = 0.0,
+    reflector: Reflector | None = None,
 ) -> None:
     """Bring a run to its end: every slot in one terminal state, every candidate judged, the best few up for review.
 
     Args:
         concurrency: slots that a model is asked for at the same time; up to two blocks are under way.
         watch_seconds: the watcher is told at most this often, because what it is told is read from the archive.
+        reflector: asks the model for lessons after each block; None for a run without.
 
     Raises:
         BudgetReached, EndpointError: the run stops; everything done is stored and the run can be resumed.
@@ -89,11 +92,11 @@ async def evolve(
     if run.finished:
         return
     run.archive.abandon_calls(run.run_id)
-    loop = _Loop(run, workflow, watch, concurrency, watch_seconds)
+    loop = _Loop(run, workflow, watch, concurrency, watch_seconds, reflector)
     loop.restore()
     await loop.run_blocks()
     loop.tell("judging: the sealed window is opened once, for all candidates together", now=True)
-    judge_run(run, loop.state.looks)
+    judge_run(run, loop.search.looks)
     loop.tell("finished", now=True)
 
 
@@ -101,11 +104,18 @@ class _Loop:
     """The stages of one run, in order."""
 
     def __init__(
-        self, run: Run, workflow: Workflow | None, watch: Watcher, concurrency: int, watch_seconds: float
+        self,
+        run: Run,
+        workflow: Workflow | None,
+        watch: Watcher,
+        concurrency: int,
+        watch_seconds: float,
+        reflector: Reflector | None,
     ) -> None:
         self.run = run
-        self.state = _State()
-        self._standing: frozenset[str] = frozenset()
+        self.search = Search(run)
+        self.last = ""
+        self._reflector = reflector
         self._watch_seconds = watch_seconds
         self._told_at = float("-inf")
         self._workflow = workflow
@@ -116,17 +126,23 @@ class _Loop:
 
     def restore(self) -> None:
         """Rebuild what the stored slots say: evaluations are pure, so making them again gives the same."""
-        incumbents = self.run.incumbents
-        rules = {strategy.spec_id: strategy.name for strategy in incumbents}
-        for agent in self.run.archive.agents():
-            rules.setdefault(agent.spec_id, agent.agent_id)
-        positions = {name: result.exposure for name, result in self.run.open.incumbents.items()}
-        self.state.known = Known(rules, positions)
-        self._standing = frozenset(rules)
-        for slot_id, stored in self.run.archive.evaluations(self.run.run_id).items():
-            candidate = self.run.archive.candidate(slot_id)
-            if candidate is not None:
-                self._remember(slot_id, self._look(slot_id, spec_of(candidate), stored["n_trials"]))
+        archive, run_id = self.run.archive, self.run.run_id
+        events = {(event.slot_id, event.kind): event.data for event in archive.events(run_id)}
+        candidates = {candidate.slot_id: candidate for candidate in archive.candidates(run_id)}
+        evaluations = archive.evaluations(run_id)
+        for slot in archive.slots(run_id):
+            if slot.slot_id not in candidates:
+                continue
+            spec = spec_of(candidates[slot.slot_id])
+            self.search.proposed(slot, spec, parents_of(events[slot.slot_id, "valid"]))
+            if slot.slot_id in evaluations:
+                look = self._look(slot.slot_id, spec, evaluations[slot.slot_id]["n_trials"])
+                self._found(slot, spec, look)
+            elif (slot.slot_id, "rejected") in events:
+                self.search.refused(slot, spec, Rejection(**events[slot.slot_id, "rejected"]))
+        if self._reflector is not None:
+            for block, lessons in self._reflector.written().items():
+                self.search.learnt(block, lessons)
 
     async def run_blocks(self) -> None:
         """Propose each block, and evaluate the one before it meanwhile.
@@ -159,11 +175,11 @@ class _Loop:
         waiting = [slot for slot in block if states[slot.slot_id] in UNPROPOSED]
         if not waiting:
             return
-        snapshot, known = self._snapshot(block[0].block), self._known_before(block[0].block)
+        snapshot = self.search.snapshot(block[0].block)
         for slot in waiting:
             if slot.arm in ARMS:
                 self.tell(f"drawing ({slot.arm})")
-                self._draw(slot, snapshot, known)
+                self._draw(slot, snapshot)
             else:
                 ahead[slot.slot_id] = asyncio.create_task(self._ask(slot, snapshot))
 
@@ -179,13 +195,16 @@ class _Loop:
             if candidate is not None and self.run.archive.slot_state(slot.slot_id) == "valid":
                 await self._evaluate(slot, candidate)
                 self.tell("evaluating")
+        if self._reflector is not None:
+            self.tell("reflecting")
+            self.search.learnt(block[0].block, await self._reflector.reflect(block[0].block))
 
     def tell(self, stage: str, *, now: bool = False) -> None:
         """Show the watcher where the run stands, if it was not told just before; `now` in any case."""
         if not now and time.monotonic() - self._told_at < self._watch_seconds:
             return
         self._told_at = time.monotonic()
-        run, looks = self.run, self.state.looks
+        run, looks = self.run, self.search.looks
         outcomes = run.archive.count_outcomes(run.run_id)
         open_states = ("planned", "prompted", "responded", "valid")
         planned = sum(outcomes.values())
@@ -201,20 +220,20 @@ class _Loop:
                 best=None if best is None else (best.name, _sharpe(best)),
                 luck=luck,
                 spend=run.archive.spend(run.run_id),
-                last=self.state.last,
+                last=self.last,
+                searched=self.search.searched(),
             )
         )
 
-    def _draw(self, slot: Slot, snapshot: Snapshot, known: set[str]) -> None:
-        """A proposal of an arm without a model: proposal and candidate in one step; its rule is known from then on."""
+    def _draw(self, slot: Slot, snapshot: Snapshot) -> None:
+        """A proposal of an arm without a model: proposal and candidate in one step."""
         rng = random_stream(self.run.config.seed, f"slot-{slot.index}", slot.arm)
         # The seed keeps the names of two runs in one workspace apart, mostly; a slot id always does.
         name = f"{slot.arm}_{self.run.config.seed % 10**12}_{slot.index:04d}"
-        drawn = ARMS[slot.arm](name, snapshot, self._grammar, rng, known)
+        drawn = ARMS[slot.arm](name, snapshot, self._grammar, rng, self.search.drawn[slot.arm])
         if isinstance(drawn, Rejection):
             self._reject(slot, drawn)
             return
-        known.add(drawn.spec.spec_id)
         self._keep(slot, drawn)
 
     def _keep(self, slot: Slot, drawn: Drawn) -> None:
@@ -222,7 +241,7 @@ class _Loop:
         parents = [chosen.entry.ref for chosen in drawn.parents]
         with archive.transaction():
             archive.add_proposal(Proposal(slot_id=slot.slot_id, attempt=0, origin=slot.arm, parents=parents))
-            self._valid(slot, drawn.spec, slot.arm, 0, {"operator": drawn.operator, "parents": _drawn(drawn.parents)})
+            self._valid(slot, drawn.spec, slot.arm, 0, drawn.parents, {"operator": drawn.operator})
 
     async def _ask(self, slot: Slot, snapshot: Snapshot) -> None:
         """A proposal of the model, repaired if need be."""
@@ -231,22 +250,26 @@ class _Loop:
         run = self.run
         rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
         n_parents = max(parents_wanted(prompt) for prompt in run.prompts.values())
-        parents = choose_parents(snapshot, slot.arm, rng, n_parents=n_parents)
+        if slot.arm in CONTROL_ARMS:
+            parents, shown, odds = _NOBODY, Snapshot((), ()), {}
+        else:
+            parents = choose_parents(snapshot, slot.arm, rng, n_parents=n_parents)
+            shown, odds = shown_to(snapshot, slot.arm, parents), {"none": NONE_SHARE}
         inputs = inputs_by_role(
             run.prompts,
             run.open.bars,
             run.open.window,
             run.open.costs,
-            snapshot,
+            shown,
             parents,
             max_warmup=LEAD_BARS,
-            n_tried=len(snapshot.candidates),
+            n_tried=len(shown.candidates),
         )
         async with self._gate:
             if self._stopped is not None:
                 raise self._stopped  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
             try:
-                answer = await self._workflow.propose(Task(slot, inputs, parents, snapshot))
+                answer = await self._workflow.propose(Task(slot, inputs, parents, shown))
             except TouchstoneError as stop:
                 self._stopped = stop
                 raise
@@ -255,93 +278,74 @@ class _Loop:
             return
         spec, n_repairs = answer
         with run.archive.transaction():
-            self._valid(slot, spec, "repaired" if n_repairs else "llm", n_repairs, {"parents": _drawn(parents)})
+            self._valid(slot, spec, "repaired" if n_repairs else "llm", n_repairs, parents, odds)
         self.tell("waiting for the model")
 
-    def _valid(self, slot: Slot, spec: Spec, origin: str, repairs: int, data: dict[str, object]) -> None:
-        archive = self.run.archive
+    def _valid(
+        self,
+        slot: Slot,
+        spec: Spec,
+        origin: str,
+        repairs: int,
+        parents: Sequence[Chosen],
+        more: Mapping[str, object],
+    ) -> None:
+        archive, data = self.run.archive, {"parents": _drawn(parents), **more}
         archive.add_candidate(Candidate(slot.slot_id, spec.spec_id, spec.config(), origin, repairs))
         archive.append_event(slot.slot_id, "valid", data=data)
+        self.search.proposed(slot, spec, parents_of(data))
 
     async def _evaluate(self, slot: Slot, candidate: Candidate) -> None:
-        archive = self.run.archive
-        twin = same_rule(candidate.spec_id, self.state.known)
-        if twin is not None:
-            self._reject(slot, twin)
+        archive, known, spec = self.run.archive, self.search.known[slot.arm], spec_of(candidate)
+        repeated = refuse_text(spec, known)
+        if repeated is not None:
+            self._refuse(slot, spec, repeated)
             return
-        # Looks of later slots, which may be taken at this very time, are not counted here; the judgement counts all.
-        n_trials = archive.count_trials(self.run.series, purpose=OPEN, up_to=slot) + 1
         try:
-            look = await asyncio.to_thread(self._look, slot.slot_id, spec_of(candidate), n_trials)
+            result = await asyncio.to_thread(self.run.open.simulate, TradingStrategy(spec))
+            sibling = refuse_positions(result.exposure, known)
+            if isinstance(sibling, Rejection):
+                self._refuse(slot, spec, sibling)
+                return
+            # Looks of later slots, which may be taken at this very time, are not counted; the judgement counts all.
+            n_trials = archive.count_trials(self.run.series, purpose=OPEN, up_to=slot) + 1
+            look = await asyncio.to_thread(self._look, slot.slot_id, spec, n_trials, result)
+            behaviour = self.run.open.behaviour(spec, result)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            self._reject(slot, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
+            self._refuse(slot, spec, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
             return
         evaluation = look.open_evaluation
-        double = same_positions(evaluation.result.exposure, self.state.known)
+        refused = refuse_scores(evaluation.alpha_t, behaviour.signature, sibling, known)
         with archive.transaction():
             stream_id = archive.add_stream(evaluation.result.returns)
             bars_id = self.run.record.bars_id
             archive.add_trial(
                 open_trial(evaluation, slot, bars_id=bars_id, series=self.run.series, stream_id=stream_id)
             )
-            if double is None:
-                archive.add_evaluation(slot.slot_id, candidate.spec_id, self.run.record.bars_id, evaluation.as_dict())
-                archive.append_event(slot.slot_id, "evaluated", data={"alpha_t": _number(evaluation.alpha_t)})
-            else:
-                archive.reject(slot.slot_id, double)
-        if double is None:
-            self._remember(slot.slot_id, look)
-        self.state.last = f"{candidate.name}: {double.reason if double else 'evaluated'}"
+            if refused is not None:
+                self._refuse(slot, spec, refused)
+                return
+            stored = evaluation.as_dict() | {"behaviour": behaviour.as_dict(), "cell": list(cell_of(behaviour))}
+            archive.add_evaluation(slot.slot_id, candidate.spec_id, self.run.record.bars_id, stored)
+            archive.append_event(slot.slot_id, "evaluated", data={"alpha_t": _number(evaluation.alpha_t)})
+        self.search.found(slot, spec, look, behaviour)
+        self.last = f"{candidate.name}: evaluated"
 
-    def _look(self, slot_id: str, spec: Spec, n_trials: int) -> Nominee:
+    def _found(self, slot: Slot, spec: Spec, look: Nominee) -> None:
+        self.search.found(slot, spec, look, self.run.open.behaviour(spec, look.open_evaluation.result))
+
+    def _refuse(self, slot: Slot, spec: Spec, rejection: Rejection) -> None:
+        self.search.refused(slot, spec, rejection)
+        self._reject(slot, rejection)
+
+    def _look(self, slot_id: str, spec: Spec, n_trials: int, result: BacktestResult | None = None) -> Nominee:
         rng = random_stream(self.run.config.seed, slot_id.rpartition("/")[2], "evaluation")
-        return self.run.open.look(spec, n_trials=n_trials, rng=rng)
-
-    def _remember(self, slot_id: str, look: Nominee) -> None:
-        known = self.state.known
-        # Models give the same name to different rules, so a twin is named with its slot.
-        label = f"{look.name} (slot {int(slot_id.rpartition('/')[2])})"
-        self.state.looks[slot_id] = look
-        self.state.known = Known(
-            {**known.rules, look.spec_id: label},
-            {**known.positions, label: look.open_evaluation.result.exposure},
-        )
+        return self.run.open.look(spec, n_trials=n_trials, rng=rng, result=result)
 
     def _reject(self, slot: Slot, rejection: Rejection) -> None:
         self.run.archive.reject(slot.slot_id, rejection)
-        self.state.last = f"slot {slot.index}: {rejection.code}: {rejection.reason}"
+        self.last = f"slot {slot.index}: {rejection.code}: {rejection.reason}"
         self.tell("proposing")
-
-    def _known_before(self, block: int) -> set[str]:
-        """Rules that a draw in this block should not repeat: those of the blocks that are evaluated by then, and drawn.
-
-        What a model has proposed since is left out: whether it is there already is a matter of time.
-        """
-        seen = {
-            slot.slot_id
-            for slot in self.run.archive.slots(self.run.run_id)
-            if slot.block < block - LAG or slot.arm in ARMS
-        }
-        candidates = self.run.archive.candidates(self.run.run_id)
-        return {*self._standing, *(c.spec_id for c in candidates if c.slot_id in seen)}
-
-    def _snapshot(self, block: int) -> Snapshot:
-        """The archive as it stood one block before this one."""
-        incumbents = tuple(
-            Entry(strategy.name, "incumbent", strategy.spec, strategy.spec_id, float("nan"), result.metrics)
-            for strategy, result in (
-                (strategy, self.run.open.incumbents[strategy.name]) for strategy in self.run.incumbents
-            )
-        )
-        arms = {slot.slot_id: slot for slot in self.run.archive.slots(self.run.run_id) if slot.block < block - LAG}
-        looks = {slot_id: look for slot_id, look in self.state.looks.items() if slot_id in arms}
-        entries = tuple(_entry(slot_id, arms[slot_id].arm, look) for slot_id, look in looks.items())
-        failures = tuple(
-            f"{_main_rule(entry.spec)}: adds nothing to the ordinary rules"
-            for entry in entries
-            if not entry.alpha_t > 0.0
-        )
-        return Snapshot(incumbents, entries, failures)
 
 
 def spec_of(candidate: Candidate) -> Spec:
@@ -350,16 +354,6 @@ def spec_of(candidate: Candidate) -> Spec:
     if isinstance(spec, list):
         raise ValueError(f"a stored candidate is not legal: {spec[0]}")
     return spec
-
-
-def _entry(slot_id: str, arm: str, look: Nominee) -> Entry:
-    evaluation = look.open_evaluation
-    strategy = look.strategy
-    return Entry(slot_id, arm, strategy.spec, look.spec_id, evaluation.alpha_t, evaluation.result.metrics)  # type: ignore[attr-defined]
-
-
-def _main_rule(spec: Spec) -> str:
-    return next(iter(spec.expressions.values()))
 
 
 def _drawn(parents: Sequence[Chosen]) -> list[dict[str, object]]:

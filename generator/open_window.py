@@ -6,6 +6,7 @@ of the spec, the bars and the number of trials so far, so a resumed run makes th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import isfinite
 
 import numpy as np
@@ -15,13 +16,14 @@ from agents.strategy.neighbours import neighbours
 from agents.strategy.spec import Spec, check_for_bars
 from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
-from backtesting.bars import Bars
+from backtesting.bars import Bars, FloatArray
 from backtesting.costs import CostModel
 from backtesting.evaluation import Evaluation, evaluate, market_returns, residual, residual_hedge
 from backtesting.nomination import COST_FACTOR, Nominee
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS, Split, Window
 from backtesting.statistics import hac_t
+from generator.behaviour import Behaviour, behaviour_of
 
 LATER_BARS = 63
 
@@ -58,10 +60,22 @@ class OpenWindow:
         costs = self.costs if cost_factor == 1.0 else self.costs.times(cost_factor)
         return simulate(strategy.generate_signals(self.bars), costs, window=self.window)
 
-    def look(self, spec: Spec, *, n_trials: int, rng: np.random.Generator) -> Nominee:
-        """Evaluate a candidate: one trial."""
+    @cached_property
+    def market(self) -> FloatArray:
+        """(n,) returns of a constant position in the market, without costs."""
+        return market_returns(self.bars, self.window)
+
+    def behaviour(self, spec: Spec, result: BacktestResult) -> Behaviour:
+        """How a simulated rule behaves beside the incumbents."""
+        return behaviour_of(spec, result, self.incumbents, self.market)
+
+    def look(
+        self, spec: Spec, *, n_trials: int, rng: np.random.Generator, result: BacktestResult | None = None
+    ) -> Nominee:
+        """Evaluate a candidate: one trial. `result` is its simulation on this window, where there is one already."""
         strategy = TradingStrategy(spec)
-        evaluation = self._evaluate(spec.name, strategy.spec_id, self.simulate(strategy), n_trials, rng)
+        simulated = self.simulate(strategy) if result is None else result
+        evaluation = self._evaluate(spec.name, strategy.spec_id, simulated, n_trials, rng)
         return Nominee(evaluation, self.simulate(strategy, cost_factor=COST_FACTOR), strategy)
 
     def neighbours_t(self, spec: Spec) -> tuple[tuple[str, BacktestResult, float], ...]:
@@ -77,10 +91,9 @@ class OpenWindow:
                 continue
             result = simulate(TradingStrategy(other).generate_signals(self.bars), self.costs, window=window)
             skipped = window.start - self.window.start
-            book = np.column_stack(
-                [market_returns(self.bars, self.window)]
-                + [self.incumbents[name].returns for name in sorted(self.incumbents)]
-            )[skipped:]
+            book = np.column_stack([self.market] + [self.incumbents[name].returns for name in sorted(self.incumbents)])[
+                skipped:
+            ]
             left = residual(result.returns, book, residual_hedge(result.returns, book))
             found.append((other.spec_id, result, hac_t(left)))
         return tuple(found)
@@ -93,7 +106,7 @@ class OpenWindow:
             spec_id,
             result,
             self.incumbents,
-            market=market_returns(self.bars, self.window),
+            market=self.market,
             periods_per_year=self.bars.periods_per_year,
             n_trials=n_trials,
             rng=rng,

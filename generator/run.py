@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from agents.archive.code import code_version
+from agents.archive.code import code_version, source_version
 from agents.archive.records import AgentRecord, RunRecord, SealedOpening, series_key
 from agents.archive.store import Archive
 from agents.manager.registry import Registry
@@ -25,6 +25,9 @@ from generator.config import RunConfig
 from generator.open_window import OpenWindow
 from generator.slots import plan_slots
 from generator.templates import Prompt
+
+PROPOSER = ("generator",)
+"""What proposes, without its interfaces: not part of what a review is bound to, but of what a run would do again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,11 +93,13 @@ def open_run(
     prompts: Mapping[str, Prompt],
     *,
     continues: RunRecord | None = None,
+    parent: str = "",
 ) -> Run:
     """Plan a run and store the plan, or find it again if it was planned before.
 
     Args:
         continues: the stored run that is meant to go on; None for whichever the configuration names.
+        parent: id of the run that this one goes on from after something changed; see generator/fork.py.
 
     Raises:
         DataError: too few bars for an open and a sealed window.
@@ -103,7 +108,7 @@ def open_run(
     Registry(archive).ensure_shipped(shipped_incumbents())
     incumbents = active_incumbents(archive)
     split = plan_split(bars, open_share=config.open_share)
-    identity = identity_of(config, bars, incumbents, prompts)
+    identity = identity_of(config, bars, incumbents, prompts, parent)
     run_id = f"r-{content_id(identity).removeprefix('b2:')[:10]}"
     record = RunRecord(
         run_id=run_id,
@@ -128,11 +133,15 @@ def open_run(
 
 
 def unfinished_run(archive: Archive) -> RunRecord:
-    """The run of the loop that was begun last and has not ended; StorageError if there is none."""
+    """The run of the loop that was begun last and has neither ended nor gone on as another.
+
+    Raises StorageError if there is none.
+    """
     for record in reversed(archive.runs()):
         if "kind" in record.config:
             continue  # a comparison of prompts is continued by its own command
-        if not any(event.kind == "finished" for event in archive.events(record.run_id) if event.slot_id is None):
+        kinds = {event.kind for event in archive.events(record.run_id) if event.slot_id is None}
+        if not kinds & {"finished", "forked"}:
             return record
     raise StorageError("no run in this workspace is unfinished", next_step="start one: touchstone evolve --market ...")
 
@@ -150,20 +159,35 @@ def _check_unchanged(stored: RunRecord, now: RunRecord) -> None:
     raise InvalidConfig(
         f"run {stored.run_id} cannot go on: {', '.join(changed)} changed since it began",
         kept="what it has done is kept and can be looked at",
-        next_step="restore what changed, or start a new run without --resume",
+        next_step="restore what changed, go on in a new segment with --fork, or start a new run without --resume",
     )
 
 
+def changed_parts(
+    record: RunRecord, config: RunConfig, archive: Archive, bars: Bars, prompts: Mapping[str, Prompt]
+) -> tuple[str, ...]:
+    """What is not as it was when the stored run began: `data`, `prompts`, `code`, ...; empty if nothing."""
+    parent = str(record.config.get("forked_from", ""))
+    now = identity_of(config, bars, active_incumbents(archive), prompts, parent)
+    return tuple(part for part in {**record.config, **now} if record.config.get(part) != now.get(part))
+
+
 def identity_of(
-    config: RunConfig, bars: Bars, incumbents: tuple[TradingStrategy, ...], prompts: Mapping[str, Prompt]
+    config: RunConfig,
+    bars: Bars,
+    incumbents: tuple[TradingStrategy, ...],
+    prompts: Mapping[str, Prompt],
+    parent: str = "",
 ) -> dict[str, Any]:
     """Everything that decides what the run will contain, as plain data by part."""
     return {
+        **({"forked_from": parent} if parent else {}),
         "config": config.model_dump(mode="json"),
         "data": bars.bars_id,
         "incumbents": {strategy.name: strategy.spec_id for strategy in incumbents},
         "prompts": {role: prompt.template_id for role, prompt in sorted(prompts.items())},
         "code": code_version(),
+        "proposer": source_version(PROPOSER),
     }
 
 

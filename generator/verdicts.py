@@ -71,10 +71,16 @@ def judge_run(run: Run, looks: Mapping[str, Nominee]) -> None:
 
 
 def nominate(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> Nomination:
-    """All evaluated candidates of the run, frozen, each with its neighbours and the test that its lineage allows."""
+    """All evaluated candidates of the run, frozen, each with its neighbours and the test that its lineage allows.
+
+    A rule that two arms came to is judged once, for both.
+    """
     graded = grades(run, looks)
+    first: dict[str, str] = {}
+    for slot_id, look in looks.items():
+        first.setdefault(look.spec_id, slot_id)
     return Nomination(
-        nominees=tuple(_completed(run, slot_id, look, graded[slot_id]) for slot_id, look in looks.items()),
+        nominees=tuple(_completed(run, slot_id, looks[slot_id], graded[slot_id]) for slot_id in first.values()),
         incumbents=run.incumbents,
         bars_id=run.bars.bars_id,
         open_bars_id=run.open.bars.bars_id,
@@ -148,7 +154,10 @@ def _completed(run: Run, slot_id: str, look: Nominee, leakage: Leakage) -> Nomin
 
 
 def queue(looks: Mapping[str, Nominee], judgement: Judgement, size: int) -> tuple[str, ...]:
-    """The slots to review: by verdict, then by what they added in the open window. Sealed numbers have no say."""
+    """The slots to review: by verdict, then by what they added in the open window. Sealed numbers have no say.
+
+    A rule that two arms came to is reviewed once, under the slot that came first.
+    """
     reports = {report.spec_id: report for report in judgement.reports}
 
     def rank(item: tuple[str, Nominee]) -> tuple[int, float, str]:
@@ -156,7 +165,9 @@ def queue(looks: Mapping[str, Nominee], judgement: Judgement, size: int) -> tupl
         score = look.open_evaluation.alpha_t
         return (_ORDER[reports[look.spec_id].verdict], -score if isfinite(score) else float("inf"), slot_id)
 
-    return tuple(slot_id for slot_id, _ in sorted(looks.items(), key=rank)[:size])
+    first = {look.spec_id: slot_id for slot_id, look in reversed(list(looks.items()))}
+    ranked = sorted(looks.items(), key=rank)
+    return tuple([slot_id for slot_id, look in ranked if first[look.spec_id] == slot_id][:size])
 
 
 def _store(run: Run, looks: Mapping[str, Nominee], judgement: Judgement) -> None:

@@ -134,6 +134,14 @@ class Ledger(Database):
                 free += row.status == "settled" and price == 0.0 and used == 0
         return Spend(usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced, free=free)
 
+    @staticmethod
+    def spend_of(call: Call) -> Spend:
+        """What one call counts for in `spend`."""
+        price = call.cost_usd if call.cost_usd is not None else call.reserved_usd
+        tokens = _tokens(call.usage, call.reserved_tokens)
+        free = call.status == "settled" and price == 0.0 and tokens == 0
+        return Spend(usd=price or 0.0, tokens=tokens, calls=1, unpriced=int(price is None), free=int(free))
+
     def add_trial(self, trial: Trial) -> None:
         """Count a look. A slot that repeats a look after a kill (same rule, window and purpose) is counted once."""
         with self.transaction() as connection:
@@ -150,9 +158,7 @@ class Ledger(Database):
         with self._reading() as connection:
             return tuple(record_of(Trial, row) for row in connection.execute(query))
 
-    def count_trials(
-        self, series: str | None = None, *, purpose: str | None = None, up_to: Slot | None = None
-    ) -> int:
+    def count_trials(self, series: str | None = None, *, purpose: str | None = None, up_to: Slot | None = None) -> int:
         """How many looks there were, over all runs, arms and people; at one series (`series_key`) or at all.
 
         Args:

@@ -31,7 +31,7 @@ SLOT_EVENTS: tuple[str, ...] = (
 TERMINAL_EVENTS: tuple[str, ...] = ("gated", "rejected", "abandoned")
 """A slot ends in exactly one of these; the database enforces it. Only `in_review` may follow, and only `gated`."""
 
-RUN_EVENTS: tuple[str, ...] = ("started", "resumed", "stopped", "finished")
+RUN_EVENTS: tuple[str, ...] = ("started", "resumed", "stopped", "reflected", "forked", "finished")
 
 REJECTION_CODES: tuple[str, ...] = (
     "transport",
@@ -47,7 +47,9 @@ REJECTION_CODES: tuple[str, ...] = (
     "schema",
     "semantics",
     "duplicate_exact",
+    "duplicate_structure",
     "duplicate_behaviour",
+    "not_better",
     "eval_error",
     "budget",
     "llm_error",
@@ -224,6 +226,15 @@ class Spend:
     calls: int
     unpriced: int
     free: int = 0
+
+    def __add__(self, other: "Spend") -> "Spend":
+        return Spend(
+            self.usd + other.usd,
+            self.tokens + other.tokens,
+            self.calls + other.calls,
+            self.unpriced + other.unpriced,
+            self.free + other.free,
+        )
 
 
 @dataclass(frozen=True)

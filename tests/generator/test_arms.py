@@ -13,6 +13,7 @@ from agents.strategy.spec import check_for_bars, load_spec
 from backtesting.splits import LEAD_BARS, plan_split
 from generator.arms import ARMS, MAX_DRAWS, Drawn, draw_evolved, draw_random
 from generator.config import ARMS as CONFIGURED
+from generator.config import MODEL_ARMS
 from generator.grammar import Grammar
 from generator.selection import Entry, Snapshot
 
@@ -28,7 +29,7 @@ def grammar(kit: Any) -> Grammar:
 
 
 def test_every_arm_but_the_models_has_its_function() -> None:
-    assert set(ARMS) == set(CONFIGURED) - {"llm"}
+    assert set(ARMS) == set(CONFIGURED) - set(MODEL_ARMS)
 
 
 @pytest.mark.parametrize("arm", ARMS)

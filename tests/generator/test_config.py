@@ -11,8 +11,8 @@ from generator.config import RunConfig
 
 def test_usual_shares_with_and_without_a_model() -> None:
     assert RunConfig(market="m").shares == {"random": 0.5, "evolved": 0.5}
-    # 3 : 1 : 1
-    assert RunConfig(market="m", llm="openai:x").shares == {"llm": 0.6, "random": 0.2, "evolved": 0.2}
+    with_model = {"llm": 0.6, "llm-independent": 0.15, "random": 0.1, "evolved": 0.15}
+    assert RunConfig(market="m", llm="openai:x").shares == pytest.approx(with_model)
 
 
 def test_shares_are_relative_and_an_arm_of_zero_takes_no_part() -> None:
@@ -26,7 +26,9 @@ def test_shares_are_relative_and_an_arm_of_zero_takes_no_part() -> None:
     ("values", "sentence"),
     [
         ({"arms": {"llm": 1.0}}, "the arm 'llm' needs a model"),
-        ({"arms": {"rnadom": 1.0}}, "unknown arm 'rnadom'; known: llm, random, evolved"),
+        ({"arms": {"rnadom": 1.0}}, "unknown arm 'rnadom'; known: llm, llm-independent, random, evolved"),
+        ({"arms": {"llm-independent": 1.0}}, "the arm 'llm-independent' needs a model"),
+        ({"reflect": True}, "reflect writes lessons for the arm 'llm', which has no slots in this run"),
         ({"arms": {"random": 0.0}}, "add up to nothing"),
         ({"arms": {"random": -1.0}}, "greater than or equal to 0"),
         ({"arms": {"random": float("inf")}}, "finite number"),

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,16 +19,18 @@ from agents.data_fetch.data_fetch import fetch_report
 from backtesting.errors import InvalidConfig, TouchstoneError, UsageError
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
-from generator.config import WORKFLOWS, RunConfig
+from generator.config import RunConfig
+from generator.fork import open_segment
 from generator.interfaces.cli import report, workspace
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import ProgressView
+from generator.lessons import Reflector
 from generator.llm.address import FORMS, parse_address
 from generator.llm.client import LLMClient
 from generator.llm.clients import Settings, open_client, price_at
 from generator.llm.pace import Pace
 from generator.llm.pricing import load_prices
-from generator.loop import evolve
+from generator.loop import Watcher, evolve
 from generator.run import Run, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
 from generator.workflows.workflows import build_workflow
@@ -47,6 +50,8 @@ EXAMPLES = """Examples:
   touchstone evolve --llm openai:qwen3@http://127.0.0.1:8080/v1 --market sample:nasdaq
 
   touchstone evolve --resume
+
+  touchstone evolve --resume --fork
 """
 
 
@@ -79,6 +84,12 @@ def main(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the last unfinished run with its own settings.")
     ] = False,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="With --resume: go on in a new segment although something changed.")
+    ] = False,
+    reflect: Annotated[
+        bool | None, typer.Option("--reflect", help="Let the model write lessons after each block, a call each (off).")
+    ] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
     """Plan slots, propose, validate, test against the incumbents, judge once, and queue the best few for review.
@@ -98,7 +109,10 @@ def main(
         "queue": queue,
         "prompt": prompt,
         "workflow": workflow,
+        "reflect": reflect,
     }
+    if fork and not resume:
+        raise UsageError("--fork goes on from a stopped run", next_step="add --resume")
     caps = Caps(max_usd, max_tokens, max_calls, None if max_minutes is None else max_minutes * 60.0)
     with workspace.opened(create=True) as archive:
         if resume:
@@ -113,7 +127,7 @@ def main(
         else:
             stored = None
             wanted = _run_config(given, config)
-        run_it(wanted, archive, output, caps=caps, concurrency=concurrency, continues=stored)
+        run_it(wanted, archive, output, caps=caps, concurrency=concurrency, continues=stored, fork=fork)
 
 
 def run_it(
@@ -124,17 +138,22 @@ def run_it(
     caps: Caps = NO_CAPS,
     concurrency: int = 4,
     continues: RunRecord | None = None,
+    fork: bool = False,
 ) -> Run:
     """Run, or continue, one configuration and show the result. Used by `evolve` and `demo`."""
     bars, quality = fetch_report(config.market, cache_dir=workspace.home() / "snapshots")
     for flag in quality.flags:
         if flag.severity != "info":
             output.note(f"data: {flag}")
-    prompts = _prompts(config)
+    prompts = prompts_of(config)
     with hold_workspace(workspace.home(), config.market):
         if config.llm != "none":
             asyncio.run(_opens(config))  # a missing key or script ends the command before a run is planned
-        run = open_run(config, archive, bars, prompts, continues=continues)
+        if continues is not None and fork:
+            run = open_segment(continues, archive, bars, prompts)
+        else:
+            parent = str(continues.config.get("forked_from", "")) if continues else ""
+            run = open_run(config, archive, bars, prompts, continues=continues, parent=parent)
         _announce(run, output)
         if not run.finished:
             asyncio.run(_evolve(run, output, caps, concurrency))
@@ -146,12 +165,11 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
     try:
         with ProgressView(output) as view:
             if run.config.llm == "none":
-                await evolve(run, None, view)
+                await drive(run, None, view)
                 return
             clients = _Clients(run, output, concurrency)
             try:
-                workflow = build_workflow(run, clients.calls(caps))
-                await evolve(run, workflow, view, concurrency=concurrency, watch_seconds=WATCH_SECONDS)
+                await drive(run, clients.calls(caps), view, concurrency=concurrency)
             finally:
                 await clients.aclose()
     except (TouchstoneError, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as stop:
@@ -162,8 +180,30 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
         raise
 
 
+async def drive(
+    run: Run, calls: Mapping[str, PaidCalls] | PaidCalls | None, watch: Watcher, *, concurrency: int = 1
+) -> None:
+    """Bring a run to its end with these calls, by role or one for all; None where no model takes part."""
+    if calls is None:
+        await evolve(run, None, watch)
+        return
+    by_role = dict.fromkeys(run.config.asked, calls) if isinstance(calls, PaidCalls) else calls
+    reflector = None
+    if run.config.reflect:
+        seed = run.config.seed % 2**31
+        reflector = Reflector(run.archive, by_role["reflect"], run.prompts["reflect"], run.run_id, seed)
+    await evolve(
+        run,
+        build_workflow(run, by_role),
+        watch,
+        concurrency=concurrency,
+        watch_seconds=WATCH_SECONDS,
+        reflector=reflector,
+    )
+
+
 async def _opens(config: RunConfig) -> None:
-    roles = [config.role(name) for name in WORKFLOWS[config.workflow]]
+    roles = [config.role(name) for name in config.asked]
     for llm, mode in sorted({(str(role.llm), str(role.llm_mode)) for role in roles}):
         settings = Settings(environ=os.environ, rng=np.random.default_rng(), mode=mode)  # type: ignore[arg-type]
         await open_client(parse_address(llm), settings).aclose()
@@ -186,7 +226,7 @@ class _Clients:
         budget = Budget(caps, clock=time.monotonic, spent=spent)
         by_client: dict[tuple[str, str], PaidCalls] = {}
         by_role: dict[str, PaidCalls] = {}
-        for role in WORKFLOWS[run.config.workflow]:
+        for role in run.config.asked:
             wanted = run.config.role(role)
             key = (str(wanted.llm), str(wanted.llm_mode))
             if key not in by_client:
@@ -232,6 +272,7 @@ def _announce(run: Run, output: Output) -> None:
         "launch",
         run_id=run.run_id,
         resumed=run.resumed,
+        forked_from=run.record.config.get("forked_from"),
         finished=run.finished,
         workspace=str(workspace.home()),
         market=config.market,
@@ -248,6 +289,9 @@ def _announce(run: Run, output: Output) -> None:
     output.note(
         f"run {run.run_id}{state}: {config.market}, {config.slots} slots, seed {config.seed}, costs {config.costs}"
     )
+    parent = run.record.config.get("forked_from")
+    if parent:
+        output.note(f"a new segment, forked from run {parent}; what that one found stays there")
     output.note(f"open window    {spans['open']}: proposers and people may look")
     output.note(f"sealed window  {spans['sealed']}: judged once, at the end")
     if not run.finished:
@@ -262,7 +306,8 @@ def _announce(run: Run, output: Output) -> None:
         output.note("LANGSMITH_TRACING is set; Touchstone itself sends nothing there")
 
 
-def _prompts(config: RunConfig) -> dict[str, Prompt]:
+def prompts_of(config: RunConfig) -> dict[str, Prompt]:
+    """The prompts of a run, by role; none without a model."""
     folders = workspace.folders()
     return {role: load_prompt(name, folders) for role, name in config.prompts.items()}
 

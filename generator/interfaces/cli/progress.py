@@ -49,6 +49,9 @@ class ProgressView:
                 done=state.done,
                 planned=state.planned,
                 outcomes=state.outcomes,
+                duplicates=state.searched.duplicates,
+                occupied=state.searched.occupied,
+                new_cells=state.searched.new_cells,
                 usd=state.spend.usd,
                 calls=state.spend.calls,
             )
@@ -74,6 +77,7 @@ class ProgressView:
             f"run {state.run_id}  {state.stage}",
             f"{state.done}/{state.planned} slots  {counts(state.outcomes)}  {_minutes(seconds)}{eta}",
             f"best in the open window: {best}; luck alone would show {state.luck:.2f}",
+            f"search: {state.searched.words}",
             f"spent {spent(state)}",
             f"last: {plain(state.last, 120)}" if state.last else "",
         ]

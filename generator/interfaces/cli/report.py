@@ -1,6 +1,7 @@
 """Reports on screen: a run, a backtest, a gate report. Numbers first; a model's words last and marked as such."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from math import isfinite
 from typing import Any
 
@@ -11,10 +12,12 @@ from agents.strategy.spec import Spec
 from backtesting.calibration import BARS_A_YEAR
 from backtesting.occam import detectable_sharpe
 from generator.calibration_table import load_table, quote
+from generator.history import History, history_of
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, percent, plain
+from generator.slots import random_stream
+from generator.uplift import Comparison, uplifts
 
-MODEL_ORIGINS = ("llm", "repaired")
 SHOWN = 10
 
 
@@ -48,6 +51,9 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         spend={"usd": spend.usd, "tokens": spend.tokens, "calls": spend.calls, "unpriced": spend.unpriced},
         probe=None if probed is None else {"at": probed.at, "mode": probed.mode, "findings": list(probed.findings)},
     )
+    if output.json_lines:
+        for comparison in uplifts_of(history_of(archive, run_id)):
+            output.event("uplift", **asdict(comparison), shown=comparison.shown, sentence=comparison.sentence)
     for slot in archive.slots(run_id):
         _slot_event(archive, slot.slot_id, slot.arm, states, candidates, evaluations, reports, output)
     if output.json_lines:
@@ -107,6 +113,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         output.line(quote(load_table(workspace.home()), candidates=any_report["n_candidates"], years=years))
         if ending is not None and ending.get("not_opened"):
             output.line(f"The sealed window was not opened: {ending['not_opened']}.", style="yellow")
+    for comparison in uplifts_of(history_of(archive, run_id)):
+        output.line(comparison.sentence)
     unfinished = sum(n for name, n in outcomes.items() if name in ("planned", "prompted", "responded", "valid"))
     if unfinished:
         output.line(f"{unfinished} slots are not done. Continue: touchstone evolve --resume")
@@ -131,6 +139,11 @@ def price_of_length(spec: Spec, years: float) -> str:
         f"Length: {bits:.0f} bits. Proposed by somebody who may know the history, it must show a residual Sharpe of"
         f" about {needed:.1f} on {years:.0f} years."
     )
+
+
+def uplifts_of(history: History) -> tuple[Comparison, ...]:
+    """What the model added over its controls; the resamples come from the run's seed, so the answer never changes."""
+    return uplifts(history, random_stream(history.record.seed, history.record.run_id, "uplift"))
 
 
 def show_report(report: Mapping[str, Any], output: Output) -> None:

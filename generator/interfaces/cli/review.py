@@ -11,10 +11,10 @@ from agents.manager.review import decide, digest_of, find_item
 from agents.strategy.spec import load_spec, rule_text
 from backtesting.calibration import BARS_A_YEAR
 from generator.calibration_table import load_table, quote
+from generator.history import MODEL_ORIGINS
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, plain
 from generator.interfaces.cli.report import (
-    MODEL_ORIGINS,
     origin_in_words,
     price_of_length,
     show_evaluation,

@@ -115,3 +115,42 @@ def test_a_script_that_is_too_short_keeps_what_there_was(touchstone: Callable[..
     assert "all saved. Continue: touchstone evolve --resume" in answer.err
     assert "has no reply left" in answer.error
     assert touchstone("runs", "list", "--json").event("run")["finished"] is False
+
+
+def test_fork_needs_resume(touchstone: Callable[..., Any]) -> None:
+    answer = touchstone(*SMALL, "--fork")
+    assert answer.code == 2
+    assert "--fork goes on from a stopped run" in answer.error
+
+
+def test_changed_prompt_refuses_to_resume_and_a_fork_goes_on(
+    touchstone: Callable[..., Any], home: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.jsonl"
+    reply = {
+        "kind": "rules",
+        "name": "dip_rule",
+        "hypothesis": "Dips recover.",
+        "long": {"enter": "rsi(close, 2) < 10", "exit": "rsi(close, 2) > 60"},
+        "sizing": {"kind": "fraction", "fraction": 1.0},
+    }
+    script.write_text(json.dumps({"purpose": "propose", "reply": reply}), encoding="utf-8")
+    begun = touchstone("evolve", "--market", MARKET, "--slots", "3", "--llm", f"scripted:{script}", "--arms", "llm=1")
+    assert begun.code == 5  # the script is too short
+    shipped = Path(__file__).parents[4] / "prompts" / "propose.md"
+    own = home / "prompts" / "propose.md"
+    own.parent.mkdir()
+    own.write_text(shipped.read_text(encoding="utf-8").replace("\nversion: ", "\nversion: 9", 1), encoding="utf-8")
+    refused = touchstone("evolve", "--resume")
+    assert refused.code == 3
+    assert "prompts changed since it began" in refused.error
+    assert "--fork" in refused.error
+    script.write_text("\n".join([json.dumps({"purpose": "propose", "reply": reply})] * 3), encoding="utf-8")
+    forked = touchstone("evolve", "--resume", "--fork", "--json")
+    assert forked.code == 0, forked.err
+    launch = forked.event("launch")
+    first, second = touchstone("runs", "list", "--json").events
+    assert (launch["run_id"], launch["forked_from"]) == (second["run_id"], first["run_id"])
+    assert sum(second["outcomes"].values()) == 2
+    assert touchstone("evolve", "--resume").code == 7  # nothing is left: the parent went on as the fork
+    assert touchstone("runs", "replay").code == 0

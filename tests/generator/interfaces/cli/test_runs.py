@@ -1,4 +1,7 @@
+import contextlib
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -54,3 +57,50 @@ def test_a_beginning_of_two_runs_names_neither(touchstone: Callable[..., Any], j
     runs = touchstone("runs", "list", "--json").events
     assert [run["market"].partition("?")[0] for run in runs] == ["synthetic:planted", "synthetic:trend"]
     assert runs[1]["run_id"] in touchstone("runs", "show").out
+
+
+def test_report_is_one_file_that_names_every_candidate(
+    touchstone: Callable[..., Any], judged: Any, tmp_path: Path, home: Path
+) -> None:
+    out = tmp_path / "report.html"
+    answer = touchstone("runs", "report", "last", "--out", out)
+    assert answer.code == 0
+    assert str(out) in answer.out
+    page = out.read_text(encoding="utf-8")
+    for name in ("surge_rule", "dip_rule", "cross_rule", "calm_rule"):
+        assert name in page
+    assert "Content-Security-Policy" in page
+    assert "<script" not in page
+    # Without --out it goes into the workspace.
+    event = touchstone("runs", "report", "--json").event("report")
+    assert Path(event["file"]) == home / "reports" / f"{event['run_id']}.html"
+    assert Path(event["file"]).stat().st_size == event["bytes"]
+
+
+def test_report_that_cannot_be_written_ends_with_7(touchstone: Callable[..., Any], judged: Any, tmp_path: Path) -> None:
+    answer = touchstone("runs", "report", "--out", tmp_path / "missing" / "report.html")
+    assert answer.code == 7
+    assert "choose another place with --out" in answer.error
+
+
+def test_replay_says_identical(touchstone: Callable[..., Any], judged: Any) -> None:
+    answer = touchstone("runs", "replay")
+    assert answer.code == 0
+    assert "identical: " in answer.out
+    event = touchstone("runs", "replay", "last", "--json").event("replay")
+    assert (event["identical"], event["slots"], event["difference"]) == (True, 5, None)
+    # The replies of the script and of its two repairs, with the script itself gone or not.
+    assert event["replies"] >= 6
+
+
+def test_replay_of_an_edited_workspace_ends_with_8_and_names_the_place(
+    touchstone: Callable[..., Any], judged: Any, home: Path
+) -> None:
+    with contextlib.closing(sqlite3.connect(home / "touchstone.db")) as database:
+        database.execute("DROP TRIGGER candidates_no_update")
+        database.execute("UPDATE candidates SET repairs = 2 WHERE slot_id LIKE '%/0001'")
+        database.commit()
+    answer = touchstone("runs", "replay")
+    assert answer.code == 8
+    assert "first difference: slot 1 (llm), candidate" in answer.error
+    assert touchstone("runs", "replay", "--json").events[-2]["identical"] is False
