@@ -264,7 +264,8 @@ def _examples(prompt: Prompt, draft: Draft, bench: Bench) -> Iterator[Finding]:
     for number, value in _objects(prompt):
         if not isinstance(value, dict):
             shown.append((number, str(value)))
-        elif set(value) & set(form.schema["properties"]):
+        elif 2 * len(set(value) & set(form.schema["properties"])) > len(value):
+            # Mostly the form's own fields: meant as a reply, and not as a part of one.
             shown.append((number, json.dumps(value)))
     for number, text in shown:
         followed = follow(prompt, completion_of(text), bench.window, prompt.samples)

@@ -204,8 +204,10 @@ def function(name: str, args: list[Node], dimension: Dimension, *, warmup: int, 
         if name == "crosses":
             args = sorted((first, second), key=_commuting)
         elif first.is_number or (name == "crosses_below" and not second.is_number):
-            # Two series crossing: always "above". A level stands second.
-            name, args = ("crosses_below" if name == "crosses_above" else "crosses_above"), [second, first]
+            # Two series crossing: always "above". A level stands second. Balanced again in the order that is printed,
+            # so that the text reads back as this node.
+            name = "crosses_below" if name == "crosses_above" else "crosses_above"
+            args = list(_balanced(args[1], args[0], either_way=False))
         else:
             args = [first, second]
     elif name in ("correlation", "covariance"):

@@ -9,17 +9,9 @@ import pytest
 
 def test_list_names_the_shipped_prompts(touchstone: Callable[..., Any]) -> None:
     events = touchstone("prompts", "list", "--json").events
-    assert [event["id"] for event in events] == [
-        "critique",
-        "crossover",
-        "market-card",
-        "mutate",
-        "propose",
-        "reflect",
-        "regime-aware",
-        "repair",
-        "tune",
-    ]
+    shipped = sorted(path.stem for path in (Path(__file__).parents[4] / "prompts").glob("[a-z]*.md"))
+    assert {"propose", "repair", "market-card"} <= set(shipped)
+    assert [event["id"] for event in events] == shipped
     assert all(Path(event["path"]).is_file() for event in events)
     assert "propose" in touchstone("prompts", "list").out
 
