@@ -259,7 +259,8 @@ def _examples(prompt: Prompt, draft: Draft, bench: Bench) -> Iterator[Finding]:
     if form is None or form.schema is None:
         return
     shown: list[tuple[int, str]] = []
-    if "example" in prompt.inputs:
+    # A tool agent's replies hold a rule in a part of them; its example is one of that part.
+    if "example" in prompt.inputs and form.id != "action":
         shown.append((draft.line_of(("inputs", "example", "sample")), str(prompt.inputs["example"].sample)))
     for number, value in _objects(prompt):
         if not isinstance(value, dict):
