@@ -69,7 +69,7 @@ RUN = {
 }
 
 
-# Its commands build on files that the page tells the reader to write; test_write_a_prompt.py writes them and runs it all.
+# Its commands use files that the page has the reader write; test_write_a_prompt.py writes them and runs it all.
 RUN.pop("docs/how-to/write-a-prompt.md")
 
 
