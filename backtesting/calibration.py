@@ -24,6 +24,9 @@ from backtesting.null_markets import NULL_MARKETS, factor_streams, plant, timing
 from backtesting.splits import EMBARGO_BARS, OPEN_SHARE
 from backtesting.statistics import hac_ts
 
+# Which gate was measured; raised when a change of the test may change its error rates, so that no rate outlives it.
+# 1 had hedge ratios frozen on the open window, 2 has a regression within the sealed window.
+GATE = 2
 BARS_A_YEAR = 252
 REPS = 999
 FAMILIES = ("factor", *NULL_MARKETS)
@@ -69,12 +72,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Row:
-    """A cell with its counts; rates are shares of `replications`."""
+    """A cell with its counts; rates are shares of `replications`. `gate` says which gate was measured."""
 
     cell: Cell
     replications: int
     false_passes: int
     true_passes: int
+    gate: int = GATE
 
     @property
     def false_promotion(self) -> float:
@@ -94,7 +98,8 @@ class Row:
         cell = Cell(
             data["family"], int(data["candidates"]), float(data["years"]), float(data["sharpe"]), float(data["alpha"])
         )
-        return cls(cell, int(data["replications"]), int(data["false_passes"]), int(data["true_passes"]))
+        counts = (int(data[name]) for name in ("replications", "false_passes", "true_passes"))
+        return cls(cell, *counts, gate=int(data.get("gate", 1)))
 
 
 def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcome:
@@ -161,9 +166,9 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[f
 def nearest(rows: Sequence[Row], *, candidates: int, years: float) -> Row | None:
     """The row without an edge that is most like a run: nearest in log candidates and log years, the worst of families.
 
-    None without such a row.
+    None without such a row. Rows of an earlier gate say nothing about this one and are passed over.
     """
-    nulls = [row for row in rows if row.cell.sharpe == 0.0 and row.replications > 0]
+    nulls = [row for row in rows if row.cell.sharpe == 0.0 and row.replications > 0 and row.gate == GATE]
     if not nulls:
         return None
 
@@ -180,6 +185,7 @@ def power_beside(rows: Sequence[Row], row: Row) -> tuple[Row, ...]:
         other
         for other in rows
         if other.cell.sharpe > 0.0
+        and other.gate == GATE
         and (other.cell.candidates, other.cell.years) == (row.cell.candidates, row.cell.years)
     ]
     return tuple(sorted(same, key=lambda other: other.cell.sharpe))

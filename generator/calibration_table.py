@@ -34,7 +34,7 @@ def load_table(folder: Path | None = None) -> tuple[Row, ...]:
 def write_table(rows: tuple[Row, ...], path: Path) -> None:
     """Write the rows in their order, with a line end: the same rows are the same bytes."""
     text = json.dumps(
-        {"version": 1, "rows": [row.as_dict() for row in sorted(rows, key=lambda row: row.cell)]}, indent=1
+        {"version": 1, "rows": [row.as_dict() for row in sorted(rows, key=lambda row: (row.gate, row.cell))]}, indent=1
     )
     path.write_text(text + "\n", encoding="utf-8")
 

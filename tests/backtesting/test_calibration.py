@@ -7,6 +7,7 @@ import pytest
 
 from backtesting.calibration import (
     FAMILIES,
+    GATE,
     Cell,
     Outcome,
     Row,
@@ -65,6 +66,16 @@ def test_cells_and_rows_read_back():
     row = tally(cell, [Outcome(True, False), Outcome(False, True), Outcome(False, True)])
     assert (row.replications, row.false_passes, row.true_passes) == (3, 1, 2)
     assert Row.of(row.as_dict()) == row
+
+
+def test_rates_of_an_earlier_gate_are_never_quoted():
+    old = Row(Cell("factor", 50, 20.0), 1000, 1, 0, gate=GATE - 1)
+    assert nearest([old], candidates=50, years=20.0) is None
+    now = Row(Cell("factor", 200, 5.0), 100, 5, 0)
+    assert nearest([old, now], candidates=50, years=20.0) == now
+    assert power_beside([Row(Cell("factor", 200, 5.0, 1.0), 100, 0, 90, gate=GATE - 1)], now) == ()
+    # A table from before gates were counted is one of the first.
+    assert Row.of({k: v for k, v in now.as_dict().items() if k != "gate"}).gate == 1
 
 
 def test_the_nearest_row_is_near_in_logs_and_the_worst_of_its_families():

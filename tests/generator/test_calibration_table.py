@@ -54,6 +54,14 @@ def test_pieces_add_up_and_a_torn_last_line_is_measured_again(tmp_path):
         read_pieces(file)
 
 
+def test_pieces_of_an_earlier_gate_are_measured_again(tmp_path):
+    file = tmp_path / PIECES
+    old = Piece("factor:10:5:0:0.05", 0, 20, 1, 1, 0, gate=1)
+    file.write_text(json.dumps(vars(old)) + "\n")
+    assert read_pieces(file) == {}
+    assert json.loads(file.read_text()) == vars(old)
+
+
 def test_an_interrupted_calibration_goes_on_and_gives_the_same_table(tmp_path, monkeypatch):
     monkeypatch.setenv("TOUCHSTONE_HOME", str(tmp_path))
     arguments = ["--families", "random-walk", "--candidates", "5", "--years", "5", "--reps", "40", "--json"]

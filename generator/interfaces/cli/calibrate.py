@@ -18,7 +18,7 @@ import typer
 
 from agents.data_fetch.data_fetch import fetch_bars
 from backtesting.bars import FloatArray
-from backtesting.calibration import FAMILIES, Cell, Row, clopper_pearson, replicate, tally
+from backtesting.calibration import FAMILIES, GATE, Cell, Row, clopper_pearson, replicate, tally
 from backtesting.errors import StorageError, UsageError
 from generator.calibration_table import NAME, write_table
 from generator.interfaces.cli import workspace
@@ -43,7 +43,7 @@ EXAMPLES = """Examples:
 
 @dataclass(frozen=True)
 class Piece:
-    """Replications `first` to `first + count - 1` of a cell, and what became of them."""
+    """Replications `first` to `first + count - 1` of a cell, and what became of them under which gate."""
 
     cell: str
     first: int
@@ -51,6 +51,7 @@ class Piece:
     seed: int
     false: int
     true: int
+    gate: int = GATE
 
 
 @app.command(epilog=EXAMPLES)
@@ -111,7 +112,9 @@ def read_pieces(path: Path) -> dict[tuple[str, int, int], Piece]:
                 f"line {at + 1} of {path.name} is no piece of a calibration",
                 next_step="remove the line; what it held is measured again",
             ) from None
-        found[piece.cell, piece.first, piece.seed] = piece
+        # What an earlier gate did is kept in the file and measured again for this one.
+        if piece.gate == GATE:
+            found[piece.cell, piece.first, piece.seed] = piece
     return found
 
 
