@@ -42,6 +42,10 @@ types: $(VENV)/.dev
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
+bench: $(VENV)/.dev      ## time the engine beside its peers; writes benchmarks/results.json and docs/performance.md
+	benchmarks/peers.sh
+	$(BIN)/python benchmarks/run.py
+
 lock:           ## renew both lock files (needs uv on the PATH)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --no-header pyproject.toml --group build -o requirements.lock

@@ -7,13 +7,15 @@ This selects among trusted agents on one backtest. New candidates are proposed a
 """
 
 import argparse
-import json
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.data_fetch.data_fetch import fetch_market_data
+from agents.data_fetch.frame import bars_from_frame
 from agents.execution.paper import paper_orders
 from agents.manager.agent_manager import MetaAgentManager
 from agents.strategy.strategy import TradingStrategy
@@ -23,7 +25,48 @@ from backtesting.errors import InvalidConfig, TouchstoneError
 from generator import generate_updated_agent
 
 HERE = Path(__file__).resolve().parent
-SECTIONS = ("data", "manager", "generator", "execution", "evolve")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(_Section):
+    """Which prices: a Yahoo symbol or a market address, and how many calendar days of them."""
+
+    symbol: str = "sample:sp500"
+    days: Annotated[int, Field(ge=1)] = 3650
+
+
+class Manager(_Section):
+    """By which metric an agent is selected, and under which costs."""
+
+    metric: str = "sharpe_ratio"
+    costs: str = "liquid-index"
+
+
+class Generator(_Section):
+    """Whether one new candidate takes part, and which model proposes it; null: a variation of the incumbents."""
+
+    add_candidate: bool = False
+    llm: str | None = None
+
+
+class Execution(_Section):
+    """The account that paper orders are made for."""
+
+    equity: Annotated[float, Field(gt=0)] = 100_000.0
+    held_units: float = 0.0
+
+
+class Settings(_Section):
+    """The whole file. `evolve` is read by `touchstone evolve --config` and only let through here."""
+
+    data: Data = Data()
+    manager: Manager = Manager()
+    generator: Generator = Generator()
+    execution: Execution = Execution()
+    evolve: dict[str, Any] = Field(default_factory=dict)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,51 +76,49 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="JSON settings; config.json, else config.example.json")
     options = parser.parse_args(arguments)
     try:
-        config = load_config(options.config)
-        return run(config)
+        return run(load_settings(options.config))
     except TouchstoneError as error:
         logging.error("%s", error)
         return error.exit_code
 
 
-def load_config(path: Path | None) -> dict[str, dict[str, Any]]:
-    """The settings by section; unknown sections are refused."""
+def load_settings(path: Path | None) -> Settings:
+    """The settings in a file; InvalidConfig names the field that is wrong."""
     own = HERE / "config.json"
     file = path or (own if own.is_file() else HERE / "config.example.json")
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InvalidConfig(
-            f"{file} cannot be read: {error}", next_step="compare it with config.example.json"
-        ) from None
-    unknown = set(config) - set(SECTIONS) if isinstance(config, dict) else {"(not an object)"}
-    if unknown:
-        raise InvalidConfig(
-            f"{file}: unknown section {sorted(unknown)[0]!r}", next_step=f"known are {', '.join(SECTIONS)}"
-        )
-    return dict(config)
+        return Settings.model_validate_json(file.read_bytes())
+    except OSError as error:
+        why = str(error.strerror)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        unknown = first["type"] == "extra_forbidden"
+        why = f"unknown setting {where!r}" if unknown else f"{where}: {first['msg']}" if where else first["msg"]
+    raise InvalidConfig(f"{file} cannot be used: {why}", next_step="compare it with config.example.json")
 
 
-def run(config: dict[str, dict[str, Any]]) -> int:
+def run(settings: Settings) -> int:
     """Fetch, evaluate, select, and hand the next orders to paper execution."""
-    data, manage, propose = config.get("data", {}), config.get("manager", {}), config.get("generator", {})
-    historical_data = fetch_market_data(days=data.get("days", 365), symbol=data.get("symbol", "CL=F"))
+    costs = COSTS.get(settings.manager.costs)
+    if costs is None:
+        raise InvalidConfig(
+            f"manager.costs is {settings.manager.costs!r}", next_step=f"choose one of {', '.join(COSTS)}"
+        )
+    manager = MetaAgentManager(metric=settings.manager.metric, backtest=Backtest(costs))
+    historical_data = fetch_market_data(days=settings.data.days, symbol=settings.data.symbol)
     if historical_data is None:
-        logging.error("No prices, so nothing was evaluated; offline, try a sample: --config with symbol sample:sp500")
+        logging.error("No prices, so nothing was evaluated; without a network, set data.symbol to sample:sp500")
         return 4
-    costs = manage.get("costs", "liquid-index")
-    if costs not in COSTS:
-        raise InvalidConfig(f"manager.costs is {costs!r}", next_step=f"choose one of {', '.join(COSTS)}")
-    manager = MetaAgentManager(metric=manage.get("metric", "sharpe_ratio"), backtest=Backtest(COSTS[costs]))
-    if propose.get("add_candidate", False):
-        manager.update_agent(generate_updated_agent(data.get("symbol", "sample:sp500"), llm=propose.get("llm")))
+    if settings.generator.add_candidate:
+        bars = bars_from_frame(historical_data, symbol=settings.data.symbol, source=settings.data.symbol)
+        manager.update_agent(generate_updated_agent(bars, llm=settings.generator.llm))
     best_agent = manager.select_best_agent(historical_data)
     if not isinstance(best_agent, TradingStrategy):
         return 8
     live_signals = best_agent.generate_signals(historical_data)
     logging.info("Signal: %s", live_signals.at(-1))
-    account = config.get("execution", {})
-    orders = paper_orders(live_signals, account.get("equity", 100_000.0), account.get("held_units", 0.0))
+    orders = paper_orders(live_signals, settings.execution.equity, settings.execution.held_units)
     for order in orders:
         logging.info("Paper order: %s", order)
     if not orders:

@@ -1,9 +1,9 @@
 """Backtest: decisions and costs in, a full and honest report out.
 
 `simulate` is the one path from `Signals` to a `BacktestResult`; the evaluation, the gates, the monitor and the
-command line all come through here. It checks what it is given and then lets the compiled engine run.
+command line all come through here. It checks what it is given and then lets a compiled engine run: the fast one for
+one asset and plain terms, the general one for everything else; where both could run they give the same bytes.
 It never chooses costs for a caller, never fetches, never fills a gap in the data.
-One symbol at a time so far: there is no shared cash over several assets yet.
 """
 
 import math
@@ -13,14 +13,18 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from backtesting.bars import Bars
+from backtesting import inputs
+from backtesting.bars import Bars, FloatArray
 from backtesting.costs import LIQUID_INDEX, CostModel
-from backtesting.decisions import Signals, TargetDecisions
-from backtesting.engine import Simulated, simulate_signals, simulate_targets
+from backtesting.decisions import Signals
+from backtesting.engine import excursions, simulate_signals, simulate_targets
+from backtesting.engine_panel import run_signals, run_targets
 from backtesting.errors import UsageError
-from backtesting.metrics import summarise
+from backtesting.inputs import Books, Conditions, Market, SignalOrders, TargetOrders
 from backtesting.result import REASONS, BacktestResult, Trade
 from backtesting.splits import Window
+from backtesting.summary import summary
+from backtesting.terms import CASH, Terms
 
 CAPITAL = 1_000_000.0
 
@@ -53,18 +57,26 @@ class Backtest:
         costs: what trading costs. The short call `Backtest()` names none, so this is where it says which it uses:
             LIQUID_INDEX; the result carries the model in any case.
         capital: account at the start, in account currency.
+        terms: the conventions of the market.
         window: the bars to trade in; None for all of them. `Signals` carry no warm-up, so leave out the warm-up
             of the strategy here if it should not count as flat days.
     """
 
-    def __init__(self, costs: CostModel = LIQUID_INDEX, capital: float = CAPITAL, window: Window | None = None) -> None:
+    def __init__(
+        self,
+        costs: CostModel = LIQUID_INDEX,
+        capital: float = CAPITAL,
+        window: Window | None = None,
+        terms: Terms = CASH,
+    ) -> None:
         self.costs = costs
         self.capital = capital
         self.window = window
+        self.terms = terms
 
     def run(self, signals: Signals) -> BacktestResult:
         """The full report; see `simulate` of this module."""
-        return simulate(signals, self.costs, window=self.window, capital=self.capital)
+        return simulate(signals, self.costs, window=self.window, capital=self.capital, terms=self.terms)
 
     def simulate(self, signals: Signals) -> dict[str, float]:
         """The metrics alone, by name (`sharpe_ratio`, ...); NaN where undefined."""
@@ -72,30 +84,35 @@ class Backtest:
 
 
 def simulate(
-    signals: Signals, costs: CostModel, *, window: Window | None = None, capital: float = CAPITAL
+    signals: Signals,
+    costs: CostModel,
+    *,
+    window: Window | None = None,
+    capital: float = CAPITAL,
+    terms: Terms = CASH,
+    benchmark: FloatArray | None = None,
+    keep_positions: bool = False,
 ) -> BacktestResult:
     """What the decisions would have done inside the window, flat at its start, marked at every close.
 
-    The rules of time, fills, exits and ruin are those of `engine_reference.py`.
+    The rules of time, fills, exits and ruin are those of `engine_reference.py`; docs/engine.md has them in prose.
 
     Args:
         signals: decisions with the bars they were made on; only decisions inside the window are used. On bars with
             one price a day the open repeats the close, so an order decided today fills at tomorrow's close.
         costs: written on the result.
-        window: bars start to stop - 1; None for all bars.
+        window: bars start to stop - 1; None for all bars. Leave out the warm-up of a strategy here.
         capital: account at the start, positive.
+        terms: the conventions of the market; written on the result.
+        benchmark: (n,) simple returns over the window for alpha, beta, information ratio and capture; None for none.
+        keep_positions: whether the result holds the position of every asset at every close.
 
     Raises:
-        UsageError: more than one asset, a window outside the bars, decisions of another shape, capital that is
-            not positive, or sizes so large that the account overflows.
+        UsageError: a window outside the bars, decisions of another shape or out of range, capital that is not
+            positive, a feature or a volume that the bars do not have, a benchmark of another length or with NaN, or
+            sizes so large that the account overflows.
     """
     bars = signals.bars
-    if bars.n_assets != 1:
-        raise UsageError(
-            f"{signals.name}: the bars hold {bars.n_assets} symbols ({', '.join(bars.symbols[:5])}), "
-            "the engine trades one",
-            next_step="run one symbol at a time",
-        )
     window = Window(0, bars.n_bars) if window is None else window
     if not 0 <= window.start < window.stop <= bars.n_bars:
         raise UsageError(
@@ -104,27 +121,40 @@ def simulate(
         )
     if not 0.0 < capital < math.inf:
         raise UsageError(f"capital is {capital!r}, it has to be positive", next_step="give the size of the account")
+    against = _benchmark(signals, window, benchmark)
 
-    equity, exposure, turnover, whole, real, costs_paid = _run_engine(signals, costs, window, float(capital))
-    if not np.isfinite(equity).all():
-        at = bars.sessions[window.start + int(np.argmin(np.isfinite(equity)))]
+    market = inputs.market(signals, costs, terms)
+    conditions = inputs.conditions(bars, costs, terms, window, capital, keep_positions)
+    orders = inputs.orders(signals)
+    plain = bars.n_assets == 1 and costs.plain and terms.plain and signals.decisions.plain and not keep_positions
+    if plain and not _long_gap(market.close[window.start : window.stop, 0], terms.delisted_after):
+        books = _run_plain(market, conditions, orders)
+    elif isinstance(orders, SignalOrders):
+        books = run_signals(market, conditions, orders)
+    else:
+        books = run_targets(market, conditions, orders)
+
+    if not np.isfinite(books.equity).all():
+        at = bars.sessions[window.start + int(np.argmin(np.isfinite(books.equity)))]
         raise UsageError(
             f"{signals.name}: the account overflows at {at}", next_step="limit the position sizes, 1 is all of equity"
         )
-    before = np.empty_like(equity)
-    before[0] = capital
-    before[1:] = equity[:-1]
-    # A ruined account stays at 0 and returns 0, not 0/0.
-    returns = np.divide(equity - before, before, out=np.zeros_like(equity), where=before > 0.0)
-    trades = tuple(
-        Trade(side, entry_bar, exit_bar, entry_price, exit_price, units, pnl, paid, REASONS[reason])
-        for (side, entry_bar, exit_bar, reason), (entry_price, exit_price, units, pnl, paid) in zip(
-            whole.tolist(), real.tolist(), strict=True
-        )
+    moves = excursions(market.high, market.low, books.whole, books.real, conditions.at_close)
+    returns, metrics = summary(
+        books.equity,
+        books.gross,
+        books.turnover,
+        books.whole,
+        books.real,
+        moves,
+        market.multiplier,
+        against,
+        float(bars.periods_per_year),
+        books.costs_paid,
+        float(capital),
     )
-    for values in (equity, returns, exposure, turnover):
+    for values in (books.equity, returns, books.exposure, books.turnover, books.positions):
         values.setflags(write=False)
-    metrics = summarise(returns, equity, exposure, turnover, trades, bars.periods_per_year, costs_paid, capital)
     return BacktestResult(
         name=signals.name,
         bars_id=bars.bars_id,
@@ -133,76 +163,90 @@ def simulate(
         costs=costs,
         capital=capital,
         sessions=bars.sessions[window.start : window.stop],
-        equity=equity,
+        equity=books.equity,
         returns=returns,
-        exposure=exposure,
-        turnover=turnover,
-        trades=trades,
-        costs_paid=costs_paid,
+        exposure=books.exposure,
+        turnover=books.turnover,
+        trades=_trades(books, moves, market.multiplier),
+        costs_paid=books.costs_paid,
         metrics=MappingProxyType(metrics),
+        terms=terms,
+        unfilled=books.unfilled,
+        positions=books.positions if keep_positions else None,
     )
 
 
-def _run_engine(signals: Signals, costs: CostModel, window: Window, capital: float) -> Simulated:
-    bars, decisions = signals.bars, signals.decisions
-    opened, high, low, close = (_column(values) for values in (bars.open, bars.high, bars.low, bars.close))
-    borrow_rate = costs.borrow_annual / bars.periods_per_year
-    financing_rate = costs.financing_annual / bars.periods_per_year
-    if isinstance(decisions, TargetDecisions):
-        if not decisions.band >= 0.0:
-            raise UsageError(f"{signals.name}: band is {decisions.band!r}", next_step="give 0 or more, 0.02 is 2 %")
-        return simulate_targets(
+def _run_plain(market: Market, conditions: Conditions, orders: SignalOrders | TargetOrders) -> Books:
+    """The same as the general engine, ten times as fast, for what it cannot be told apart from."""
+    account = (
+        conditions.start,
+        conditions.stop,
+        conditions.capital,
+        conditions.adverse,
+        conditions.commission,
+        conditions.borrow_rate,
+        conditions.financing_rate,
+    )
+    opened, high, low, close = (_column(values) for values in (market.open, market.high, market.low, market.close))
+    if isinstance(orders, TargetOrders):
+        found = simulate_targets(opened, close, _column(orders.target), orders.band, *account)
+    else:
+        found = simulate_signals(
             opened,
+            high,
+            low,
             close,
-            _decision(signals, "target"),
-            float(decisions.band),
-            window.start,
-            window.stop,
-            capital,
-            costs.adverse,
-            costs.commission,
-            borrow_rate,
-            financing_rate,
+            _column(orders.enter_long),
+            _column(orders.exit_long),
+            _column(orders.enter_short),
+            _column(orders.exit_short),
+            _column(orders.size),
+            _column(orders.stop_distance),
+            _column(orders.trail_distance),
+            _column(orders.target_distance),
+            orders.max_bars,
+            *account,
         )
-    if decisions.max_bars < 0:
-        raise UsageError(f"{signals.name}: max_bars is {decisions.max_bars}", next_step="give 0 for never, or more")
-    return simulate_signals(
-        opened,
-        high,
-        low,
-        close,
-        _decision(signals, "enter_long", np.bool_),
-        _decision(signals, "exit_long", np.bool_),
-        _decision(signals, "enter_short", np.bool_),
-        _decision(signals, "exit_short", np.bool_),
-        _decision(signals, "size"),
-        _decision(signals, "stop_distance"),
-        _decision(signals, "trail_distance"),
-        _decision(signals, "target_distance"),
-        int(decisions.max_bars),
-        window.start,
-        window.stop,
-        capital,
-        costs.adverse,
-        costs.commission,
-        borrow_rate,
-        financing_rate,
+    equity, exposure, turnover, whole, real, costs_paid = found
+    # The first asset, entered at the open.
+    trades = np.zeros((len(whole), 6), np.int64)
+    trades[:, :4] = whole
+    return Books(
+        equity, exposure, np.abs(exposure), turnover, trades, real, costs_paid, 0.0, positions=np.zeros((0, 0))
     )
 
 
-def _decision(signals: Signals, name: str, dtype: Any = np.float64) -> npt.NDArray[Any]:
-    values: npt.NDArray[Any] = getattr(signals.decisions, name)
-    shape = (signals.bars.n_bars, 1)
-    if values.shape != shape:
-        raise UsageError(
-            f"{signals.name}: {name} has shape {values.shape}, the bars ask for {shape}",
-            next_step="give every decision one row a bar and one column an asset",
-        )
-    return _column(values, dtype)
-
-
-def _column(values: npt.NDArray[Any], dtype: Any = np.float64) -> npt.NDArray[Any]:
-    """The only asset's values, contiguous and read-only: one array type, so that each kernel is compiled once."""
-    column = np.ascontiguousarray(values[:, 0], dtype=dtype).view()
-    column.setflags(write=False)
+def _column(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    column: npt.NDArray[Any] = values[:, 0]
     return column
+
+
+def _long_gap(close: FloatArray, length: int) -> bool:
+    """Whether the asset counts as delisted somewhere."""
+    missing = np.isnan(close)
+    if length == 0 or not missing.any():
+        return False
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], missing, [False])).astype(np.int8)))
+    return bool((edges[1::2] - edges[::2]).max() >= length)
+
+
+def _trades(books: Books, moves: FloatArray, multiplier: FloatArray) -> tuple[Trade, ...]:
+    side, first, last, reason, asset, _ = books.whole.T.tolist()
+    entry, leave, units, pnl, paid = books.real.T.tolist()
+    mae, mfe = moves.T.tolist()
+    reasons = (REASONS[place] for place in reason)
+    multipliers = multiplier[books.whole[:, 4]].tolist()
+    return tuple(map(Trade, side, first, last, entry, leave, units, pnl, paid, reasons, asset, multipliers, mae, mfe))
+
+
+def _benchmark(signals: Signals, window: Window, benchmark: FloatArray | None) -> FloatArray:
+    if benchmark is None:
+        return np.zeros(0)
+    n_bars = window.stop - window.start
+    if benchmark.shape != (n_bars,) or not np.isfinite(benchmark).all():
+        raise UsageError(
+            f"{signals.name}: the benchmark has shape {benchmark.shape} and "
+            f"{int(np.isnan(benchmark).sum())} NaN, the window asks for {(n_bars,)} finite returns",
+            next_step="give one simple return for every bar of the window",
+        )
+    return np.ascontiguousarray(benchmark, dtype=np.float64)

@@ -5,7 +5,7 @@ beginning, because indicators may always use the whole past and never the future
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Self
@@ -105,6 +105,12 @@ class Bars:
             periods_per_year=self.periods_per_year,
             close_only=self.close_only,
             features={name: values[:n_bars] for name, values in self.features.items()},
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mapping proxy cannot travel to another process; what arrives there is checked like any other bars.
+        return type(self), tuple(
+            dict(self.features) if item.name == "features" else getattr(self, item.name) for item in fields(self)
         )
 
     def __repr__(self) -> str:

@@ -1,13 +1,11 @@
-"""The compiled engine: one asset, one strategy, one pass over the bars of a window.
+"""The compiled engine: one asset, plain terms, one pass over the bars of a window; `engine_panel.py` does the rest.
 
 Its meaning is written in `engine_reference.py`, in loops made to be read; the two are held equal by a property
 test, so a rule is changed there first and here second. Nothing is checked here: `backtest.py` does that before.
 A ruined account ends the loop; the curves are zero from the start. The kernels hold no state and release the GIL.
-No fast-math: every sum runs in bar order with one accumulator, so the same inputs give the same bytes. Both kernels
+No fast-math: every sum runs in bar order with one accumulator, so the same inputs give the same bytes. The kernels
 live in one file because numba's cache does not notice a change in another one.
 """
-
-# ruff: noqa: PLR0917 - a compiled function takes flat arrays by position
 
 import math
 
@@ -19,7 +17,7 @@ from backtesting.bars import BoolArray, FloatArray, IntArray
 Simulated = tuple[FloatArray, FloatArray, FloatArray, IntArray, FloatArray, float]
 
 # Places in `result.REASONS`. Written out and not looked up, because the cache would keep old ones if that tuple moved.
-_SIGNAL, _STOP, _TRAIL, _TARGET, _TIME, _REBALANCE, _OPEN, _BANKRUPT = range(8)
+_SIGNAL, _STOP, _TRAIL, _TARGET, _TIME, _REBALANCE, _OPEN, _BANKRUPT, _HALT = range(9)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -460,3 +458,37 @@ def simulate_targets(
         _record(whole, real, k, side, entry_bar, stop - 1, _OPEN, entry_price, exit_price, added, pnl, trade_costs)
         k += 1
     return equity, exposure, turnover, whole[:k].copy(), real[:k].copy(), costs_paid
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def excursions(high: FloatArray, low: FloatArray, whole: IntArray, real: FloatArray, at_close: bool) -> FloatArray:
+    """`engine_reference.excursions`, compiled."""
+    found = np.zeros((whole.shape[0], 2))
+    for place in range(whole.shape[0]):
+        side, first, last, reason, k, entered = whole[place]
+        entry, leave = real[place, 0], real[place, 1]
+        bottom = min(entry, leave)
+        top = max(entry, leave)
+        # The bar of the exit counts as a whole only if the position was there to its end.
+        lived = reason == _OPEN or (at_close and (reason in (_SIGNAL, _TIME, _REBALANCE, _HALT)))
+        stop = last + 1 if lived else last
+        start = first
+        if entered == 2:
+            start = first + 1
+        elif entered == 1 and first < stop:
+            # After a limit fill inside the bar the far side may have come before it.
+            start = first + 1
+            if side > 0:
+                bottom = min(bottom, low[first, k])
+            else:
+                top = max(top, high[first, k])
+        for t in range(start, stop):
+            bottom = min(bottom, low[t, k])
+            top = max(top, high[t, k])
+        if side > 0:
+            found[place, 0] = bottom / entry - 1.0
+            found[place, 1] = top / entry - 1.0
+        else:
+            found[place, 0] = 1.0 - top / entry
+            found[place, 1] = 1.0 - bottom / entry
+    return found

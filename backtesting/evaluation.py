@@ -4,8 +4,8 @@ It ranks; it makes no claim. The ranking score is the t-statistic of the *residu
 candidate's returns after the incumbents' share, by least squares, is taken out. That, and not the difference of two
 Sharpe ratios, says whether a candidate adds something to the book.
 
-Not done yet: walk-forward folds inside the window, and a hedge against the candidate's own average exposure beyond
-what buy-and-hold among the incumbents gives.
+One more hedge is always there: a constant position in the market. Who is long most of the time earns what the market
+gives to anybody, and it is not theirs; what a constant position of any size explains is taken out with the incumbents.
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from backtesting.bars import FloatArray
+from backtesting.bars import Bars, FloatArray
+from backtesting.folds import walk_forward
 from backtesting.result import BacktestResult
+from backtesting.splits import Window
 from backtesting.statistics import (
     FLAT,
     common_block,
@@ -27,6 +29,9 @@ from backtesting.statistics import (
     newey_west_variance,
 )
 
+# The name of that hedge among the betas; no spec can have it, for a name holds no brackets.
+CONSTANT_POSITION = "(constant position)"
+FOLDS = 5
 INTERVAL_LEVEL = 0.90
 INTERVAL_REPS = 999
 # Below this share of its own volatility the residual of a candidate is the tail of a copy: 10 % is an R^2 of 0.99.
@@ -54,9 +59,10 @@ class Evaluation:
     """What is known about a candidate on one window. Same inputs, same bytes.
 
     Attributes:
-        betas: hedge ratio by incumbent, to be frozen when the candidate is nominated.
+        betas: hedge ratio by incumbent and to `CONSTANT_POSITION`, to be frozen when the candidate is nominated.
         residual_share: volatility of the residual stream over the candidate's own.
         alpha_annual: mean of the residual stream a year, as a fraction.
+        fold_alphas: the same by walk-forward part, oldest first; the fold before the first part only warms up.
         alpha_t: its HAC t-statistic, the ranking score; NaN for a flat candidate or a near-copy of the incumbents.
         n_trials: looks at this data so far, by anybody.
         expected_max_sharpe: annual Sharpe ratio that the best of so many worthless trials shows by luck alone.
@@ -75,6 +81,7 @@ class Evaluation:
     n_trials: int
     expected_max_sharpe: float
     warnings: tuple[str, ...]
+    fold_alphas: tuple[float, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-like; NaN is None. Curves and trades are left out: `bars_id`, window and costs make them again."""
@@ -96,6 +103,7 @@ class Evaluation:
             "residual_share": _number(self.residual_share),
             "alpha_annual": _number(self.alpha_annual),
             "alpha_t": _number(self.alpha_t),
+            "fold_alphas": [_number(alpha) for alpha in self.fold_alphas],
             "n_trials": self.n_trials,
             "expected_max_sharpe": _number(self.expected_max_sharpe),
             "warnings": list(self.warnings),
@@ -105,14 +113,16 @@ class Evaluation:
 def residual_hedge(candidate: FloatArray, incumbents: FloatArray) -> FloatArray:
     """(K,) least-squares hedge ratios of a stream (n,) against K incumbents (n, K), fitted with an intercept.
 
+    (K, N) for N streams (n, N) at once.
+
     Minimum norm where incumbents repeat each other; 0 for a constant incumbent. Estimate it on the open window and
     freeze it: then the residual on the sealed window is a fixed stream, whatever was fitted before.
     """
-    betas = np.zeros(incumbents.shape[1])
+    betas = np.zeros((incumbents.shape[1], *candidate.shape[1:]))
     moving = incumbents.std(axis=0) > FLAT
     if moving.any():
         centred = incumbents[:, moving] - incumbents[:, moving].mean(axis=0)
-        betas[moving] = np.linalg.lstsq(centred, candidate - candidate.mean(), rcond=1e-8)[0]
+        betas[moving] = np.linalg.lstsq(centred, candidate - candidate.mean(axis=0), rcond=1e-8)[0]
     return betas
 
 
@@ -121,17 +131,33 @@ def residual(candidate: FloatArray, incumbents: FloatArray, betas: FloatArray) -
     return candidate - incumbents @ betas
 
 
+def market_returns(bars: Bars, window: Window) -> FloatArray:
+    """(n,) simple return a bar of an equal, constant position in every asset, without costs; 0 where none traded.
+
+    The first bar of the window is measured from its open, for there is no position before it.
+    """
+    before = np.concatenate([bars.open[window.start : window.start + 1], bars.close[window.start : window.stop - 1]])
+    moves = bars.close[window.start : window.stop] / before - 1.0
+    traded = np.isfinite(moves)
+    total: FloatArray = np.where(traded, moves, 0.0).sum(axis=1) / np.maximum(traded.sum(axis=1), 1)
+    return total
+
+
 def evaluate(
     name: str,
     spec_id: str,
     result: BacktestResult,
     incumbents: Mapping[str, BacktestResult],
     *,
+    market: FloatArray,
     periods_per_year: float,
     n_trials: int,
     rng: np.random.Generator,
 ) -> Evaluation:
     """Compare a result with the incumbents' results on the same bars, window and costs.
+
+    Args:
+        market: (n,) `market_returns` of the same bars and window.
 
     Raises:
         ValueError: an incumbent's result is from other bars, another window or other costs, or there is no incumbent.
@@ -148,11 +174,13 @@ def evaluate(
     names = sorted(incumbents)
     book = np.column_stack([incumbents[key].returns for key in names])
     own = result.returns
-    betas = residual_hedge(own, book)
-    left = residual(own, book, betas)
+    hedges = np.column_stack([market, book])
+    betas = residual_hedge(own, hedges)
+    left = residual(own, hedges, betas)
     volatility = float(np.std(own))
     share = float(np.std(left)) / volatility if volatility > FLAT else float("nan")
     stands_alone = isfinite(share) and share >= MIN_RESIDUAL_SHARE
+    part = max(1, len(own) // FOLDS)
     luck = expected_max_sharpe(n_trials, len(own), periods_per_year)
     return Evaluation(
         name=name,
@@ -160,10 +188,14 @@ def evaluate(
         result=result,
         periods_per_year=periods_per_year,
         paired=_paired(own, book, names, periods_per_year, rng),
-        betas=dict(zip(names, betas.tolist(), strict=True)),
+        betas=dict(zip([CONSTANT_POSITION, *names], betas.tolist(), strict=True)),
         residual_share=share,
         alpha_annual=float(np.mean(left)) * periods_per_year,
         alpha_t=hac_t(left) if stands_alone else float("nan"),
+        fold_alphas=tuple(
+            float(np.mean(left[fold.test])) * periods_per_year
+            for fold in walk_forward(len(left), train=part, test=part)
+        ),
         n_trials=n_trials,
         expected_max_sharpe=luck,
         warnings=tuple(_warnings(result, periods_per_year, share, n_trials, luck)),

@@ -6,46 +6,37 @@ So a report on a candidate that did not pass holds nothing that depends on seale
 underpowered, is settled by the open window and by how long the sealed one is. The sealed numbers travel separately.
 
 Every gate runs, even after a failure. The null hypothesis is "no residual alpha after costs": the hedge ratios were
-frozen on the open window, so each sealed statistic is the mean of a fixed stream. All nominees of a run are
-tested together by a step-down max-t, however many of them look hopeless.
+frozen on the open window, so each sealed statistic is the mean of a fixed stream. All nominees of a run are tested
+together by the weighted max-t of `blind_test`: more alpha for those that looked better where one could look, none for
+those that an open gate refuses, and every one of them in the count that a report states.
 
-Not done yet: spending more alpha on candidates that looked better on the open window, perturbation checks, the test for
-replacing an incumbent (a near-copy cannot pass here), and a measured error rate of the gate as a whole.
+Not done yet: the test for replacing an incumbent. A near-copy of one cannot pass here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from math import isfinite, log, pi
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from backtesting.backtest import Strategy, simulate
 from backtesting.bars import Bars, FloatArray
-from backtesting.costs import CostModel
+from backtesting.blind_test import REPS, blind_test
 from backtesting.decisions import Signals
 from backtesting.errors import CheckFailed
-from backtesting.evaluation import MIN_RESIDUAL_SHARE, Evaluation, residual
-from backtesting.hashing import content_id
+from backtesting.evaluation import CONSTANT_POSITION, market_returns, residual, residual_hedge
 from backtesting.metrics import sharpe_ratio
-from backtesting.result import BacktestResult
-from backtesting.splits import Split, Window
-from backtesting.statistics import (
-    common_block,
-    max_t,
-    minimum_detectable_sharpe,
-    years_needed,
-)
+from backtesting.nomination import COST_FACTOR, Nomination, Nominee, Route
+from backtesting.occam import OccamTest, occam_test
+from backtesting.open_gates import MAX_PROFIT_SHARE, GateResult, open_gates, profit_concentration
+from backtesting.result import log_growth
+from backtesting.splits import Window
+from backtesting.statistics import minimum_detectable_sharpe, years_needed
 
-REPS = 1999
 POWER = 0.80
 EDGE_OF_INTEREST = 1.0
-MIN_EXPOSED_BARS = 60
-MIN_TRADING_BARS = 6
-MAX_PROFIT_SHARE = 0.25
-SHORT_TRADE_BARS = 63
-COST_FACTOR = 2.0
 
 
 class Verdict(StrEnum):
@@ -54,25 +45,6 @@ class Verdict(StrEnum):
     PASS = "pass"  # noqa: S105
     FAIL = "fail"
     UNDERPOWERED = "underpowered"
-
-
-@dataclass(frozen=True)
-class GateResult:
-    """One gate's answer about one candidate.
-
-    Attributes:
-        statistic, threshold: what was measured and what it is held against; None if sealed or undefined.
-        margin: how far on the good side, in the statistic's unit; negative if it failed.
-        uses_sealed: the answer depends on the sealed window, so no number is shown.
-    """
-
-    name: str
-    passed: bool
-    statistic: float | None
-    threshold: float | None
-    margin: float | None
-    reason: str
-    uses_sealed: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,103 +83,6 @@ class GateReport:
 
 
 @dataclass(frozen=True, eq=False)
-class Nominee:
-    """A candidate with its open-window evidence, frozen; the strategy is what will be run on the sealed window."""
-
-    open_evaluation: Evaluation
-    open_doubled_costs: BacktestResult
-    strategy: Strategy
-
-    @property
-    def spec_id(self) -> str:
-        """Id of the rule."""
-        return self.open_evaluation.spec_id
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return self.open_evaluation.name
-
-    @property
-    def betas(self) -> Mapping[str, float]:
-        """Hedge ratio by incumbent, frozen on the open window."""
-        return self.open_evaluation.betas
-
-
-@dataclass(frozen=True, eq=False)
-class Nomination:
-    """All candidates of a run with everything that the judgement depends on, settled before the sealed window opens.
-
-    Attributes:
-        bars_id, open_bars_id: of the whole history, and of the same bars cut at the end of the open window, which
-            is where the nominees' evidence is from.
-        incumbents: the strategies whose names the nominees' hedge ratios use.
-        alpha: what this opening may spend, after `alpha_for_opening`.
-        seed: of the bootstrap draws.
-        n_trials: looks at the open window so far.
-
-    Raises:
-        ValueError: no nominee, one twice, evidence from different bars, windows or costs, or a hedge on other
-            incumbents than these.
-    """
-
-    nominees: tuple[Nominee, ...]
-    incumbents: tuple[Strategy, ...]
-    bars_id: str
-    open_bars_id: str
-    split: Split
-    costs: CostModel
-    alpha: float
-    seed: int
-    n_trials: int
-    code_version: str
-
-    def __post_init__(self) -> None:
-        ids = [nominee.spec_id for nominee in self.nominees]
-        if not ids or len(set(ids)) != len(ids):
-            raise ValueError(f"a nomination needs at least one nominee and each only once, got {len(ids)}")
-        known = sorted(incumbent.name for incumbent in self.incumbents)
-        for nominee in self.nominees:
-            if sorted(nominee.betas) != known:
-                raise ValueError(f"{nominee.name} is hedged with {sorted(nominee.betas)}, the incumbents are {known}")
-            for result, costs in (
-                (nominee.open_evaluation.result, self.costs),
-                (nominee.open_doubled_costs, self.costs.times(COST_FACTOR)),
-            ):
-                if (result.bars_id, result.window, result.costs) != (self.open_bars_id, self.split.open, costs):
-                    raise ValueError(f"{nominee.name} brings evidence from other bars, another window or other costs")
-
-    @property
-    def nomination_id(self) -> str:
-        """Content id of the ids and numbers; the same whatever order the nominees are in."""
-        return content_id(
-            {
-                "nominees": [
-                    {
-                        "evaluation": nominee.open_evaluation.as_dict(),
-                        "doubled_costs_growth": _number(_growth(nominee.open_doubled_costs)),
-                    }
-                    for nominee in self.ordered
-                ],
-                "incumbents": sorted(incumbent.name for incumbent in self.incumbents),
-                "bars_id": self.bars_id,
-                "open_bars_id": self.open_bars_id,
-                "split": self.split.as_dict(),
-                "costs": self.costs.as_dict(),
-                "alpha": self.alpha,
-                "seed": self.seed,
-                "n_trials": self.n_trials,
-                "code_version": self.code_version,
-            }
-        )
-
-    @property
-    def ordered(self) -> tuple[Nominee, ...]:
-        """The nominees by spec_id, the order in which they are judged and reported."""
-        return tuple(sorted(self.nominees, key=lambda nominee: nominee.spec_id))
-
-
-@dataclass(frozen=True, eq=False)
 class Judgement:
     """What one opening of the sealed window said.
 
@@ -229,127 +104,6 @@ class Judgement:
             "n_passed": self.n_passed,
             "reports": [report.as_dict() for report in self.reports],
         }
-
-
-def exposed_gate(nominee: Nominee) -> GateResult:
-    """In the market on at least 60 open bars: a rule that is hardly ever in shows luck, or nothing."""
-    bars = int(np.count_nonzero(nominee.open_evaluation.result.exposure))
-    return _at_least("exposed-bars", bars, MIN_EXPOSED_BARS, f"a position on {bars} bars")
-
-
-def active_gate(nominee: Nominee) -> GateResult:
-    """Traded on at least 6 open bars, three round trips: fewer are one bet on one regime, not a rule.
-
-    Days of trading and not trades are counted, because a rule that is always in and changes its size has one trade
-    only. The bound is low on purpose: slow trend rules decide once or twice a year, and the other gates count days.
-    """
-    bars = int(np.count_nonzero(nominee.open_evaluation.result.turnover > 0.0))
-    return _at_least("trading-bars", bars, MIN_TRADING_BARS, f"it traded on {bars} bars")
-
-
-def doubled_costs_gate(nominee: Nominee) -> GateResult:
-    """Still earns something on the open window when every cost is twice as high."""
-    earned = float(np.expm1(_growth(nominee.open_doubled_costs)))
-    return _above("doubled-costs", earned, 0.0, f"with costs doubled it returns {earned:.1%} in all")
-
-
-def concentration_gate(nominee: Nominee) -> GateResult:
-    """No single day or short trade carries more than a quarter of the open window's profit."""
-    share = profit_concentration(nominee.open_evaluation.result)
-    if not isfinite(share):
-        return GateResult(
-            "concentration", False, None, MAX_PROFIT_SHARE, None, "it made no profit that could be spread over days"
-        )
-    return GateResult(
-        "concentration",
-        share <= MAX_PROFIT_SHARE,
-        share,
-        MAX_PROFIT_SHARE,
-        MAX_PROFIT_SHARE - share,
-        f"its best day or short trade carries {share:.0%} of the profit, at most {MAX_PROFIT_SHARE:.0%} is allowed",
-    )
-
-
-def open_alpha_gate(nominee: Nominee) -> GateResult:
-    """The residual alpha was positive where one could look. A near-copy of the incumbents has none of its own."""
-    evaluation = nominee.open_evaluation
-    if not isfinite(evaluation.alpha_t):
-        reason = (
-            "it has no residual stream: it never moved"
-            if not isfinite(evaluation.residual_share)
-            else f"{evaluation.residual_share:.1%} of its volatility is its own, {MIN_RESIDUAL_SHARE:.0%} is needed"
-        )
-        return GateResult("open-alpha", False, None, 0.0, None, reason)
-    return _above(
-        "open-alpha", evaluation.alpha_t, 0.0, f"residual alpha on the open window has t = {evaluation.alpha_t:.2f}"
-    )
-
-
-OPEN_GATES: dict[str, Callable[[Nominee], GateResult]] = {
-    "exposed-bars": exposed_gate,
-    "trading-bars": active_gate,
-    "doubled-costs": doubled_costs_gate,
-    "concentration": concentration_gate,
-    "open-alpha": open_alpha_gate,
-}
-
-
-def open_gates(nominee: Nominee) -> tuple[GateResult, ...]:
-    """Every gate that needs the open window only; its numbers may be shown to anybody, at any time."""
-    return tuple(gate(nominee) for gate in OPEN_GATES.values())
-
-
-def profit_concentration(result: BacktestResult) -> float:
-    """Largest share of the total log growth that one bar, or one trade of at most 63 bars, contributes.
-
-    Longer positions are judged by their days: a rule that is always in has a single trade. Log growth and not money, or
-    the late days of a long window would weigh most. NaN if there was no profit.
-    """
-    total = _growth(result)
-    if not total > 0.0:
-        return float("nan")
-    # One account value before the window, so that value[i] is the account before bar i of the window.
-    value = np.concatenate([[result.capital], result.equity])
-    largest = float(np.max(np.log1p(result.returns)))
-    for trade in result.trades:
-        first, last = trade.entry_bar - result.window.start, trade.exit_bar - result.window.start
-        if last - first < SHORT_TRADE_BARS:
-            largest = max(largest, log(value[last + 1] / value[first]))
-    return largest / total
-
-
-@dataclass(frozen=True)
-class EarlierOpening:
-    """An earlier opening of the same sealed days, by whatever run: how many were judged, how many passed."""
-
-    n_nominees: int
-    n_passed: int
-
-
-def alpha_for_opening(alpha: float, earlier: Sequence[EarlierOpening]) -> float:
-    """What the next opening of a sealed window may spend, after the answers that earlier ones have given away.
-
-    alpha * s_r * q: s_r = 6 / (pi^2 r^2) for the r-th opening (they sum to 1 over r), and q the weight of the answers
-    so far, 0.9 for each "none passed" and 0.1 * 2^-n for each answer that names passes among n nominees. The weights
-    of all possible answers sum to at most 1, so the error over every history is at most alpha: a union bound, which
-    holds however the answers were used. An answer with a pass is dear; among more than a few nominees it spends the
-    window.
-
-    Raises:
-        CheckFailed: what is left is below 1 / 2000, the smallest p-value that 1999 resamples can show.
-    """
-    weight = 1.0
-    for opening in earlier:
-        weight *= 0.9 if opening.n_passed == 0 else 0.1 * 2.0**-opening.n_nominees
-    opening_number = len(earlier) + 1
-    left = alpha * weight * 6.0 / (pi * opening_number) ** 2
-    if left < 1.0 / (REPS + 1):
-        raise CheckFailed(
-            f"the sealed window is spent: opening {opening_number} would have {left:.2g} of {alpha:g} left",
-            kept="the candidates and their open-window evidence are kept, nothing was opened",
-            next_step="wait for new bars, seal a window of another market, or send a candidate to shadow by a waiver",
-        )
-    return left
 
 
 def judge(nomination: Nomination, bars: Bars, *, edge_of_interest: float = EDGE_OF_INTEREST) -> Judgement:
@@ -385,7 +139,14 @@ def judge(nomination: Nomination, bars: Bars, *, edge_of_interest: float = EDGE_
     book = _incumbent_returns(nomination, bars, window)
     looks = [_look(nominee, nomination, bars, window, book) for nominee in nomination.ordered]
     streams = np.column_stack([look.stream for look in looks])
-    test = max_t(streams, block=common_block(streams), reps=REPS, rng=np.random.default_rng(nomination.seed))
+    test = blind_test(
+        streams,
+        np.array([_open_t(look.nominee) for look in looks]),
+        open_bars=nomination.split.open.n_bars,
+        periods_per_year=bars.periods_per_year,
+        edge=edge_of_interest,
+        rng=np.random.default_rng(nomination.seed),
+    )
     detectable = minimum_detectable_sharpe(window.n_bars, bars.periods_per_year, len(looks), nomination.alpha, POWER)
     scale = _Scale(
         n_candidates=len(looks),
@@ -397,11 +158,14 @@ def judge(nomination: Nomination, bars: Bars, *, edge_of_interest: float = EDGE_
     reports = []
     numbers: dict[str, Mapping[str, Any]] = {}
     for look, p_value, statistic in zip(looks, test.p_adjusted.tolist(), test.statistic.tolist(), strict=True):
-        sealed = _sealed_gates(look, p_value <= nomination.alpha)
-        reports.append(_report(look.nominee, nomination, sealed, look.broke, scale))
+        occam = _occam(look, nomination, bars)
+        confirmed = p_value <= nomination.alpha if occam is None else occam.passed
+        sealed = _sealed_gates(look, confirmed)
+        reports.append(_report(look.nominee, nomination, sealed, look.broke, scale, occam))
         numbers[look.nominee.spec_id] = {
             "statistic": _number(statistic),
             "p_adjusted": p_value,
+            "occam_p_value": None if occam is None else occam.p_value,
             "critical_value": _number(test.critical_value(nomination.alpha)),
             "n_effective": _number(test.n_effective),
             "alpha_annual": _number(float(np.mean(look.stream)) * bars.periods_per_year),
@@ -472,8 +236,35 @@ class _Scale:
     needed: float
 
 
+def _open_t(nominee: Nominee) -> float:
+    """Its evidence on the open window; NaN gets no share of alpha: an open gate failed, or another test judges it."""
+    eligible = nominee.route is Route.BLIND and all(gate.passed for gate in open_gates(nominee))
+    return nominee.open_evaluation.alpha_t if eligible else float("nan")
+
+
+def _occam(look: "_Look", nomination: Nomination, bars: Bars) -> OccamTest | None:
+    """The test on the whole history that holds against any memory; None for nominees of other routes.
+
+    Here the hedge is fitted on the whole history too: nothing about the rule was chosen by it that the length does not
+    already pay for.
+    """
+    if look.nominee.route is not Route.OCCAM:
+        return None
+    whole = Window(nomination.split.open.start, nomination.split.sealed.stop)
+    if look.broke:
+        stream = np.full(whole.n_bars, np.nan)
+    else:
+        book = _incumbent_returns(nomination, bars, whole)
+        hedges = np.column_stack([book[name] for name in sorted(book)])
+        own = simulate(_signals(look.nominee.strategy, bars), nomination.costs, window=whole).returns
+        stream = residual(own, hedges, residual_hedge(own, hedges))
+    return occam_test(
+        stream, look.nominee.code_bits, alpha=nomination.occam_alpha, periods_per_year=bars.periods_per_year
+    )
+
+
 def _incumbent_returns(nomination: Nomination, bars: Bars, window: Window) -> dict[str, FloatArray]:
-    book = {}
+    book = {CONSTANT_POSITION: market_returns(bars, window)}
     for incumbent in nomination.incumbents:
         try:
             result = simulate(_signals(incumbent, bars), nomination.costs, window=window)
@@ -511,7 +302,7 @@ def _look(
     names = sorted(book)
     hedge = np.array([nominee.betas[name] for name in names])
     stream = residual(result.returns, np.column_stack([book[name] for name in names]), hedge)
-    return _Look(nominee, stream, _growth(doubled), profit_concentration(result), "")
+    return _Look(nominee, stream, log_growth(doubled), profit_concentration(result), "")
 
 
 def _sealed_gates(look: _Look, confirmed: bool) -> tuple[GateResult, ...]:
@@ -530,12 +321,17 @@ def _sealed_gates(look: _Look, confirmed: bool) -> tuple[GateResult, ...]:
 
 
 def _report(
-    nominee: Nominee, nomination: Nomination, sealed: tuple[GateResult, ...], broke: str, scale: _Scale
+    nominee: Nominee,
+    nomination: Nomination,
+    sealed: tuple[GateResult, ...],
+    broke: str,
+    scale: _Scale,
+    occam: OccamTest | None,
 ) -> GateReport:
     """The public report. Apart from the one bit "passed", nothing in it may depend on sealed prices."""
     opened = open_gates(nominee)
     failed = [gate for gate in opened if not gate.passed]
-    passed = not failed and not broke and all(gate.passed for gate in sealed)
+    passed = not failed and not broke and nominee.route is not Route.FORWARD and all(gate.passed for gate in sealed)
     plural = "" if scale.n_candidates == 1 else "s"
     chance = f"{scale.n_candidates} candidate{plural} on {scale.years:.1f} sealed years"
     if passed:
@@ -544,6 +340,9 @@ def _report(
         sentence = (
             f"pass: every gate holds, and its residual alpha is confirmed among {chance}"
             f" at a family-wise error rate of {nomination.alpha:.2g}."
+            if occam is None
+            else f"pass: every gate holds, and its residual alpha on the whole history is more than a rule of"
+            f" {occam.bits:.0f} bits may owe to memory or luck."
         )
     else:
         reason = "not confirmed" if not failed else "not said, because a gate on the open window had already failed"
@@ -551,6 +350,19 @@ def _report(
         if failed:
             verdict = Verdict.FAIL
             sentence = _failed_open(failed)
+        elif nominee.route is Route.FORWARD:
+            verdict = Verdict.UNDERPOWERED
+            sentence = (
+                f"underpowered: {nominee.route_reason}, so no day of this history is clean evidence about it; only"
+                " days still to come are."
+            )
+        elif occam is not None:
+            verdict = Verdict.UNDERPOWERED if occam.detectable > scale.edge else Verdict.FAIL
+            sentence = (
+                f"{verdict}: {nominee.route_reason}, so it has to convince by its length: this rule costs"
+                f" {occam.bits:.0f} bits and must show a residual Sharpe of about {occam.detectable:.2f} on the whole"
+                " history; it was not confirmed."
+            )
         elif scale.detectable > scale.edge:
             verdict = Verdict.UNDERPOWERED
             sentence = (
@@ -579,22 +391,6 @@ def _report(
 
 def _failed_open(failed: Sequence[GateResult]) -> str:
     return f"fail: {'; '.join(gate.reason for gate in failed)}."
-
-
-def _at_least(name: str, value: int, least: int, found: str) -> GateResult:
-    return GateResult(
-        name, value >= least, float(value), float(least), float(value - least), f"{found}, at least {least} are needed"
-    )
-
-
-def _above(name: str, value: float, bound: float, found: str) -> GateResult:
-    return GateResult(name, value > bound, value, bound, value - bound, f"{found}, more than {bound:g} is needed")
-
-
-def _growth(result: BacktestResult) -> float:
-    """Log growth of the account over the window; -inf is NaN, as after a bankruptcy."""
-    last = float(result.equity[-1])
-    return log(last / result.capital) if last > 0.0 else float("nan")
 
 
 def _number(value: float) -> float | None:

@@ -1,21 +1,24 @@
 """BacktestResult: what one strategy would have done on one window, and what it cost. Same inputs, same bytes."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 from backtesting.bars import FloatArray, Sessions
 from backtesting.costs import CostModel
 from backtesting.splits import Window
+from backtesting.terms import CASH, Terms
 
-ExitReason = Literal["signal", "stop", "trail", "target", "time", "rebalance", "open", "bankrupt"]
+ExitReason = Literal["signal", "stop", "trail", "target", "time", "rebalance", "open", "bankrupt", "halt", "delisted"]
 # The engines write a reason as its place in this tuple.
 REASONS: tuple[ExitReason, ...] = get_args(ExitReason)
 
 
-@dataclass(frozen=True)
-class Trade:
+class Trade(NamedTuple):
     """One position from entry to exit; while it is still held, `exit_bar` is the window's last and `reason` "open".
+
+    A named tuple and not a dataclass, because a report holds thousands of them.
 
     Attributes:
         side: 1 long, -1 short.
@@ -24,7 +27,12 @@ class Trade:
             fills where a target position was added to or reduced on the way.
         units: size, in units of the asset, positive; all that was added up, where a position was added to.
         pnl: profit in account currency after all costs; the pnl of all trades add up to the profit of the account.
-        costs: commission, spread, slippage, borrow and financing in account currency.
+        costs: commission, spread, slippage, impact, borrow, financing, rolls and funding in account currency; funding
+            that was received counts against them.
+        asset: column of the market.
+        multiplier: account currency for one point of price and one unit.
+        mae, mfe: worst and best price while it was held, entry and exit included, as a move in its favour from the
+            entry price (maximum adverse and favourable excursion): mae <= 0 <= mfe.
     """
 
     side: int
@@ -36,6 +44,21 @@ class Trade:
     pnl: float
     costs: float
     reason: ExitReason
+    asset: int = 0
+    multiplier: float = 1.0
+    mae: float = math.nan
+    mfe: float = math.nan
+
+    @property
+    def entry_notional(self) -> float:
+        """What was entered, in account currency, positive."""
+        return self.units * self.entry_price * self.multiplier
+
+    @property
+    def traded_notional(self) -> float:
+        """All fills, in account currency: the way in, and the way out unless it is still held."""
+        exits = self.units * self.exit_price * self.multiplier
+        return self.entry_notional + (0.0 if self.reason == "open" else exits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +71,14 @@ class BacktestResult:
         sessions: (n,) dates of the window.
         equity: (n,) account value at the close.
         returns: (n,) simple return a bar, net of all costs; the first is against `capital`.
-        exposure: (n,) position at the close as a fraction of equity, negative is short.
+        exposure: (n,) position at the close as a fraction of equity, negative is short; over several assets the sum.
         turnover: (n,) traded notional in the bar as a fraction of equity before the trade.
         trades: closed ones and, last, the open one.
         costs_paid: all costs in account currency.
         metrics: by name; see backtesting/metrics.py. NaN where undefined, never infinite.
+        terms: the conventions of the market it was run on.
+        unfilled: notional of opening orders that the limit on participation cut off, in account currency.
+        positions: (n, n_assets) position at the close as a fraction of equity, where it was asked for; else None.
     """
 
     name: str
@@ -69,3 +95,12 @@ class BacktestResult:
     trades: tuple[Trade, ...]
     costs_paid: float
     metrics: Mapping[str, float]
+    terms: Terms = CASH
+    unfilled: float = 0.0
+    positions: FloatArray | None = None
+
+
+def log_growth(result: BacktestResult) -> float:
+    """Log growth of the account over the window; -inf is NaN, as after a bankruptcy."""
+    last = float(result.equity[-1])
+    return math.log(last / result.capital) if last > 0.0 else math.nan

@@ -14,6 +14,7 @@ from math import sqrt
 
 import numpy as np
 import numpy.typing as npt
+from scipy.fft import next_fast_len, rfft
 from scipy.special import ndtri, stdtr, stdtrit
 
 from backtesting.bars import BoolArray, FloatArray
@@ -21,9 +22,11 @@ from backtesting.bars import BoolArray, FloatArray
 MIN_BARS = 20
 FLAT = 1e-10
 EULER_GAMMA = 0.5772156649015329
+SHORTEST_BLOCK = 10.0
 _CHUNK = 250
 
 IndexArray = npt.NDArray[np.int32]
+SingleArray = npt.NDArray[np.float32]
 
 
 def newey_west_variance(x: FloatArray, lags: int | None = None) -> float:
@@ -46,6 +49,21 @@ def hac_t(x: FloatArray) -> float:
     """t-statistic of the mean under autocorrelation and changing volatility (Newey-West). NaN if undefined."""
     variance = newey_west_variance(x)
     return float(np.mean(x)) / sqrt(variance / len(x)) if variance > 0.0 else float("nan")
+
+
+def hac_ts(streams: FloatArray) -> FloatArray:
+    """(N,) `hac_t` of every column of (n, N)."""
+    usable = _usable(streams)
+    x = streams[:, usable]
+    n = len(x)
+    centred = x - x.mean(axis=0)
+    lags = min(int(4.0 * (n / 100.0) ** (2.0 / 9.0)), n - 1)
+    total = np.einsum("tn,tn->n", centred, centred) / n
+    for k in range(1, lags + 1):
+        total += 2.0 * (1.0 - k / (lags + 1.0)) * np.einsum("tn,tn->n", centred[k:], centred[:-k]) / n
+    t = np.full(streams.shape[1], np.nan)
+    t[usable] = x.mean(axis=0) / np.sqrt(np.where(total > 0.0, total, np.nan) / n)
+    return t
 
 
 def block_length(x: FloatArray) -> float:
@@ -98,11 +116,11 @@ def common_block(streams: FloatArray) -> float:
     guess; streams of daily returns seldom need more than 10.
     """
     usable = np.flatnonzero(_usable(streams))
-    # A sample of the columns is enough for a quartile.
-    lengths = [block_length(streams[:, i]) for i in usable[:: max(1, len(usable) // 200)]]
+    # Fifty or so of the columns are enough for a quartile.
+    lengths = [block_length(streams[:, i].copy()) for i in usable[:: max(1, len(usable) // 50)]]
     lengths = [length for length in lengths if np.isfinite(length)]
-    upper = float(np.quantile(lengths, 0.75)) if lengths else 10.0
-    return float(min(max(10.0, upper), max(10.0, sqrt(len(streams)) / 2.0)))
+    upper = float(np.quantile(lengths, 0.75)) if lengths else SHORTEST_BLOCK
+    return float(min(max(SHORTEST_BLOCK, upper), max(10.0, sqrt(len(streams)) / 2.0)))
 
 
 def stationary_bootstrap(n: int, block: float, reps: int, rng: np.random.Generator) -> IndexArray:
@@ -128,13 +146,13 @@ def stationary_bootstrap(n: int, block: float, reps: int, rng: np.random.Generat
     return indices
 
 
-def bootstrap_counts(n: int, block: float, reps: int, rng: np.random.Generator) -> FloatArray:
-    """(reps, n) how often each bar occurs in each resample of `stationary_bootstrap`; every row sums to n.
+def bootstrap_counts(n: int, block: float, reps: int, rng: np.random.Generator) -> SingleArray:
+    """(reps, n) float32: how often each bar occurs in each resample of `stationary_bootstrap`; every row sums to n.
 
     `counts @ streams / n` are the means of all resamples of all streams as one matrix product.
     """
     indices = stationary_bootstrap(n, block, reps, rng)
-    counts = np.empty((reps, n))
+    counts = np.empty((reps, n), dtype=np.float32)
     for row in range(reps):
         counts[row] = np.bincount(indices[row], minlength=n)
     return counts
@@ -147,16 +165,20 @@ def bootstrap_variance(streams: FloatArray, block: float) -> FloatArray:
     (1 - k/n)(1 - 1/block)^k + (k/n)(1 - 1/block)^(n - k). Politis & Romano 1994, Hansen 2005.
     """
     n = len(streams)
-    centred = streams - streams.mean(axis=0)
-    padded = 1 << (2 * n - 1).bit_length()
-    power = np.abs(np.fft.rfft(centred, padded, axis=0)) ** 2
-    autocovariance = np.fft.irfft(power, padded, axis=0)[:n] / n
     k = np.arange(n)
     stay = 1.0 - 1.0 / block
     weight = (1.0 - k / n) * stay**k + (k / n) * stay ** (n - k)
     weight[1:] *= 2.0
     weight[0] = 1.0
-    variance: FloatArray = weight @ autocovariance
+    # A weighted sum of autocovariances is a weighted sum of the periodogram (Parseval), which saves the way back.
+    padded = next_fast_len(2 * n - 1, real=True)
+    spectral = rfft(weight, padded).real / (padded * n)
+    spectral[1 : (padded + 1) // 2] *= 2.0
+    centred = streams - streams.mean(axis=0)
+    variance = np.empty(streams.shape[1])
+    for at in range(0, streams.shape[1], _CHUNK):
+        transformed = rfft(centred[:, at : at + _CHUNK], padded, axis=0)
+        variance[at : at + _CHUNK] = spectral @ (transformed.real**2 + transformed.imag**2)
     return variance
 
 
@@ -180,7 +202,7 @@ class MaxT:
     Attributes:
         statistic: (N,) studentised mean on the normal scale (`small_sample`); NaN for a stream without one.
         p_adjusted: (N,) step-down p-value, adjusted for all N streams; 1 where the statistic is NaN.
-        null_maximum: (reps,) the largest statistic in each resample of a world without any edge, ascending.
+        null_maximum: (reps,) the largest statistic plus offset in each resample of a world without any edge, ascending.
         n_effective: how many independent streams would be worth these N, from their average correlation.
     """
 
@@ -190,21 +212,29 @@ class MaxT:
     n_effective: float
 
     def critical_value(self, alpha: float) -> float:
-        """What the best statistic must exceed for p_adjusted <= alpha < 1; NaN if alpha is too small to be resolved."""
+        """What the best statistic plus offset must exceed for p_adjusted <= alpha < 1; NaN if that is not resolved."""
         reps = len(self.null_maximum)
         # p = (1 + count) / (reps + 1) <= alpha; the small term undoes the rounding of 0.05 * 2000.
         count = int(np.floor(alpha * (reps + 1.0) + 1e-9)) - 1
         return float(self.null_maximum[reps - 1 - count]) if reps and count >= 0 else float("nan")
 
 
-def max_t(streams: FloatArray, *, block: float, reps: int, rng: np.random.Generator) -> MaxT:
+def max_t(
+    streams: FloatArray, *, block: float, reps: int, rng: np.random.Generator, offsets: FloatArray | None = None
+) -> MaxT:
     """Which of N streams (n, N) have a mean above zero, when all N were looked at: step-down, one-sided.
 
     Romano & Wolf 2005. All streams share the same resamples, so their correlation is respected;
     p = (1 + count) / (reps + 1). The family-wise error is held whichever of the streams have an edge. Streams without
     statistic take no part in the maximum.
+
+    Args:
+        offsets: (N,) what is added to each statistic, observed and resampled alike, before the maximum is taken; must
+            not depend on `streams`. -inf leaves a stream out, with a p-value of 1. None is 0 for all.
     """
     usable = _usable(streams)
+    shift = np.zeros(streams.shape[1]) if offsets is None else offsets
+    usable &= np.isfinite(shift)
     statistic = np.full(streams.shape[1], np.nan)
     p_adjusted = np.ones(streams.shape[1])
     x = np.ascontiguousarray(streams[:, usable])
@@ -212,15 +242,17 @@ def max_t(streams: FloatArray, *, block: float, reps: int, rng: np.random.Genera
         return MaxT(statistic, p_adjusted, np.empty(0), float("nan"))
     error, null = _null_draws(x, block, reps, rng)
     observed = small_sample(x.mean(axis=0) / error, len(x), block)
-    order = np.argsort(-observed, kind="stable")
+    weighted = observed + shift[usable]
+    order = np.argsort(-weighted, kind="stable")
+    null += shift[usable].astype(np.float32)
     # From the weakest to the strongest: the largest null statistic among this stream and all weaker ones.
     running = np.maximum.accumulate(null[:, order[::-1]], axis=1)[:, ::-1]
-    exceeding = np.sum(running >= observed[order], axis=0)
+    exceeding = np.sum(running >= weighted[order], axis=0)
     adjusted = np.empty(len(order))
     adjusted[order] = np.maximum.accumulate((1.0 + exceeding) / (reps + 1.0))
     statistic[usable] = observed
     p_adjusted[usable] = adjusted
-    return MaxT(statistic, p_adjusted, np.sort(running[:, 0]), effective_trials(x))
+    return MaxT(statistic, p_adjusted, np.sort(running[:, 0]).astype(np.float64), effective_trials(x))
 
 
 def mean_interval(
@@ -311,11 +343,21 @@ def _usable(streams: FloatArray) -> BoolArray:
     return usable
 
 
-def _null_draws(x: FloatArray, block: float, reps: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-    """(N,) the standard error of each mean, and (reps, N) statistics of resamples in which no stream has an edge."""
+def _null_draws(x: FloatArray, block: float, reps: int, rng: np.random.Generator) -> tuple[FloatArray, SingleArray]:
+    """(N,) the standard error of each mean, and (reps, N) statistics of resamples in which no stream has an edge.
+
+    Each resampled mean is divided by the spread of its own resample, as the observed one is by that of the sample: a
+    resample that holds a crash more often has a larger error too. Single precision is enough for a rank.
+    """
     n = len(x)
     if not 1.0 <= block <= n / 2.0:
         raise ValueError(f"the mean block length has to be within 1 and half of the {n} bars, got {block}")
     error = np.sqrt(bootstrap_variance(x, block) / n)
+    deviation = x.std(axis=0)
+    scaled = ((x - x.mean(axis=0)) / deviation).astype(np.float32)
     counts = bootstrap_counts(n, block, reps, rng)
-    return error, counts @ (x - x.mean(axis=0)) / (n * error)
+    mean = counts @ scaled / np.float32(n)
+    spread = counts @ (scaled * scaled) / np.float32(n) - mean * mean
+    # A resample may hold the same bar only, in theory; it then counts as an ordinary one.
+    null = mean / np.sqrt(np.where(spread > 1e-6, spread, np.float32(1.0))) * (deviation / error).astype(np.float32)
+    return error, null

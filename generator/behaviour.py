@@ -17,10 +17,9 @@ import numpy as np
 from agents.strategy.expression.nodes import Node
 from agents.strategy.indicators import FUNCTIONS
 from agents.strategy.spec import Spec
-from backtesting.bars import Bars, FloatArray
+from backtesting.bars import FloatArray
 from backtesting.evaluation import MIN_RESIDUAL_SHARE, residual, residual_hedge
 from backtesting.result import BacktestResult
-from backtesting.splits import Window
 from backtesting.statistics import FLAT, hac_t
 
 N_FOLDS = 4
@@ -80,15 +79,6 @@ def behaviour_of(
         family=dominant_family(spec),
         folds=tuple(folds),
     )
-
-
-def market_returns(bars: Bars, window: Window) -> FloatArray:
-    """(n,) simple returns of an equal, constant position in every asset, without costs; 0 where there is no price."""
-    before = np.concatenate([bars.open[window.start : window.start + 1], bars.close[window.start : window.stop - 1]])
-    moves = bars.close[window.start : window.stop] / before - 1.0
-    known = np.isfinite(moves)
-    returns: FloatArray = np.where(known, moves, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    return returns
 
 
 def dominant_family(spec: Spec) -> str:

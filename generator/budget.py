@@ -160,9 +160,9 @@ class Budget:
         return held
 
 
-def estimated_tokens(prompt_bytes: int) -> int:
-    """Tokens of a prompt, estimated."""
-    return math.ceil(prompt_bytes / BYTES_PER_TOKEN) + OVERHEAD_TOKENS
+def estimated_tokens(prompt_bytes: int, *, overhead: int = OVERHEAD_TOKENS) -> int:
+    """Tokens of a prompt, estimated; without `overhead` those of a part of it."""
+    return math.ceil(prompt_bytes / BYTES_PER_TOKEN) + overhead
 
 
 def _reached(name: str, why: str) -> BudgetReached:

@@ -5,7 +5,7 @@ think with, too coarse to climb on. What a model or a file wrote goes in as data
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from math import isfinite, sqrt
 from typing import Any
@@ -17,16 +17,35 @@ from agents.strategy.expression.parse import parse
 from agents.strategy.incumbents import shipped_incumbent
 from agents.strategy.indicators import FIELDS, FUNCTIONS, RANGE_FIELDS
 from agents.strategy.spec_error import SpecError
-from agents.strategy.wire import WIRE_SCHEMA, to_wire
+from agents.strategy.wire import to_wire
 from backtesting.bars import Bars
 from backtesting.costs import CostModel
+from backtesting.errors import InvalidConfig
 from backtesting.splits import Window
+from generator.outputs import OUTPUTS, OutputForm, form_of
 from generator.selection import Chosen, Snapshot
+from generator.templates import Prompt, render
 
 MAX_TRIED = 15
-EXAMPLE = "donchian_breakout"
-# Where a market has one price a day, a breakout of highs would not be legal.
+# Where a market has one price a day, the breakout of highs that a form shows would not be legal.
 EXAMPLE_OF_CLOSES = "golden_cross"
+SPEC_FORM = "strategy-spec"
+MAX_PARENTS = 3
+PROPOSE_INPUTS = (
+    "vocabulary",
+    "schema_notes",
+    "example",
+    "costs",
+    "warmup_limit",
+    "n_tried",
+    "market_card",
+    "parents",
+    "tried",
+)
+"""What a prompt that proposes may declare; it need not declare all."""
+REPAIR_INPUTS = ("vocabulary", "schema_notes", "reply", "errors")
+CARD = "market-card"
+"""The prompt that the card is written with; its text is an input of the others and is sent to nobody by itself."""
 
 
 def vocabulary(bars: Bars) -> str:
@@ -52,26 +71,29 @@ def vocabulary(bars: Bars) -> str:
     return "\n".join(lines)
 
 
-def market_card(bars: Bars, window: Window) -> list[str]:
-    """What kind of market this is, from the open window."""
+def card_inputs(bars: Bars, window: Window) -> dict[str, Any]:
+    """The inputs of the market card: what kind of market this is, from the open window alone, in two digits."""
     closes = bars.close[window.start : window.stop, 0]
     returns = np.diff(np.log(closes[np.isfinite(closes)]))
-    volatility = float(np.std(returns, ddof=1)) * sqrt(bars.periods_per_year)
     peak = np.maximum.accumulate(closes)
-    lines = [
-        f"one asset, {'365' if bars.periods_per_year > 300 else 'exchange'} trading days a year",
-        f"{round(window.n_bars / bars.periods_per_year)} years of daily bars to look at",
-        "open, high, low, close"
-        if not bars.close_only
-        else "one price a day, the close; there is no open, high or low",
-        "with volume" if bars.has_volume else "no volume",
-        f"volatility about {_two(volatility)} a year",
-        f"lag-one autocorrelation of daily returns about {_two(_correlation(returns[1:], returns[:-1]))}",
-        f"lag-one autocorrelation of absolute returns about {_two(_correlation(abs(returns[1:]), abs(returns[:-1])))}",
-        f"share of days that rose: {_two(float(np.mean(returns > 0)))}",
-        f"largest fall from a peak: {_two(float(np.min(closes / peak)) - 1.0)}",
-    ]
-    return lines
+    return {
+        "n_assets": bars.n_assets,
+        "days_a_year": round(bars.periods_per_year),
+        "years": round(window.n_bars / bars.periods_per_year),
+        "has_range": int(not bars.close_only),
+        "has_volume": int(bars.has_volume),
+        "volatility": _two(float(np.std(returns, ddof=1)) * sqrt(bars.periods_per_year)),
+        "memory": _two(_correlation(returns[1:], returns[:-1])),
+        "clustering": _two(_correlation(abs(returns[1:]), abs(returns[:-1]))),
+        "rising": _two(float(np.mean(returns > 0))),
+        "fall": _two(float(np.min(closes / peak)) - 1.0),
+    }
+
+
+def market_card(card: Prompt, bars: Bars, window: Window) -> list[str]:
+    """The market card, a line an item."""
+    text = render(card, card_inputs(bars, window))[-1].content
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def cost_words(costs: CostModel) -> str:
@@ -94,17 +116,27 @@ def parent_records(parents: Sequence[Chosen]) -> list[dict[str, Any]]:
     ]
 
 
-def schema_notes() -> str:
-    """The wire schema as an outline, one field a line; what the server enforces and what we check are one text."""
-    return "\n".join(_outline(WIRE_SCHEMA, 0))
+def schema_notes(form: OutputForm) -> str:
+    """A form's schema as an outline, one field a line; what the server enforces and what we check are one text."""
+    return "\n".join(_outline(form.schema or {}, 0))
 
 
-def example(bars: Bars) -> str:
-    """One reply that is legal on these bars."""
-    return _shipped_reply(EXAMPLE_OF_CLOSES if bars.close_only else EXAMPLE)
+def example(form: OutputForm, bars: Bars) -> str:
+    """One reply of a form that is legal on these bars."""
+    if form.id == SPEC_FORM and bars.close_only:
+        return _shipped_reply(EXAMPLE_OF_CLOSES)
+    return json.dumps(form.example, ensure_ascii=False, indent=1)
+
+
+def parents_wanted(prompt: Prompt) -> int:
+    """How many parents a prompt can use."""
+    declared = prompt.inputs.get("parents")
+    return 0 if declared is None else min(declared.at_most or MAX_PARENTS, MAX_PARENTS)
 
 
 def propose_inputs(
+    prompt: Prompt,
+    card: Prompt,
     bars: Bars,
     window: Window,
     costs: CostModel,
@@ -114,17 +146,42 @@ def propose_inputs(
     max_warmup: int,
     n_tried: int,
 ) -> dict[str, Any]:
-    """The inputs of the prompt that proposes."""
+    """The inputs of a prompt that proposes: those that it declares and no others.
+
+    Raises InvalidConfig where it declares one that nobody can give.
+    """
+    form = form_of(prompt.output)
+    givers: dict[str, Callable[[], Any]] = {
+        **_market_givers(prompt, card, bars, window),
+        "costs": lambda: cost_words(costs),
+        "warmup_limit": lambda: max_warmup,
+        "n_tried": lambda: n_tried,
+        "parents": lambda: parent_records(parents[: parents_wanted(prompt)]),
+        "tried": lambda: list(snapshot.failures[-MAX_TRIED:]),
+    }
+    unknown = [name for name in prompt.inputs if name not in PROPOSE_INPUTS]
+    if unknown or form.rule is None:
+        why = f"its input {unknown[0]!r} is not known there" if unknown else f"its output is {form.id!r}, no rule"
+        raise InvalidConfig(
+            f"the prompt {prompt.id!r} cannot propose a rule: {why}",
+            next_step=f"a prompt that proposes may use {', '.join(PROPOSE_INPUTS)}",
+        )
+    return {name: givers[name]() for name in prompt.inputs}
+
+
+def real_inputs(prompt: Prompt, card: Prompt, bars: Bars, window: Window) -> dict[str, Any]:
+    """Those inputs of a prompt, of whatever kind, that a market alone decides; its samples stand for the rest."""
+    givers = _market_givers(prompt, card, bars, window)
+    return {name: givers[name]() for name in prompt.inputs if name in givers}
+
+
+def _market_givers(prompt: Prompt, card: Prompt, bars: Bars, window: Window) -> dict[str, Callable[[], Any]]:
+    form = form_of(prompt.output)
     return {
-        "vocabulary": vocabulary(bars),
-        "schema_notes": schema_notes(),
-        "example": example(bars),
-        "costs": cost_words(costs),
-        "warmup_limit": max_warmup,
-        "n_tried": n_tried,
-        "market_card": market_card(bars, window),
-        "parents": parent_records(parents),
-        "tried": list(snapshot.failures[-MAX_TRIED:]),
+        "vocabulary": lambda: vocabulary(bars),
+        "schema_notes": lambda: schema_notes(form),
+        "example": lambda: example(form, bars),
+        "market_card": lambda: market_card(card, bars, window),
     }
 
 
@@ -132,7 +189,7 @@ def repair_inputs(bars: Bars, reply: str, errors: Sequence[SpecError]) -> dict[s
     """The inputs of the prompt that repairs."""
     return {
         "vocabulary": vocabulary(bars),
-        "schema_notes": schema_notes(),
+        "schema_notes": schema_notes(OUTPUTS["strategy-spec"]),
         "reply": reply,
         "errors": [{**error.as_dict(), "nearest": error.nearest or None} for error in errors],
     }

@@ -18,13 +18,13 @@ from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import TouchstoneError
 from backtesting.evaluation import Evaluation
-from backtesting.gates import Nominee
+from backtesting.nomination import Nominee
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS
 from generator.archive_map import cell_of
 from generator.arms import ARMS, Drawn
 from generator.config import CONTROL_ARMS
-from generator.context import propose_inputs
+from generator.context import CARD, parents_wanted, propose_inputs
 from generator.grammar import Grammar
 from generator.lessons import Reflector
 from generator.novelty import refuse_positions, refuse_scores, refuse_text
@@ -36,7 +36,8 @@ from generator.verdicts import judge_run
 from generator.workflows.one_shot import OneShot
 
 OPEN = "open"
-N_PARENTS = 3
+BROKEN = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a rule may raise where it cannot be evaluated; anything else is a broken world and stops the run."""
 _NOBODY: tuple[Chosen, ...] = ()
 
 
@@ -211,12 +212,15 @@ class _Loop:
             raise RuntimeError(f"slot {slot.slot_id} belongs to the arm {slot.arm!r}, which needs a model")
         run = self.run
         rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
+        prompt = run.prompts["propose"]
         if slot.arm in CONTROL_ARMS:
             parents, shown, odds = _NOBODY, Snapshot((), ()), {}
         else:
-            parents = choose_parents(snapshot, slot.arm, rng, n_parents=N_PARENTS)
+            parents = choose_parents(snapshot, slot.arm, rng, n_parents=parents_wanted(prompt))
             shown, odds = shown_to(snapshot, slot.arm, parents), {"none": NONE_SHARE}
         inputs = propose_inputs(
+            prompt,
+            run.prompts[CARD],
             run.open.bars,
             run.open.window,
             run.open.costs,
@@ -263,15 +267,19 @@ class _Loop:
             return
         try:
             result = await asyncio.to_thread(self.run.open.simulate, TradingStrategy(spec))
-            sibling = refuse_positions(result.exposure, known)
-            if isinstance(sibling, Rejection):
-                self._refuse(slot, spec, sibling)
-                return
-            n_trials = archive.count_trials(self.run.series, purpose=OPEN) + 1
+        except BROKEN as error:
+            self._refuse(slot, spec, _broken(error))
+            return
+        sibling = refuse_positions(result.exposure, known)
+        if isinstance(sibling, Rejection):
+            self._refuse(slot, spec, sibling)
+            return
+        n_trials = archive.count_trials(self.run.series, purpose=OPEN) + 1
+        try:
             look = await asyncio.to_thread(self._look, slot.slot_id, spec, n_trials, result)
             behaviour = self.run.open.behaviour(spec, result)
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            self._refuse(slot, spec, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
+        except BROKEN as error:
+            self._refuse(slot, spec, _broken(error))
             return
         evaluation = look.open_evaluation
         refused = refuse_scores(evaluation.alpha_t, behaviour.signature, sibling, known)
@@ -327,6 +335,10 @@ async def _all_or_first_error(tasks: Sequence[Coroutine[None, None, None]]) -> N
     for result in results:
         if isinstance(result, BaseException):
             raise result
+
+
+def _broken(error: Exception) -> Rejection:
+    return Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}")
 
 
 def spec_of(candidate: Candidate) -> Spec:

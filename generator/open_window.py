@@ -10,16 +10,20 @@ from functools import cached_property
 
 import numpy as np
 
-from agents.strategy.spec import Spec
+from agents.strategy.neighbours import neighbours
+from agents.strategy.spec import Spec, check_for_bars
 from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
 from backtesting.bars import Bars, FloatArray
 from backtesting.costs import CostModel
-from backtesting.evaluation import Evaluation, evaluate
-from backtesting.gates import COST_FACTOR, Nominee
+from backtesting.evaluation import Evaluation, evaluate, market_returns, residual, residual_hedge
+from backtesting.nomination import COST_FACTOR, Nominee
 from backtesting.result import BacktestResult
-from backtesting.splits import Split, Window
-from generator.behaviour import Behaviour, behaviour_of, market_returns
+from backtesting.splits import LEAD_BARS, Split, Window
+from backtesting.statistics import hac_t
+from generator.behaviour import Behaviour, behaviour_of
+
+LATER_BARS = 63
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,26 @@ class OpenWindow:
         evaluation = self._evaluate(spec.name, strategy.spec_id, simulated, n_trials, rng)
         return Nominee(evaluation, self.simulate(strategy, cost_factor=COST_FACTOR), strategy)
 
+    def neighbours_t(self, spec: Spec) -> tuple[tuple[str, BacktestResult, float], ...]:
+        """The rule slightly changed: spec id, result and t-statistic of the residual alpha of each neighbour.
+
+        Its neighbours in the language, and the rule itself begun a quarter of a year later (which keeps its id). A
+        neighbour that cannot be evaluated, as when its windows outgrow the bars, is left out.
+        """
+        found = []
+        later = Window(min(self.window.start + LATER_BARS, self.window.stop - 1), self.window.stop)
+        for other, window in [*((n, self.window) for n in neighbours(spec)), (spec, later)]:
+            if check_for_bars(other, self.bars, max_warmup=LEAD_BARS):
+                continue
+            result = simulate(TradingStrategy(other).generate_signals(self.bars), self.costs, window=window)
+            skipped = window.start - self.window.start
+            book = np.column_stack([self.market] + [self.incumbents[name].returns for name in sorted(self.incumbents)])[
+                skipped:
+            ]
+            left = residual(result.returns, book, residual_hedge(result.returns, book))
+            found.append((other.spec_id, result, hac_t(left)))
+        return tuple(found)
+
     def _evaluate(
         self, name: str, spec_id: str, result: BacktestResult, n_trials: int, rng: np.random.Generator
     ) -> Evaluation:
@@ -77,6 +101,7 @@ class OpenWindow:
             spec_id,
             result,
             self.incumbents,
+            market=self.market,
             periods_per_year=self.bars.periods_per_year,
             n_trials=n_trials,
             rng=rng,

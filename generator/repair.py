@@ -5,7 +5,10 @@ and only while their number shrinks. A refusal, a filtered or a cut reply is fin
 something else.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from agents.archive.records import Rejection
 from agents.strategy.spec import Spec, check_for_bars
@@ -14,9 +17,11 @@ from agents.strategy.wire import from_wire
 from backtesting.bars import Bars
 from generator.extraction import ExtractionError, extract, judge_completion
 from generator.llm.client import Completion
+from generator.outputs import OUTPUTS, OutputForm
 
 MAX_REPAIRS = 2
 EXPRESSIONS = ("enter", "exit", "score", "sizing", "protect")
+SPEC_FORM = OUTPUTS["strategy-spec"]
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,21 @@ class Illegal:
         )
 
 
-def read_reply(completion: Completion, bars: Bars, *, max_warmup: int) -> Spec | Illegal | Rejection:
-    """The spec in a completion, what is wrong with it, or a final no."""
+def read_reply(
+    completion: Completion,
+    bars: Bars,
+    *,
+    max_warmup: int,
+    form: OutputForm = SPEC_FORM,
+    inputs: Mapping[str, Any] | None = None,
+) -> Spec | Illegal | Rejection:
+    """The spec in a completion, what is wrong with it, or a final no.
+
+    `form` is that of the prompt that was answered, `inputs` what it was filled with. Where the reply is not the spec
+    itself (edits of a parent), the text that goes back for repair is the whole spec that it came to.
+    """
+    if form.rule is None:
+        raise ValueError(f"replies of the form {form.id!r} hold no rule")
     refused = judge_completion(completion)
     if refused is not None:
         return Rejection("reply", refused.code, refused.reason)
@@ -53,7 +71,11 @@ def read_reply(completion: Completion, bars: Bars, *, max_warmup: int) -> Spec |
     if isinstance(found, ExtractionError):
         allowed = "one JSON object that follows the schema, and nothing else"
         return Illegal(text, (SpecError("", "not_json", text[:80], allowed, "", found.reason),))
-    spec = from_wire(found)
+    whole = form.rule(found, inputs or {})
+    if isinstance(whole, list):
+        return Illegal(text, tuple(whole))
+    text = text if form is SPEC_FORM else json.dumps(whole, ensure_ascii=False)
+    spec = from_wire(whole)
     if isinstance(spec, list):
         return Illegal(text, tuple(spec))
     unfit = check_for_bars(spec, bars, max_warmup=max_warmup)

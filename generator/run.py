@@ -18,8 +18,8 @@ from agents.strategy.strategy import TradingStrategy
 from backtesting.bars import Bars
 from backtesting.costs import COSTS
 from backtesting.errors import CheckFailed, InvalidConfig, StorageError
-from backtesting.gates import EarlierOpening, alpha_for_opening
 from backtesting.hashing import content_id
+from backtesting.opening_price import EarlierOpening, alpha_for_opening
 from backtesting.splits import Split, plan_split
 from generator.config import RunConfig
 from generator.open_window import OpenWindow
@@ -87,20 +87,30 @@ class Seal:
 
 
 def open_run(
-    config: RunConfig, archive: Archive, bars: Bars, prompts: Mapping[str, Prompt], *, parent: str = ""
+    config: RunConfig,
+    archive: Archive,
+    bars: Bars,
+    prompts: Mapping[str, Prompt],
+    *,
+    continues: RunRecord | None = None,
+    parent: str = "",
 ) -> Run:
     """Plan a run and store the plan, or find it again if it was planned before.
 
     Args:
-        parent: id of the run that this one goes on from after something changed; see generator/fork.py.
+        continues: the stored run that is meant to go on; None for whichever the configuration names.
+        parent: id of the run that this one goes on from after something changed; see generator/fork.py. A continued run
+            has the one that it had.
 
     Raises:
         DataError: too few bars for an open and a sealed window.
-        InvalidConfig: there is no active incumbent to compare with.
+        InvalidConfig: there is no active incumbent to compare with, or `continues` would go on as another run.
     """
     Registry(archive).ensure_shipped(shipped_incumbents())
     incumbents = active_incumbents(archive)
     split = plan_split(bars, open_share=config.open_share)
+    if continues is not None:
+        parent = str(continues.config.get("forked_from", ""))
     identity = identity_of(config, bars, incumbents, prompts, parent)
     run_id = f"r-{content_id(identity).removeprefix('b2:')[:10]}"
     record = RunRecord(
@@ -112,6 +122,8 @@ def open_run(
         seed=config.seed,
         engine_version=code_version(),
     )
+    if continues is not None:
+        _check_unchanged(continues, record)
     known = {run.run_id: run for run in archive.runs()}
     resumed = run_id in known
     if resumed:
@@ -124,8 +136,10 @@ def open_run(
 
 
 def unfinished_run(archive: Archive) -> RunRecord:
-    """The run that was begun last and has neither ended nor gone on as another; StorageError if there is none."""
+    """The run of the loop that was begun last and has neither ended nor gone on as another; StorageError if none."""
     for record in reversed(archive.runs()):
+        if "kind" in record.config:
+            continue  # a comparison of prompts is continued by its own command
         kinds = {event.kind for event in archive.events(record.run_id) if event.slot_id is None}
         if not kinds & {"finished", "forked"}:
             return record
@@ -137,14 +151,13 @@ def config_of(record: RunRecord) -> RunConfig:
     return RunConfig.model_validate(record.config["config"])
 
 
-def check_unchanged(record: RunRecord, run: Run) -> None:
+def _check_unchanged(stored: RunRecord, now: RunRecord) -> None:
     """Refuse to continue a run as a different one; the sentence names what changed."""
-    if record.run_id == run.run_id:
+    if stored.run_id == now.run_id:
         return
-    now = run.record.config
-    changed = [part for part in record.config if record.config[part] != now.get(part)]
+    changed = [part for part in stored.config if stored.config[part] != now.config.get(part)]
     raise InvalidConfig(
-        f"run {record.run_id} cannot go on: {', '.join(changed)} changed since it began",
+        f"run {stored.run_id} cannot go on: {', '.join(changed)} changed since it began",
         kept="what it has done is kept and can be looked at",
         next_step="restore what changed, go on in a new segment with --fork, or start a new run without --resume",
     )

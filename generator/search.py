@@ -12,7 +12,7 @@ from typing import Any
 
 from agents.archive.records import Rejection, Slot
 from agents.strategy.spec import Spec
-from backtesting.gates import Nominee
+from backtesting.nomination import Nominee
 from generator.archive_map import Cell, cell_of
 from generator.behaviour import Behaviour
 from generator.novelty import DUPLICATE_CODES, Known

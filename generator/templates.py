@@ -11,7 +11,8 @@ in through an input can never open a message of its own.
 Untrusted text (what a model or a file's author wrote) is an input declared with `untrusted: true`. It has no printed
 form except through the filter `fence`, which quotes it as JSON, so forgetting the fence is an error and not a leak.
 
-What this does not do yet: lint for leak words, token estimates, comparison of two prompts.
+A prompt carries its own tests: stored replies and what each should lead to. They are read here and followed elsewhere
+(generator/replies.py); what is only a matter of good writing is judged in generator/prompt_lint.py.
 """
 
 import json
@@ -34,6 +35,8 @@ from backtesting.hashing import bytes_id
 from generator.llm.client import Message, Role
 
 MAX_FILE_BYTES = 64_000
+MAX_PROMPT_TOKENS = 16_000
+"""Tokens (est.) of a rendered prompt that lint accepts where the prompt names no limit of its own."""
 MAX_RENDERED_CHARS = 200_000
 FENCE_LIMIT = 4_000
 
@@ -76,6 +79,7 @@ class PromptInput(BaseModel):
         description: what it is, for the writer of prompts.
         sample: a value to render with when there is no run.
         untrusted: it holds text that nobody vouches for, and must pass through `fence`.
+        at_most: how many items the prompt can use, for lines and records; a prompt for two parents says 2.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -84,6 +88,7 @@ class PromptInput(BaseModel):
     description: Annotated[str, Field(min_length=1)]
     sample: Any
     untrusted: bool = False
+    at_most: Annotated[int, Field(ge=1, le=1000)] | None = None
 
 
 class Sampling(BaseModel):
@@ -95,6 +100,26 @@ class Sampling(BaseModel):
     max_output_tokens: Annotated[int, Field(ge=1, le=100_000)] | None = None
 
 
+class PromptTest(BaseModel):
+    """A stored reply and what it should lead to when the prompt gets it.
+
+    Attributes:
+        name: what the test claims, in a few words.
+        reply: the reply as the model wrote it; None for one that wrote nothing.
+        finish_reason: how the model stopped, if not by itself.
+        leads_to: `backtested`, `read` (a reply that is no rule), or the code of the rejection.
+        says: part of the sentence with which it is rejected.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: Annotated[str, Field(min_length=1, max_length=120)]
+    reply: Annotated[str, Field(max_length=20_000)] | None
+    finish_reason: Literal["stop", "length", "content_filter", "refusal", "other"] = "stop"
+    leads_to: Annotated[str, Field(min_length=1)]
+    says: Annotated[str, Field(min_length=1)] | None = None
+
+
 class _Front(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -104,6 +129,9 @@ class _Front(BaseModel):
     inputs: dict[str, PromptInput] = Field(default_factory=dict)
     sampling: Sampling = Sampling()
     output: Annotated[str, Field(min_length=1)]
+    tests: tuple[PromptTest, ...] = Field(default=(), strict=False)
+    max_prompt_tokens: Annotated[int, Field(ge=1)] = MAX_PROMPT_TOKENS
+    allow: dict[str, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,7 +153,10 @@ class Prompt:
         purpose: one line: what the prompt asks for.
         inputs: the declared inputs by name.
         sampling: temperature and output cap that the writer recommends.
-        output: id of the schema that the reply follows.
+        output: id of the form that the reply has (generator/outputs.py).
+        tests: stored replies and what they should lead to.
+        max_prompt_tokens: how long (est.) the rendered prompt may be before lint complains.
+        allow: lint rules that do not apply to this prompt, each with the reason.
         blocks: the messages before rendering.
         template_id: `id@version:` and the content id of the whole file.
         path: the file.
@@ -138,6 +169,9 @@ class Prompt:
     inputs: Mapping[str, PromptInput]
     sampling: Sampling
     output: str
+    tests: tuple[PromptTest, ...]
+    max_prompt_tokens: int
+    allow: Mapping[str, str]
     blocks: tuple[Block, ...]
     template_id: str
     path: Path
@@ -147,6 +181,28 @@ class Prompt:
     def samples(self) -> dict[str, Any]:
         """The sample of every input, ready for `render`."""
         return {name: item.sample for name, item in self.inputs.items()}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A prompt file taken apart; `line_of(("inputs", "card"))` is the line of a place in the front matter."""
+
+    path: Path
+    text: str
+    front: _Front
+    blocks: tuple[Block, ...]
+    line_of: Callable[[Sequence[str | int]], int]
+
+
+class BrokenPrompt(InvalidConfig):
+    """A prompt file that cannot be used: the line, what is wrong, and the word that lint has for it."""
+
+    def __init__(self, path: Path, line: int, why: str, *, rule: str = "broken", name: str = "") -> None:
+        super().__init__(f"{path}:{line}: {why}", next_step="correct the prompt (docs/how-to/write-a-prompt.md)")
+        self.line = line
+        self.why = why
+        self.rule = rule
+        self.name = name
 
 
 def prompt_folders(workspace: Path | None = None) -> tuple[Path, ...]:
@@ -170,12 +226,17 @@ def prompt_names(folders: Sequence[Path]) -> tuple[str, ...]:
 
 def load_prompt(name: str, folders: Sequence[Path]) -> Prompt:
     """The prompt called `name` from the first folder that has it. Raises InvalidConfig with file and line."""
+    return read_prompt(prompt_path(name, folders))
+
+
+def prompt_path(name: str, folders: Sequence[Path]) -> Path:
+    """The file of the prompt called `name`, whatever is in it. Raises InvalidConfig with the nearest name."""
     # Checked before it becomes a path: a name comes from a configuration and may say `../../x`.
     if _NAME.match(name):
         for folder in folders:
             path = folder / f"{name}.md"
             if path.is_file():
-                return read_prompt(path)
+                return path
     known = prompt_names(folders)
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -187,16 +248,16 @@ def load_prompt(name: str, folders: Sequence[Path]) -> Prompt:
 
 def read_prompt(path: Path) -> Prompt:
     """The prompt in one file, checked whole. Raises InvalidConfig with file and line."""
-    text = _read_text(path)
-    parts = _FRONT.match(text)
-    if parts is None:
-        raise _broken(path, 1, "the file does not begin with front matter between two lines of ---")
-    front = _front_matter(path, parts["front"])
-    if front.id != path.stem:
-        raise _broken(path, 2, f"the id is {front.id!r}, the file says {path.stem!r}")
-    blocks = _blocks(path, parts["body"], first_line=text.count("\n", 0, parts.start("body")) + 1)
-    _check_syntax(path, blocks)
-    _check_inputs_used(path, blocks, front.inputs)
+    draft = read_draft(path)
+    problems = input_problems(draft)
+    if problems:
+        raise problems[0]
+    return finished(draft)
+
+
+def finished(draft: Draft) -> Prompt:
+    """The prompt that a draft is, rendered once with its samples. Raises InvalidConfig if that fails."""
+    path, front, blocks, text = draft.path, draft.front, draft.blocks, draft.text
     prompt = Prompt(
         id=front.id,
         version=front.version,
@@ -204,6 +265,9 @@ def read_prompt(path: Path) -> Prompt:
         inputs=MappingProxyType(front.inputs),
         sampling=front.sampling,
         output=front.output,
+        tests=front.tests,
+        max_prompt_tokens=front.max_prompt_tokens,
+        allow=MappingProxyType(front.allow),
         blocks=blocks,
         template_id=f"{front.id}@{front.version}:{bytes_id(text.encode('utf-8'))}",
         path=path,
@@ -211,6 +275,62 @@ def read_prompt(path: Path) -> Prompt:
     )
     render(prompt, prompt.samples)
     return prompt
+
+
+def read_draft(path: Path, text: str | None = None) -> Draft:
+    """A prompt file taken apart: front matter, blocks and syntax are legal, its inputs are not looked at yet.
+
+    `text` is the file's content where the caller has it; else the file is read. Raises BrokenPrompt.
+    """
+    text = read_text(path) if text is None else text
+    parts = _FRONT.match(text)
+    if parts is None:
+        raise BrokenPrompt(path, 1, "the file does not begin with front matter between two lines of ---")
+    front, lines = _front_matter(path, parts["front"])
+    if front.id != path.stem:
+        raise BrokenPrompt(path, lines(("id",)), f"the id is {front.id!r}, the file says {path.stem!r}")
+    blocks = _blocks(path, parts["body"], first_line=text.count("\n", 0, parts.start("body")) + 1)
+    _check_syntax(path, blocks)
+    return Draft(path, text, front, blocks, lines)
+
+
+def input_problems(draft: Draft) -> list[BrokenPrompt]:
+    """Names that are used and not declared, then inputs that are declared and not used."""
+    found: list[BrokenPrompt] = []
+    used: set[str] = set()
+    inputs = draft.front.inputs
+    for block in draft.blocks:
+        tree = _parse(draft.path, block)
+        for name in sorted(meta.find_undeclared_variables(tree)):
+            used.add(name)
+            if name not in inputs:
+                line = next(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)
+                near = get_close_matches(name, inputs, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                sentence = f"{name!r} is not a declared input{hint}"
+                found.append(BrokenPrompt(draft.path, line, sentence, rule="undeclared-input", name=name))
+    found += [
+        BrokenPrompt(
+            draft.path,
+            draft.line_of(("inputs", name)),
+            f"the input {name!r} is declared and never used",
+            rule="unused-input",
+            name=name,
+        )
+        for name in inputs
+        if name not in used
+    ]
+    return found
+
+
+def places(prompt: Prompt) -> dict[str, list[tuple[Role, int]]]:
+    """Where each input stands: role of the message and line of the file, in their order."""
+    found: dict[str, list[tuple[Role, int]]] = {name: [] for name in prompt.inputs}
+    for block in prompt.blocks:
+        for node in _parse(prompt.path, block).find_all(nodes.Name):
+            if node.name in found and (block.role, node.lineno) not in found[node.name]:
+                found[node.name].append((block.role, node.lineno))
+    return {name: sorted(where, key=lambda place: place[1]) for name, where in found.items()}
 
 
 def render(prompt: Prompt, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
@@ -221,16 +341,22 @@ def render(prompt: Prompt, inputs: Mapping[str, Any]) -> tuple[Message, ...]:
     """
     for name in prompt.inputs:
         if name not in inputs:
-            raise _broken(prompt.path, 1, f"the input {name!r} is not given")
+            raise BrokenPrompt(prompt.path, 1, f"the input {name!r} is not given")
     for name in inputs:
         if name not in prompt.inputs:
             known = ", ".join(prompt.inputs) or "none"
-            raise _broken(prompt.path, 1, f"the input {name!r} is not declared; declared: {known}")
+            raise BrokenPrompt(prompt.path, 1, f"the input {name!r} is not declared; declared: {known}")
     values = {}
     for name, declared in prompt.inputs.items():
         problem = _type_problem(inputs[name], declared.type)
         if problem:
-            raise _broken(prompt.path, 1, f"the input {name!r} {problem}")
+            raise BrokenPrompt(prompt.path, 1, f"the input {name!r} {problem}")
+        if declared.at_most is not None and len(inputs[name]) > declared.at_most:
+            raise BrokenPrompt(
+                prompt.path,
+                1,
+                f"the input {name!r} has {len(inputs[name])} items, at most {declared.at_most} are taken",
+            )
         values[name] = _wrapped(inputs[name]) if declared.untrusted else inputs[name]
     left = MAX_RENDERED_CHARS
     messages = []
@@ -246,7 +372,7 @@ def clean_text(text: str) -> str:
 
     Line feeds and tabs stay; other line breaks go, because some readers would take them for one and others not.
     """
-    return "".join(char for char in unicodedata.normalize("NFKC", text) if char in "\n\t" or _shows(char))
+    return "".join(char for char in unicodedata.normalize("NFKC", text) if char in "\n\t" or shows(char))
 
 
 @dataclass(frozen=True)
@@ -304,6 +430,8 @@ def _fence(value: Any, limit: int = FENCE_LIMIT) -> str:
 
 
 def _clean(value: Any) -> Any:
+    if isinstance(value, _Untrusted):
+        return _clean(value._value)
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, Mapping):
@@ -313,7 +441,8 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def _shows(char: str) -> bool:
+def shows(char: str) -> bool:
+    """Whether a character can be seen, or moves the line; line feeds and tabs are not asked about."""
     category = unicodedata.category(char)
     return category[0] != "C" and category not in {"Zl", "Zp"} and not _INVISIBLE.match(char)
 
@@ -345,21 +474,22 @@ def _environment() -> ImmutableSandboxedEnvironment:
 _ENVIRONMENT = _environment()
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a prompt file, line ends as line feeds. Raises BrokenPrompt."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InvalidConfig(f"{path} cannot be read: {error.strerror}", next_step="check the file") from None
     if len(data) > MAX_FILE_BYTES:
-        raise _broken(path, 1, f"the file is larger than {MAX_FILE_BYTES:,} bytes")
+        raise BrokenPrompt(path, 1, f"the file is larger than {MAX_FILE_BYTES:,} bytes")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise _broken(path, data.count(b"\n", 0, error.start) + 1, "the file is not UTF-8") from None
+        raise BrokenPrompt(path, data.count(b"\n", 0, error.start) + 1, "the file is not UTF-8") from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _front_matter(path: Path, text: str) -> _Front:
+def _front_matter(path: Path, text: str) -> tuple[_Front, Callable[[Sequence[str | int]], int]]:
     # Line 1 of the file is the opening `---`, so a line of the front matter is one further down.
     try:
         loader = _StrictLoader(text)
@@ -370,31 +500,39 @@ def _front_matter(path: Path, text: str) -> _Front:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 2 if error.problem_mark else 2
-        raise _broken(path, line, f"the front matter is not YAML: {error.problem}") from None
+        raise BrokenPrompt(path, line, f"the front matter is not YAML: {error.problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise _broken(path, 2, f"the front matter is not YAML: {str(error).splitlines()[0]}") from None
+        raise BrokenPrompt(path, 2, f"the front matter is not YAML: {str(error).splitlines()[0]}") from None
     try:
         front = _Front.model_validate(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(str(step) for step in first["loc"])
-        raise _broken(path, _line_of(node, first["loc"]), f"front matter: {where}: {first['msg'].lower()}") from None
+        raise BrokenPrompt(
+            path, _line_of(node, first["loc"]), f"front matter: {where}: {first['msg'].lower()}"
+        ) from None
     if not _NAME.match(front.id):
-        raise _broken(path, _line_of(node, ("id",)), "the id is not a name of lower-case letters, digits, - and _")
+        raise BrokenPrompt(path, _line_of(node, ("id",)), "the id is not a name of lower-case letters, digits, - and _")
     for name, declared in front.inputs.items():
         line = _line_of(node, ("inputs", name))
         if not _FIELD.match(name) or name == "loop":
-            raise _broken(path, line, f"the input {name!r} has not a legal name: lower-case letters, digits, _")
+            raise BrokenPrompt(path, line, f"the input {name!r} has not a legal name: lower-case letters, digits, _")
         problem = _type_problem(declared.sample, declared.type)
         if problem:
-            raise _broken(path, line, f"the sample of {name!r} {problem}")
-    return front
+            raise BrokenPrompt(path, line, f"the sample of {name!r} {problem}")
+        if declared.at_most is not None and declared.type not in ("lines", "records"):
+            raise BrokenPrompt(path, line, f"the input {name!r} is {declared.type}, only lines and records have items")
+    return front, lambda location: _line_of(node, location)
 
 
 def _line_of(node: Any, location: Iterable[Any]) -> int:
     """The line of a place in the front matter, as far down as the place exists."""
     line = 2
     for step in location:
+        if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 2
+            continue
         if not isinstance(node, yaml.MappingNode):
             break
         for key, value in node.value:
@@ -416,14 +554,14 @@ def _blocks(path: Path, body: str, first_line: int) -> tuple[Block, ...]:
         elif found:
             found[-1][2].append(line)
         elif line.strip():
-            raise _broken(path, number, "text before the first heading ## system or ## user")
+            raise BrokenPrompt(path, number, "text before the first heading ## system or ## user")
     if not found or found[-1][0] != "user":
-        raise _broken(path, first_line, "the last message has to be ## user")
+        raise BrokenPrompt(path, first_line, "the last message has to be ## user")
     for role, line_number, lines in found:
         if not "".join(lines).strip():
-            raise _broken(path, line_number - 1, f"the message ## {role} is empty")
+            raise BrokenPrompt(path, line_number - 1, f"the message ## {role} is empty")
     if any(role == "system" for role, _, _ in found[1:]):
-        raise _broken(path, first_line, "## system can only be the first message")
+        raise BrokenPrompt(path, first_line, "## system can only be the first message")
     return tuple(Block(role, "\n".join(lines), line_number) for role, line_number, lines in found)
 
 
@@ -432,28 +570,12 @@ def _check_syntax(path: Path, blocks: Iterable[Block]) -> None:
         for node in _nodes(path, block):
             if not isinstance(node, _SYNTAX):
                 name = type(node).__name__.lower()
-                raise _broken(
+                raise BrokenPrompt(
                     path, node.lineno, f"{name} is not part of the prompt language (text, if, for, names, filters)"
                 )
             if isinstance(node, nodes.Filter) and node.name not in _ENVIRONMENT.filters:
                 known = ", ".join(_ENVIRONMENT.filters)
-                raise _broken(path, node.lineno, f"unknown filter {node.name!r}; known: {known}")
-
-
-def _check_inputs_used(path: Path, blocks: Iterable[Block], inputs: Mapping[str, PromptInput]) -> None:
-    used: set[str] = set()
-    for block in blocks:
-        tree = _parse(path, block)
-        for name in meta.find_undeclared_variables(tree):
-            used.add(name)
-            if name not in inputs:
-                line = next(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)
-                near = get_close_matches(name, inputs, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise _broken(path, line, f"{name!r} is not a declared input{hint}")
-    unused = [name for name in inputs if name not in used]
-    if unused:
-        raise _broken(path, 1, f"the input {unused[0]!r} is declared and never used")
+                raise BrokenPrompt(path, node.lineno, f"unknown filter {node.name!r}; known: {known}")
 
 
 def _source(block: Block) -> str:
@@ -465,9 +587,9 @@ def _parse(path: Path, block: Block) -> nodes.Template:
     try:
         return _ENVIRONMENT.parse(_source(block))
     except TemplateSyntaxError as error:
-        raise _broken(path, error.lineno, f"template: {error.message}") from None
+        raise BrokenPrompt(path, error.lineno, f"template: {error.message}") from None
     except RecursionError:
-        raise _broken(path, block.line, "template: nested too deeply") from None
+        raise BrokenPrompt(path, block.line, "template: nested too deeply") from None
 
 
 def _nodes(path: Path, block: Block) -> Iterator[nodes.Node]:
@@ -484,14 +606,16 @@ def _render_block(path: Path, block: Block, values: Mapping[str, Any], limit: in
             pieces.append(piece)
             size += len(piece)
             if size - block.line > limit:
-                raise _broken(path, block.line, f"the rendered prompt is longer than {MAX_RENDERED_CHARS:,} characters")
+                why = f"the rendered prompt is longer than {MAX_RENDERED_CHARS:,} characters"
+                raise BrokenPrompt(path, block.line, why)
     except TemplateError as error:
-        raise _broken(path, _template_line(error, block), f"template: {error.message}") from None
+        rule = "unfenced-input" if isinstance(error, _Unfenced) else "broken"
+        raise BrokenPrompt(path, _template_line(error, block), f"template: {error.message}", rule=rule) from None
     except (TypeError, ValueError, RecursionError, AttributeError) as error:
-        raise _broken(path, _template_line(error, block), f"template: {type(error).__name__.lower()}") from None
+        raise BrokenPrompt(path, _template_line(error, block), f"template: {type(error).__name__.lower()}") from None
     text = "".join(pieces).strip()
     if re.search("[\0\ud800-\udfff]", text):
-        raise _broken(path, block.line, "the rendered prompt holds a NUL or half of a surrogate pair")
+        raise BrokenPrompt(path, block.line, "the rendered prompt holds a NUL or half of a surrogate pair")
     return text
 
 
@@ -539,7 +663,3 @@ _TYPES: dict[InputType, tuple[str, Callable[[Any], bool]]] = {
     "lines": ("a list of texts", _is_lines),
     "records": ("a list of mappings with lower-case names", _is_records),
 }
-
-
-def _broken(path: Path, line: int, why: str) -> InvalidConfig:
-    return InvalidConfig(f"{path}:{line}: {why}", next_step="correct the prompt (docs/how-to/write-a-prompt.md)")

@@ -24,7 +24,7 @@ from backtesting.splits import LEAD_BARS, Split, plan_split
 from generator.arms import draw_evolved
 from generator.budget import Budget, Caps
 from generator.calls import PaidCalls
-from generator.context import propose_inputs
+from generator.context import CARD, propose_inputs
 from generator.grammar import Grammar
 from generator.llm.address import ModelAddress, parse_address
 from generator.llm.client import LLMClient
@@ -105,7 +105,17 @@ async def _propose(
             temperature=None,
             seed=seed,
         )
-        inputs = propose_inputs(open_bars, split.open, LIQUID_INDEX, _incumbents(), (), max_warmup=LEAD_BARS, n_tried=0)
+        inputs = propose_inputs(
+            workflow.propose_prompt,
+            load_prompt(CARD, folders),
+            open_bars,
+            split.open,
+            LIQUID_INDEX,
+            _incumbents(),
+            (),
+            max_warmup=LEAD_BARS,
+            n_tried=0,
+        )
         answer = await workflow.propose(slot.slot_id, inputs, ())
     return answer if isinstance(answer, Rejection) else answer[0]
 

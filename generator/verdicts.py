@@ -7,11 +7,17 @@ learnt here goes back into proposing.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
 from math import isfinite
 
-from agents.archive.records import SealedOpening
+from agents.archive.records import SealedOpening, Trial
+from agents.strategy.code_length import code_bits
 from backtesting.costs import COSTS
-from backtesting.gates import GateReport, Judgement, Nomination, Nominee, Verdict, decline, judge
+from backtesting.gates import GateReport, Judgement, Verdict, decline, judge
+from backtesting.nomination import Nomination, Nominee
+from backtesting.open_gates import open_gates
+from generator.leakage import Leakage, grade_all, load_models
 from generator.run import Run, Seal, seal_of
 
 _ORDER = {Verdict.PASS: 0, Verdict.UNDERPOWERED: 1, Verdict.FAIL: 2}
@@ -65,19 +71,90 @@ def judge_run(run: Run, looks: Mapping[str, Nominee]) -> None:
 
 
 def nominate(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> Nomination:
-    """All evaluated candidates of the run, frozen. A rule that two arms came to is judged once, for both."""
-    by_rule = {look.spec_id: look for look in reversed(list(looks.values()))}
+    """All evaluated candidates of the run, frozen, each with its neighbours and the test that its lineage allows.
+
+    A rule that two arms came to is judged once, for both, by the strictest of the tests that their lineages allow: what
+    a model may have known is not undone by somebody else's finding it too.
+    """
+    graded = grades(run, looks)
+    finders: dict[str, list[str]] = {}
+    for slot_id, look in looks.items():
+        finders.setdefault(look.spec_id, []).append(slot_id)
+    strictest = {
+        slots[0]: max((graded[slot_id] for slot_id in slots), key=lambda found: found.grade)
+        for slots in finders.values()
+    }
     return Nomination(
-        nominees=tuple(look for look in looks.values() if by_rule[look.spec_id] is look),
+        nominees=tuple(_completed(run, slot_id, looks[slot_id], grade) for slot_id, grade in strictest.items()),
         incumbents=run.incumbents,
         bars_id=run.bars.bars_id,
         open_bars_id=run.open.bars.bars_id,
         split=run.split,
         costs=COSTS[run.config.costs],
         alpha=seal.alpha,
+        occam_alpha=run.config.alpha,
         seed=run.config.seed,
         n_trials=run.archive.count_trials(run.series),
         code_version=run.record.engine_version,
+    )
+
+
+def grades(run: Run, looks: Mapping[str, Nominee]) -> dict[str, Leakage]:
+    """What each candidate's lineage may know of the sealed days, by slot id."""
+    archive = run.archive
+    lineages: dict[str, tuple[str, str | None, tuple[str, ...]]] = {}
+    agents = {agent.agent_id: agent for agent in archive.agents()}
+    waiting = list(looks)
+    while waiting:
+        ref = waiting.pop()
+        if ref in lineages:
+            continue
+        slot_id = agents[ref].slot_id if ref in agents else ref
+        candidate = None if slot_id is None else archive.candidate(slot_id)
+        if slot_id is None or candidate is None:
+            continue  # a shipped rule
+        proposals = archive.proposals(slot_id)
+        models = {proposal.model for proposal in proposals if proposal.model}
+        parents = tuple(parent for proposal in proposals for parent in proposal.parents)
+        lineages[ref] = (candidate.origin, min(models) if models else None, parents)
+        waiting.extend(parents)
+    first = date.fromisoformat(run.sealed_sessions[0])
+    synthetic = run.config.market.startswith("synthetic:")
+    return grade_all(lineages, first_sealed=first, synthetic=synthetic, models=load_models())
+
+
+def _completed(run: Run, slot_id: str, look: Nominee, leakage: Leakage) -> Nominee:
+    """The nominee with its neighbours; each of them is a look at the open window and counted as a trial."""
+    spec = look.strategy.spec  # type: ignore[attr-defined]
+    neighbours_t: tuple[float, ...] = ()
+    # Whoever fails another open gate cannot pass, so its neighbours are not worth a look.
+    if all(gate.passed for gate in open_gates(look)):
+        found = run.open.neighbours_t(spec)
+        neighbours_t = tuple(t for _, _, t in found)
+        for spec_id, result, _ in found:
+            run.archive.add_trial(
+                Trial(
+                    spec_id=spec_id,
+                    bars_id=run.record.bars_id,
+                    series=run.series,
+                    window_start=result.window.start,
+                    window_stop=result.window.stop,
+                    first_session=str(result.sessions[0]),
+                    last_session=str(result.sessions[-1]),
+                    purpose="neighbour",
+                    by="gate",
+                    metrics={name: value if isfinite(value) else None for name, value in result.metrics.items()},
+                    run_id=run.run_id,
+                    slot_id=slot_id,
+                    stream_id=run.archive.add_stream(result.returns),
+                )
+            )
+    return replace(
+        look,
+        neighbours_t=neighbours_t,
+        route=leakage.route,
+        route_reason=leakage.reason,
+        code_bits=code_bits(spec),
     )
 
 

@@ -81,7 +81,7 @@ def test_metric_and_costs_are_read(main: Any, settings: Callable[..., Path], cap
         ({"data": {"symbol": "sample:sp5000"}}, 4, "No prices, so nothing was evaluated"),
         ({"manager": {"metric": "sharp_ratio"}}, 3, "did you mean 'sharpe_ratio'"),
         ({"manager": {"costs": "cheap"}}, 3, "manager.costs is 'cheap'"),
-        ({"mangler": {"costs": "free"}}, 3, "unknown section 'mangler'"),
+        ({"mangler": {"costs": "free"}}, 3, "unknown setting 'mangler'"),
     ],
 )
 def test_wrong_settings_end_with_a_sentence_and_a_code(

@@ -100,9 +100,11 @@ class Ledger(Database):
             row = connection.execute(query).one_or_none()
         return None if row is None else record_of(Call, row)
 
-    def calls(self, run_id: str) -> tuple[Call, ...]:
-        """The calls of a run in the order they were reserved."""
-        query = sa.select(tables.calls).where(tables.calls.c.run_id == run_id).order_by(tables.calls.c.call_id)
+    def calls(self, run_id: str | None = None) -> tuple[Call, ...]:
+        """The calls of a run, or of all runs, in the order they were reserved."""
+        query = sa.select(tables.calls).order_by(tables.calls.c.call_id)
+        if run_id is not None:
+            query = query.where(tables.calls.c.run_id == run_id)
         with self._reading() as connection:
             return tuple(record_of(Call, row) for row in connection.execute(query))
 

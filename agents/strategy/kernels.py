@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from backtesting.bars import FloatArray
+from backtesting.bars import FloatArray, IntArray
 
 NAN = math.nan
 
@@ -29,7 +29,7 @@ class Kernel:
         self.loop = loop
         self._compiled: Callable[..., Any] | None = None
 
-    def __call__(self, *args: FloatArray | float) -> FloatArray:
+    def __call__(self, *args: FloatArray | IntArray | float) -> FloatArray:
         """Run the compiled loop; every array is made contiguous first."""
         if self._compiled is None:
             from numba import njit
@@ -43,7 +43,7 @@ class Kernel:
         return result
 
 
-def _plain(arg: FloatArray | float) -> FloatArray | float:
+def _plain(arg: FloatArray | IntArray | float) -> Any:
     # Contiguous and read-only always, so that numba sees one type and compiles once.
     if not isinstance(arg, np.ndarray):
         return arg
@@ -146,26 +146,6 @@ def _rolling_stdev(x: FloatArray, window: int, freedom: int) -> FloatArray:
     return out
 
 
-def _weighted_mean(x: FloatArray, window: int) -> FloatArray:
-    """Mean of the last `window` bars, weighted 1, 2, ..., window from the oldest to the newest."""
-    out = np.full(x.shape, NAN)
-    weights = window * (window + 1) / 2.0
-    for k in range(x.shape[1]):
-        streak = 0
-        for t in range(x.shape[0]):
-            if math.isnan(x[t, k]):
-                streak = 0
-                continue
-            streak += 1
-            if streak < window:
-                continue
-            total = 0.0
-            for i in range(window):
-                total += (i + 1) * (x[t - window + 1 + i, k] - x[t, k])
-            out[t, k] = x[t, k] + total / weights
-    return out
-
-
 def _smoothed(x: FloatArray, window: int, weight: float) -> FloatArray:
     """Exponential smoothing; `weight` is that of the newest bar, the start is the mean of the first `window` values."""
     out = np.full(x.shape, NAN)
@@ -217,9 +197,173 @@ def _extreme(x: FloatArray, window: int, sign: float) -> FloatArray:
     return out
 
 
-def _percentile_rank(x: FloatArray, window: int) -> FloatArray:
-    """Share of the other bars of the window that are below the newest; an equal one counts half."""
+def _line(x: FloatArray, window: int, which: int) -> FloatArray:
+    """The last `window` bars and the straight line through them, by least squares on time.
+
+    which: 0 slope a bar; 1 r squared; 2 newest bar less the line there; 3 the line there; 4 mean with weights
+    1, 2, ..., window from the oldest to the newest. O(1) a bar: the sums are taken relative to a bar of the window and
+    taken afresh every `window` bars, and at once where what is left is small beside what has passed through.
+    """
     out = np.full(x.shape, NAN)
+    middle = (window - 1) / 2.0
+    spread = window * (window * window - 1.0) / 12.0
+    for k in range(x.shape[1]):
+        streak = 0
+        equal = 0
+        base = 0.0
+        plain = 0.0
+        timed = 0.0
+        squares = 0.0
+        largest = 0.0
+        for t in range(x.shape[0]):
+            value = x[t, k]
+            if math.isnan(value):
+                streak = 0
+                continue
+            equal = equal + 1 if streak > 0 and value == x[t - 1, k] else 1
+            streak += 1
+            if streak < window:
+                continue
+            fresh = (streak - window) % window == 0
+            if not fresh:
+                gained = value - base
+                lost = x[t - window, k] - base
+                timed += (window - 1) * gained - (plain - lost)
+                plain += gained - lost
+                squares += gained * gained - lost * lost
+                largest = max(largest, gained * gained)
+                fresh = squares - plain * plain / window < 1e-6 * largest
+            if fresh:
+                base = value
+                plain = 0.0
+                timed = 0.0
+                squares = 0.0
+                largest = 0.0
+                for i in range(window):
+                    gap = x[t - window + 1 + i, k] - base
+                    plain += gap
+                    timed += i * gap
+                    squares += gap * gap
+                    largest = max(largest, gap * gap)
+            if which == 4:
+                weights = window * (window + 1) / 2.0
+                out[t, k] = value if equal >= window else base + (timed + plain) / weights
+                continue
+            if equal >= window:
+                if which != 1:
+                    out[t, k] = value if which == 3 else 0.0
+                continue
+            slope = (timed - middle * plain) / spread
+            ending = base + plain / window + slope * middle
+            if which == 0:
+                out[t, k] = slope
+            elif which == 1:
+                total = squares - plain * plain / window
+                if total > 0.0:
+                    out[t, k] = min(1.0, slope * slope * spread / total)
+            elif which == 2:
+                out[t, k] = value - ending
+            else:
+                out[t, k] = ending
+    return out
+
+
+def _comoment(x: FloatArray, y: FloatArray, window: int, which: int) -> FloatArray:
+    """How x and y moved together over the last `window` bars.
+
+    which: 0 Pearson correlation, NaN where one of the two does not move; 1 sample covariance; 2 slope of x on y, NaN
+    where y does not move. O(1) a bar, under the rule of `_line`.
+    """
+    out = np.full(x.shape, NAN)
+    for k in range(x.shape[1]):
+        streak = 0
+        equal_x = 0
+        equal_y = 0
+        base_x = 0.0
+        base_y = 0.0
+        sum_x = 0.0
+        sum_y = 0.0
+        xx = 0.0
+        yy = 0.0
+        xy = 0.0
+        largest_x = 0.0
+        largest_y = 0.0
+        for t in range(x.shape[0]):
+            a = x[t, k]
+            b = y[t, k]
+            if math.isnan(a) or math.isnan(b):
+                streak = 0
+                continue
+            equal_x = equal_x + 1 if streak > 0 and a == x[t - 1, k] else 1
+            equal_y = equal_y + 1 if streak > 0 and b == y[t - 1, k] else 1
+            streak += 1
+            if streak < window:
+                continue
+            fresh = (streak - window) % window == 0
+            if not fresh:
+                a_in = a - base_x
+                b_in = b - base_y
+                a_out = x[t - window, k] - base_x
+                b_out = y[t - window, k] - base_y
+                sum_x += a_in - a_out
+                sum_y += b_in - b_out
+                xx += a_in * a_in - a_out * a_out
+                yy += b_in * b_in - b_out * b_out
+                xy += a_in * b_in - a_out * b_out
+                largest_x = max(largest_x, a_in * a_in)
+                largest_y = max(largest_y, b_in * b_in)
+                fresh = xx - sum_x * sum_x / window < 1e-6 * largest_x or yy - sum_y * sum_y / window < 1e-6 * largest_y
+            if fresh:
+                # The mean of this window is the best reference for the next ones: nothing cancels.
+                base_x = 0.0
+                base_y = 0.0
+                for i in range(t - window + 1, t + 1):
+                    base_x += x[i, k] - a
+                    base_y += y[i, k] - b
+                base_x = a + base_x / window
+                base_y = b + base_y / window
+                sum_x = 0.0
+                sum_y = 0.0
+                xx = 0.0
+                yy = 0.0
+                xy = 0.0
+                largest_x = 0.0
+                largest_y = 0.0
+                for i in range(t - window + 1, t + 1):
+                    gap_x = x[i, k] - base_x
+                    gap_y = y[i, k] - base_y
+                    sum_x += gap_x
+                    sum_y += gap_y
+                    xx += gap_x * gap_x
+                    yy += gap_y * gap_y
+                    xy += gap_x * gap_y
+                    largest_x = max(largest_x, gap_x * gap_x)
+                    largest_y = max(largest_y, gap_y * gap_y)
+            still_x = equal_x >= window
+            still_y = equal_y >= window
+            together = 0.0 if still_x or still_y else xy - sum_x * sum_y / window
+            if which == 1:
+                out[t, k] = together / (window - 1)
+                continue
+            own_x = xx - sum_x * sum_x / window
+            own_y = yy - sum_y * sum_y / window
+            if which == 2:
+                if not still_y and own_y > 0.0:
+                    out[t, k] = together / own_y
+            elif not still_x and not still_y and own_x > 0.0 and own_y > 0.0:
+                out[t, k] = min(1.0, max(-1.0, together / (math.sqrt(own_x) * math.sqrt(own_y))))
+    return out
+
+
+def _in_order(x: FloatArray, window: int, share: float) -> FloatArray:
+    """What a sorted window says of its newest bar, or the value at a place in it.
+
+    share: 0 to 1 gives that quantile, between two bars by straight line; -1 gives the share of the other bars that are
+    below the newest, an equal one counting half. The window is kept sorted; a bar moves those between its own place
+    and that of the bar it replaces.
+    """
+    out = np.full(x.shape, NAN)
+    ordered = np.empty(window)
     for k in range(x.shape[1]):
         streak = 0
         for t in range(x.shape[0]):
@@ -227,24 +371,131 @@ def _percentile_rank(x: FloatArray, window: int) -> FloatArray:
             if math.isnan(value):
                 streak = 0
                 continue
+            held = min(streak, window)
             streak += 1
+            hole = held
+            if held == window:
+                lost = x[t - window, k]
+                low = 0
+                high = window
+                while low < high:
+                    mid = (low + high) // 2
+                    if ordered[mid] < lost:
+                        low = mid + 1
+                    else:
+                        high = mid
+                hole = low
+            while hole > 0 and ordered[hole - 1] > value:
+                ordered[hole] = ordered[hole - 1]
+                hole -= 1
+            last = window - 1 if held == window else held
+            while hole < last and ordered[hole + 1] < value:
+                ordered[hole] = ordered[hole + 1]
+                hole += 1
+            ordered[hole] = value
             if streak < window:
                 continue
-            below = 0.0
-            for i in range(t - window + 1, t):
-                if x[i, k] < value:
-                    below += 1.0
-                elif x[i, k] == value:
-                    below += 0.5
-            out[t, k] = below / (window - 1)
+            if share < 0.0:
+                below = hole
+                while below > 0 and ordered[below - 1] == value:
+                    below -= 1
+                equal = hole - below
+                while hole + 1 < window and ordered[hole + 1] == value:
+                    hole += 1
+                    equal += 1
+                out[t, k] = (below + 0.5 * equal) / (window - 1)
+            else:
+                place = share * (window - 1)
+                under = int(place)
+                over = min(under + 1, window - 1)
+                out[t, k] = ordered[under] + (place - under) * (ordered[over] - ordered[under])
     return out
 
 
-def _slope(x: FloatArray, window: int) -> FloatArray:
-    """Least-squares slope of the last `window` bars on time, a bar."""
+def _shape(x: FloatArray, window: int, which: int) -> FloatArray:
+    """Sample skewness (which 3) or excess kurtosis (which 4) of the last `window` bars; NaN where nothing moves."""
     out = np.full(x.shape, NAN)
-    middle = (window - 1) / 2.0
-    spread = window * (window * window - 1.0) / 12.0
+    n = float(window)
+    for k in range(x.shape[1]):
+        streak = 0
+        for t in range(x.shape[0]):
+            if math.isnan(x[t, k]):
+                streak = 0
+                continue
+            streak += 1
+            if streak < window:
+                continue
+            mean = 0.0
+            for i in range(t - window + 1, t + 1):
+                mean += x[i, k] - x[t, k]
+            mean = x[t, k] + mean / window
+            second = 0.0
+            higher = 0.0
+            for i in range(t - window + 1, t + 1):
+                gap = x[i, k] - mean
+                square = gap * gap
+                second += square
+                higher += square * (gap if which == 3 else square)
+            if second <= 0.0:
+                continue
+            if which == 3:
+                ratio = (higher / n) / (second / n * math.sqrt(second / n))
+                out[t, k] = ratio * math.sqrt(n * (n - 1.0)) / (n - 2.0)
+            else:
+                ratio = (higher / n) / (second / n * (second / n)) - 3.0
+                out[t, k] = ((n + 1.0) * ratio + 6.0) * (n - 1.0) / ((n - 2.0) * (n - 3.0))
+    return out
+
+
+def _extreme_age(x: FloatArray, window: int, sign: float) -> FloatArray:
+    """Bars since the largest (sign 1) or smallest (sign -1) of the last `window`; 0 is now, the newest of equals."""
+    out = np.full(x.shape, NAN)
+    for k in range(x.shape[1]):
+        streak = 0
+        at = -1
+        for t in range(x.shape[0]):
+            if math.isnan(x[t, k]):
+                streak = 0
+                continue
+            streak += 1
+            if streak == 1:
+                at = t
+            start = max(t - window, t - streak) + 1
+            if at < start:
+                at = start
+                for i in range(start, t + 1):
+                    if sign * x[i, k] >= sign * x[at, k]:
+                        at = i
+            elif sign * x[t, k] >= sign * x[at, k]:
+                at = t
+            if streak >= window:
+                out[t, k] = float(t - at)
+    return out
+
+
+def _rolling_product(x: FloatArray, window: int) -> FloatArray:
+    """Product of the last `window` bars, oldest first."""
+    out = np.full(x.shape, NAN)
+    for k in range(x.shape[1]):
+        streak = 0
+        for t in range(x.shape[0]):
+            if math.isnan(x[t, k]):
+                streak = 0
+                continue
+            streak += 1
+            if streak < window:
+                continue
+            total = 1.0
+            for i in range(t - window + 1, t + 1):
+                total *= x[i, k]
+            out[t, k] = total
+    return out
+
+
+def _weighted_window(x: FloatArray, weights: FloatArray) -> FloatArray:
+    """Sum of the last bars times `weights` (oldest first, together 1), taken relative to the newest bar."""
+    out = np.full(x.shape, NAN)
+    window = weights.shape[0]
     for k in range(x.shape[1]):
         streak = 0
         for t in range(x.shape[0]):
@@ -256,39 +507,86 @@ def _slope(x: FloatArray, window: int) -> FloatArray:
                 continue
             total = 0.0
             for i in range(window):
-                total += (i - middle) * (x[t - window + 1 + i, k] - x[t, k])
-            out[t, k] = total / spread
+                total += weights[i] * (x[t - window + 1 + i, k] - x[t, k])
+            out[t, k] = x[t, k] + total
     return out
 
 
-def _correlation(x: FloatArray, y: FloatArray, window: int) -> FloatArray:
-    """Pearson correlation of the last `window` bars; NaN where one of the two does not move."""
+def _entropy(x: FloatArray, window: int, bins: int) -> FloatArray:
+    """Shannon entropy of the last `window` bars over `bins` equal intervals of their range, as a share of its maximum.
+
+    0 where nothing moves.
+    """
     out = np.full(x.shape, NAN)
+    counts = np.zeros(bins)
     for k in range(x.shape[1]):
         streak = 0
         for t in range(x.shape[0]):
-            if math.isnan(x[t, k]) or math.isnan(y[t, k]):
+            if math.isnan(x[t, k]):
                 streak = 0
                 continue
             streak += 1
             if streak < window:
                 continue
-            mean_x = 0.0
-            mean_y = 0.0
+            low = x[t, k]
+            high = x[t, k]
+            for i in range(t - window + 1, t):
+                low = min(low, x[i, k])
+                high = max(high, x[i, k])
+            out[t, k] = 0.0
+            if high <= low or math.isinf(high - low):
+                continue
+            counts[:] = 0.0
             for i in range(t - window + 1, t + 1):
-                mean_x += x[i, k] - x[t, k]
-                mean_y += y[i, k] - y[t, k]
-            mean_x = x[t, k] + mean_x / window
-            mean_y = y[t, k] + mean_y / window
-            xx = 0.0
-            yy = 0.0
-            xy = 0.0
-            for i in range(t - window + 1, t + 1):
-                xx += (x[i, k] - mean_x) * (x[i, k] - mean_x)
-                yy += (y[i, k] - mean_y) * (y[i, k] - mean_y)
-                xy += (x[i, k] - mean_x) * (y[i, k] - mean_y)
-            if xx > 0.0 and yy > 0.0:
-                out[t, k] = min(1.0, max(-1.0, xy / (math.sqrt(xx) * math.sqrt(yy))))
+                counts[min(int((x[i, k] - low) / (high - low) * bins), bins - 1)] += 1.0
+            total = 0.0
+            for i in range(bins):
+                if counts[i] > 0.0:
+                    total -= counts[i] / window * math.log(counts[i] / window)
+            out[t, k] = total / math.log(float(bins))
+    return out
+
+
+def _roughness(x: FloatArray, window: int) -> FloatArray:
+    """Generalised Hurst exponent of order 2: half the slope of log mean (x[t] - x[t - lag])^2 on log lag.
+
+    Lags 1, 2, 4, ... up to a quarter of the window; NaN where some lag saw no move.
+    """
+    out = np.full(x.shape, NAN)
+    for k in range(x.shape[1]):
+        streak = 0
+        for t in range(x.shape[0]):
+            if math.isnan(x[t, k]):
+                streak = 0
+                continue
+            streak += 1
+            if streak < window:
+                continue
+            n = 0.0
+            a = 0.0
+            b = 0.0
+            aa = 0.0
+            ab = 0.0
+            known = True
+            lag = 1
+            while 4 * lag <= window:
+                total = 0.0
+                for i in range(t - window + 1 + lag, t + 1):
+                    gap = x[i, k] - x[i - lag, k]
+                    total += gap * gap
+                if total <= 0.0 or math.isinf(total):
+                    known = False
+                    break
+                over = math.log(float(lag))
+                up = math.log(total / (window - lag))
+                n += 1.0
+                a += over
+                b += up
+                aa += over * over
+                ab += over * up
+                lag *= 2
+            if known:
+                out[t, k] = 0.5 * (n * ab - a * b) / (n * aa - a * a)
     return out
 
 
@@ -362,18 +660,59 @@ def _bars_since(x: FloatArray) -> FloatArray:
     return out
 
 
+def _mapped(x: FloatArray, which: int) -> FloatArray:
+    """A function of each number: 0 exp, 1 tanh, 2 logistic, 3 arctan. Scalar on purpose, like the logarithm."""
+    out = np.full(x.shape, NAN)
+    for k in range(x.shape[1]):
+        for t in range(x.shape[0]):
+            value = x[t, k]
+            if math.isnan(value):
+                continue
+            if which == 0:
+                out[t, k] = math.exp(value) if value < 709.0 else NAN
+            elif which == 1:
+                out[t, k] = math.tanh(value)
+            elif which == 2:
+                out[t, k] = 1.0 / (1.0 + math.exp(-value)) if value > -700.0 else 0.0
+            else:
+                out[t, k] = math.atan(value)
+    return out
+
+
+def _raised(x: FloatArray, y: FloatArray) -> FloatArray:
+    """x to the power y; NaN where that is no real number or infinite; 0 ** 0 is 1."""
+    out = np.full(x.shape, NAN)
+    for k in range(x.shape[1]):
+        for t in range(x.shape[0]):
+            a = x[t, k]
+            b = y[t, k]
+            if math.isnan(a) or math.isnan(b) or (a < 0.0 and b != math.floor(b)) or (a == 0.0 and b < 0.0):
+                continue
+            value = a**b
+            if not math.isinf(value):
+                out[t, k] = value
+    return out
+
+
 rolling_mean = Kernel(_rolling_mean)
 rolling_sum = Kernel(_rolling_sum)
 rolling_stdev = Kernel(_rolling_stdev)
-weighted_mean = Kernel(_weighted_mean)
 smoothed = Kernel(_smoothed)
 extreme = Kernel(_extreme)
-percentile_rank = Kernel(_percentile_rank)
-slope = Kernel(_slope)
-correlation = Kernel(_correlation)
+line = Kernel(_line)
+comoment = Kernel(_comoment)
+in_order = Kernel(_in_order)
+shape = Kernel(_shape)
+extreme_age = Kernel(_extreme_age)
+rolling_product = Kernel(_rolling_product)
+weighted_window = Kernel(_weighted_window)
+entropy = Kernel(_entropy)
+roughness = Kernel(_roughness)
 mean_deviation = Kernel(_mean_deviation)
 cumulative = Kernel(_cumulative)
 logarithm = Kernel(_logarithm)
+mapped = Kernel(_mapped)
+raised = Kernel(_raised)
 run_length = Kernel(_run_length)
 bars_since = Kernel(_bars_since)
 

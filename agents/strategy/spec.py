@@ -5,6 +5,8 @@ numbers, all bounded. It holds its expressions in canonical form, so `spec_id` i
 words, another order, or under another name. What is not a legal spec comes back as a list of errors, never raised.
 """
 
+import itertools
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -33,12 +35,13 @@ from backtesting.bars import Bars
 from backtesting.hashing import content_id
 
 # Part of every spec_id: raised when the meaning of the language changes, so that old ids stay what they were.
-LANGUAGE = 1
+LANGUAGE = 2
 
 MAX_PROSE = 600
 # More than anybody reads; a hostile reply may hold thousands of unknown keys.
 MAX_ERRORS = 40
 _NAME = re.compile(r"[a-z][a-z0-9_]{2,47}")
+_FEATURE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 
 
@@ -77,7 +80,14 @@ def _canonical(reader: Callable[[str], Node | tuple[SpecError, ...]]) -> Callabl
     return check
 
 
+def _legal_feature(name: str) -> str:
+    if not _FEATURE.fullmatch(name):
+        raise PydanticCustomError("name", "a feature is named by up to 64 letters, digits and _")
+    return name
+
+
 Name = Annotated[str, AfterValidator(_legal_name)]
+FeatureName = Annotated[str, AfterValidator(_legal_feature)]
 Prose = Annotated[str, AfterValidator(_legal_prose)]
 Condition = Annotated[str, BeforeValidator(_as_text), AfterValidator(_canonical(parse_condition))]
 Score = Annotated[str, BeforeValidator(_as_text), AfterValidator(_canonical(parse_score))]
@@ -187,6 +197,68 @@ class Rebalance(_Part):
     band: Annotated[Number, Field(ge=0, le=0.5)] = 0.05
 
 
+class CountSelection(_Part):
+    """So many names a side, at most half of those that may be held where both sides are."""
+
+    kind: Literal["count"]
+    count: Annotated[int, Field(ge=1, le=500)] = 10
+
+
+class ShareSelection(_Part):
+    """This share of the names that may be held, on each side: at least one name, at most half where both sides are."""
+
+    kind: Literal["share"]
+    share: Annotated[Number, Field(ge=0.001, le=1)] = 0.1
+
+
+Selection = Annotated[CountSelection | ShareSelection, Field(discriminator="kind")]
+
+
+class EqualWeight(_Part):
+    """The same for every selected name."""
+
+    kind: Literal["equal"]
+
+
+class ScoreWeight(_Part):
+    """In proportion to the distance of the score from its mean over the names that may be held, on the right side."""
+
+    kind: Literal["score"]
+
+
+class InverseVolatilityWeight(_Part):
+    """In proportion to 1 / volatility(window); a name without one is not held."""
+
+    kind: Literal["inverse_volatility"]
+    window: Annotated[int, Field(ge=2, le=250)] = 60
+
+
+Weight = Annotated[EqualWeight | ScoreWeight | InverseVolatilityWeight, Field(discriminator="kind")]
+
+
+class PortfolioRebalance(_Part):
+    """Choose and weigh anew every `every_bars` bars, and trade a name further than `band` of equity from its target."""
+
+    every_bars: Annotated[int, Field(ge=1, le=250)] = 21
+    band: Annotated[Number, Field(ge=0, le=0.5)] = 0.0
+
+
+class MeanFusion(_Part):
+    """The weighted mean of what the members hold."""
+
+    kind: Literal["mean"]
+
+
+class VoteFusion(_Part):
+    """Fully long or short where the members' weighted votes reach the threshold, else flat; a vote is a sign."""
+
+    kind: Literal["vote"]
+    threshold: Annotated[Number, Field(ge=0.01, le=1)] = 0.5
+
+
+Fusion = Annotated[MeanFusion | VoteFusion, Field(discriminator="kind")]
+
+
 class _Spec(_Part):
     name: Name
     hypothesis: Prose
@@ -290,11 +362,188 @@ class ScoreSpec(_Spec):
         }
 
 
-# Further kinds (portfolio, ensemble, model) join this union and `KINDS`.
-Spec = RulesSpec | ScoreSpec
-KINDS: dict[str, type[RulesSpec] | type[ScoreSpec]] = {"rules": RulesSpec, "score": ScoreSpec}
+class PortfolioSpec(_Spec):
+    """The best or worst names of a panel, chosen anew every so many bars: filter, score, select, weigh.
 
-_ADAPTER: TypeAdapter[RulesSpec | ScoreSpec] = TypeAdapter(Annotated[Spec, Field(discriminator="kind")])
+    Names without a price, outside the universe or without a score are not held. With both sides each gets half of
+    `gross`. What `cap` cuts off a name goes to the others of its side, and to cash where all are capped.
+    """
+
+    kind: Literal["portfolio"]
+    universe: Condition | None = None
+    score: Score
+    neutralise: FeatureName | None = None
+    select: Selection
+    weight: Weight = Field(default_factory=lambda: EqualWeight(kind="equal"))
+    direction: Literal["long", "short", "both"] = "long"
+    gross: Annotated[Number, Field(ge=0.01, le=4)] = 1.0
+    cap: Annotated[Number, Field(ge=0.001, le=4)] = 1.0
+    rebalance: PortfolioRebalance = Field(default_factory=PortfolioRebalance)
+
+    @model_validator(mode="after")
+    def _can_happen(self) -> Self:
+        if self.universe == "False":
+            raise PydanticCustomError("never", "the universe is always empty, so nothing would ever be traded")
+        return self
+
+    @property
+    def expressions(self) -> dict[str, str]:
+        """Every expression by its path."""
+        universe = {} if self.universe in (None, "True") else {"universe": str(self.universe)}
+        return universe | {"score": self.score}
+
+    def rule(self) -> dict[str, Any]:
+        """What the spec does, without name and prose, in canonical form."""
+        neutral = {} if self.neutralise is None else {"neutralise": self.neutralise}
+        return {
+            "kind": self.kind,
+            **self.expressions,
+            **neutral,
+            "select": self.select.model_dump(),
+            "weight": self.weight.model_dump(),
+            "direction": self.direction,
+            "gross": self.gross,
+            "cap": self.cap,
+            "rebalance": self.rebalance.model_dump(),
+        }
+
+
+class Member(_Part):
+    """One member of an ensemble: a spec written out, or the name of an agent that is looked up before anything runs."""
+
+    agent: Name | None = None
+    spec: Annotated[RulesSpec | ScoreSpec | PortfolioSpec, Field(discriminator="kind")] | None = None
+    weight: Annotated[Number, Field(ge=0.001, le=1000)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if (self.agent is None) is (self.spec is None):
+            raise PydanticCustomError("member", "give an agent's name or a spec, one of the two")
+        return self
+
+    def rule(self) -> dict[str, Any]:
+        """What the member does; an agent that is not looked up yet is known by its name only."""
+        return {"agent": self.agent} if self.spec is None else self.spec.rule()
+
+
+class EnsembleSpec(_Spec):
+    """Several strategies as one: each is followed on paper, and what they hold is averaged or put to the vote.
+
+    Members are no ensembles themselves. With `inverse_volatility` a member weighs 1 / the volatility of its own paper
+    returns over `window` bars, all the same until every member has one.
+    """
+
+    kind: Literal["ensemble"]
+    members: Annotated[tuple[Member, ...], Field(strict=False, min_length=2, max_length=12)]
+    fusion: Fusion = Field(default_factory=lambda: MeanFusion(kind="mean"))
+    weights: Literal["equal", "given", "inverse_volatility"] = "equal"
+    window: Annotated[int, Field(ge=20, le=1000)] = 250
+    gross: Annotated[Number, Field(ge=0.01, le=4)] = 1.0
+    rebalance: Rebalance = Field(default_factory=Rebalance)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        given = [member.weight is not None for member in self.members]
+        if self.weights == "given" and not all(given):
+            raise PydanticCustomError("contradiction", "weights are given, but not every member has one")
+        if self.weights != "given" and any(given):
+            raise PydanticCustomError("contradiction", f"a member has a weight, but weights are {self.weights}")
+        rules = [content_id(member.rule()) for member in self.members]
+        if len(set(rules)) < len(rules):
+            raise PydanticCustomError("twice", "two members are the same rule; give one of them more weight instead")
+        return self
+
+    @property
+    def expressions(self) -> dict[str, str]:
+        """Every expression of every member by its path."""
+        return {
+            f"members.{place}.spec.{path}": text
+            for place, member in enumerate(self.members)
+            if member.spec is not None
+            for path, text in member.spec.expressions.items()
+        }
+
+    @cached_property
+    def in_order(self) -> tuple[tuple[Member, float], ...]:
+        """The members with their shares of the whole, in the order in which they are added up."""
+        total = math.fsum(member.weight or 1.0 for member in self.members)
+        shares = [(member, rounded((member.weight or 1.0) / total)) for member in self.members]
+        return tuple(sorted(shares, key=lambda pair: content_id(pair[0].rule())))
+
+    def rule(self) -> dict[str, Any]:
+        """What the spec does, without name and prose, in canonical form."""
+        uneven = len({share for _, share in self.in_order}) > 1
+        weights = self.weights if self.weights != "given" or uneven else "equal"
+        return {
+            "kind": self.kind,
+            "members": [
+                {"rule": member.rule()} | ({"weight": share} if weights == "given" else {})
+                for member, share in self.in_order
+            ],
+            "fusion": self.fusion.model_dump(),
+            "weights": weights,
+            **({"window": self.window} if weights == "inverse_volatility" else {}),
+            "gross": self.gross,
+            "rebalance": self.rebalance.model_dump(),
+        }
+
+    def config(self) -> dict[str, Any]:
+        """The spec as a plain mapping that loads back, members with their own names and prose."""
+        members = [
+            {"agent": member.agent, "spec": None if member.spec is None else member.spec.config()}
+            | {"weight": member.weight}
+            for member in self.members
+        ]
+        mine = super().config() | {"weights": self.weights}
+        mine["members"] = [{key: value for key, value in member.items() if value is not None} for member in members]
+        return mine
+
+    @property
+    def unresolved(self) -> tuple[str, ...]:
+        """Names of agents that have not been looked up."""
+        return tuple(str(member.agent) for member in self.members if member.spec is None)
+
+
+# A further kind (a fitted model) joins this union and `KINDS`.
+Spec = RulesSpec | ScoreSpec | PortfolioSpec | EnsembleSpec
+KINDS: dict[str, type[Spec]] = {
+    "rules": RulesSpec,
+    "score": ScoreSpec,
+    "portfolio": PortfolioSpec,
+    "ensemble": EnsembleSpec,
+}
+
+_ADAPTER: TypeAdapter[Spec] = TypeAdapter(Annotated[Spec, Field(discriminator="kind")])
+
+
+def with_members(spec: Spec, find: Callable[[str], Spec | None]) -> Spec | list[SpecError]:
+    """The spec with every agent that an ensemble names replaced by the spec that `find` gives for the name.
+
+    What the name stands for is thereby part of the rule and of its id, whatever becomes of the agent later. A spec
+    that names nobody comes back as it is.
+    """
+    if not isinstance(spec, EnsembleSpec) or not spec.unresolved:
+        return spec
+    errors, members = [], []
+    for place, member in enumerate(spec.members):
+        path, name = f"members.{place}.agent", str(member.agent)
+        found = member.spec or find(name)
+        if found is None:
+            errors.append(
+                SpecError(path, "unknown_agent", name, "the name of an agent", "", f'there is no agent "{name}"')
+            )
+        elif isinstance(found, EnsembleSpec):
+            sentence = f'"{name}" is an ensemble, and an ensemble has no ensembles as members; name its members'
+            errors.append(SpecError(path, "nesting", name, "rules, score or portfolio", "", sentence))
+        else:
+            members.append({"spec": found.config(), "weight": member.weight})
+    if errors:
+        return errors
+    return load_spec(spec.config() | {"members": [_without_none(member) for member in members]}, origin="")
+
+
+def _without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in mapping.items() if value is not None}
 
 
 def load_spec(text_or_mapping: str | bytes | Mapping[str, Any], *, origin: str) -> Spec | list[SpecError]:
@@ -320,18 +569,26 @@ def load_spec(text_or_mapping: str | bytes | Mapping[str, Any], *, origin: str) 
 
 def rule_text(spec: Spec) -> str:
     """What the spec does, in words made from the rule and never from its prose; for reviewers."""
-    lines = []
     if isinstance(spec, RulesSpec):
-        for word, side in (("long", spec.long), ("short", spec.short)):
-            if side is None:
-                continue
-            lines.append(f"Enter {word} when {side.enter}.")
-            leave = side.exit if side.exit not in (None, "False") else None
-            lines.append(f"Leave {word} when {leave}." if leave else f"Leave {word} on no signal of its own.")
-        lines.extend(_protect_text(spec.protect))
-        lines.append(f"Size: {_sizing_text(spec.sizing)}.")
-        return "\n".join(lines)
-    lines.append(f"Score: {spec.score}.")
+        return "\n".join(_rules_text(spec))
+    if isinstance(spec, ScoreSpec):
+        return "\n".join(_score_text(spec))
+    return "\n".join(_portfolio_text(spec) if isinstance(spec, PortfolioSpec) else _ensemble_text(spec))
+
+
+def _rules_text(spec: RulesSpec) -> list[str]:
+    lines = []
+    for word, side in (("long", spec.long), ("short", spec.short)):
+        if side is None:
+            continue
+        lines.append(f"Enter {word} when {side.enter}.")
+        leave = side.exit if side.exit not in (None, "False") else None
+        lines.append(f"Leave {word} when {leave}." if leave else f"Leave {word} on no signal of its own.")
+    return [*lines, *_protect_text(spec.protect), f"Size: {_sizing_text(spec.sizing)}."]
+
+
+def _score_text(spec: ScoreSpec) -> list[str]:
+    lines = [f"Score: {spec.score}."]
     if isinstance(spec.position, SignPosition):
         lines.append(
             f"Position: fully long above {spec.position.deadband:g},"
@@ -346,7 +603,60 @@ def rule_text(spec: Spec) -> str:
         f"Looked at every {spec.rebalance.every_bars} bar(s), traded if further than"
         f" {spec.rebalance.band:g} of equity from the target."
     )
-    return "\n".join(lines)
+    return lines
+
+
+def _portfolio_text(spec: PortfolioSpec) -> list[str]:
+    texts = spec.expressions
+    among = f"the assets with {texts['universe']}" if "universe" in texts else "all assets"
+    neutral = f", less the mean of its group in {spec.neutralise}" if spec.neutralise else ""
+    if isinstance(spec.select, CountSelection):
+        many = f"{spec.select.count} name(s)"
+    else:
+        many = f"{100 * spec.select.share:g} % of the names"
+    sides = {
+        "long": f"Hold the {many} with the highest score.",
+        "short": f"Hold short the {many} with the lowest score.",
+        "both": f"Hold the {many} with the highest score, and short as many with the lowest.",
+    }
+    weights = {
+        "equal": "equal weights",
+        "score": "weights by the distance of the score from its mean",
+        "inverse_volatility": f"weights by 1 / volatility({getattr(spec.weight, 'window', 0)})",
+    }
+    return [
+        f"Among {among}, score: {spec.score}{neutral}.",
+        sides[spec.direction],
+        f"Size: {spec.gross:g} of equity in all, {weights[spec.weight.kind]}, at most {spec.cap:g} of equity a name.",
+        f"Chosen anew every {spec.rebalance.every_bars} bar(s), traded if further than"
+        f" {spec.rebalance.band:g} of equity from the target.",
+    ]
+
+
+def _ensemble_text(spec: EnsembleSpec) -> list[str]:
+    shares = {
+        "equal": "all members alike",
+        "given": "members by their shares",
+        "inverse_volatility": f"members by 1 / the volatility of their own returns over {spec.window} bars",
+    }
+    lines = [f"{len(spec.members)} members, {shares[spec.weights]}."]
+    for member in spec.members:
+        share = f" ({member.weight:g})" if member.weight is not None else ""
+        if member.spec is None:
+            lines.append(f"Member{share}: the agent {member.agent}.")
+        else:
+            lines.append(f"Member{share}:")
+            lines.extend(f"  {line}" for line in rule_text(member.spec).splitlines())
+    if isinstance(spec.fusion, VoteFusion):
+        lines.append(f"Fully long or short where at least {spec.fusion.threshold:g} of the votes say so, else flat.")
+    else:
+        lines.append("Holds the weighted mean of what the members hold.")
+    lines.append(f"Size: {spec.gross:g} times that.")
+    lines.append(
+        f"Looked at every {spec.rebalance.every_bars} bar(s), traded if further than"
+        f" {spec.rebalance.band:g} of equity from the target."
+    )
+    return lines
 
 
 def to_yaml(spec: Spec) -> str:
@@ -359,14 +669,13 @@ def check_for_bars(spec: Spec, bars: Bars, *, max_warmup: int) -> list[SpecError
 
     Functions of high and low on a market with one price a day are an error too: they would mean something else.
     """
-    errors = []
+    errors = _panel_errors(spec, bars, "")
     for path, root in derived_nodes(spec).items():
         for node in distinct_nodes(root):
             if node.op == FEATURE and node.name not in bars.features:
-                near = nearest(node.name, bars.features)
-                known = ", ".join(bars.features) or "no features"
-                sentence = f'{bars.source} has no feature "{node.name}"; it has {known}{did_you_mean(near)}'
-                errors.append(SpecError(path, "unknown_feature", node.name, known, near, sentence))
+                errors.append(_unknown_feature(path, node.name, bars))
+            if bars.n_assets == 1 and node.op in FUNCTIONS and FUNCTIONS[node.op].family == "cross_section":
+                errors.append(_unavailable(path, node, "all assets of a panel", f"{bars.source} has one asset"))
             reads = FUNCTIONS[node.op].reads if node.op in FUNCTIONS else (node.name,) if node.op == FIELD else ()
             if "volume" in reads and not bars.has_volume:
                 errors.append(_unavailable(path, node, "volume", f"{bars.source} has no volume"))
@@ -383,16 +692,55 @@ def check_for_bars(spec: Spec, bars: Bars, *, max_warmup: int) -> list[SpecError
 
 
 def derived_nodes(spec: Spec) -> dict[str, Node]:
-    """The trees of all expressions by path, those that sizing and protection stand for included."""
+    """The trees of all expressions by path, those that sizing, weights and protection stand for included."""
+    if isinstance(spec, EnsembleSpec):
+        return {
+            f"members.{place}.spec.{path}": node
+            for place, member in enumerate(spec.members)
+            if member.spec is not None
+            for path, node in derived_nodes(member.spec).items()
+        }
     texts = {}
-    if isinstance(spec.sizing, VolatilitySizing):
+    if isinstance(spec, PortfolioSpec):
+        if isinstance(spec.weight, InverseVolatilityWeight):
+            texts["weight"] = f"volatility({spec.weight.window})"
+    elif isinstance(spec.sizing, VolatilitySizing):
         texts["sizing"] = f"volatility({spec.sizing.window})"
-    if isinstance(spec.sizing, AtrRiskSizing):
+    elif isinstance(spec.sizing, AtrRiskSizing):
         texts["sizing"] = f"atr({spec.sizing.window})"
     if isinstance(spec, RulesSpec) and spec.protect is not None and spec.protect.uses_atr:
         texts["protect"] = f"atr({spec.protect.atr_window})"
     derived = {path: node for path, text in texts.items() if isinstance(node := parse(text), Node)}
     return spec.nodes | derived
+
+
+def _panel_errors(spec: Spec, bars: Bars, path: str) -> list[SpecError]:
+    if isinstance(spec, EnsembleSpec):
+        errors = []
+        for place, member in enumerate(spec.members):
+            where = f"members.{place}"
+            if member.spec is None:
+                sentence = f'the agent "{member.agent}" has not been looked up'
+                errors.append(SpecError(f"{where}.agent", "unknown_agent", str(member.agent), "a spec", "", sentence))
+            else:
+                errors.extend(_panel_errors(member.spec, bars, f"{where}.spec"))
+        return errors
+    errors = []
+    if isinstance(spec, PortfolioSpec):
+        if bars.n_assets == 1:
+            sentence = f"a portfolio chooses among several assets, {bars.source} has one"
+            errors.append(SpecError(path, "unavailable", "portfolio", "rules or score", "", sentence))
+        if spec.neutralise is not None and spec.neutralise not in bars.features:
+            where = f"{path}.neutralise".lstrip(".")
+            errors.append(_unknown_feature(where, spec.neutralise, bars))
+    return errors
+
+
+def _unknown_feature(path: str, name: str, bars: Bars) -> SpecError:
+    near = nearest(name, bars.features)
+    known = ", ".join(bars.features) or "no features"
+    sentence = f'{bars.source} has no feature "{name}"; it has {known}{did_you_mean(near)}'
+    return SpecError(path, "unknown_feature", name, known, near, sentence)
 
 
 def _unavailable(path: str, node: Node, what: str, why: str) -> SpecError:
@@ -428,13 +776,26 @@ def _protect_text(protect: Protect | None) -> list[str]:
 
 # --- pydantic's errors in our words -----------------------------------------------------------------------------------
 
-# Steps that pydantic adds to a path for the member of a union; they are no part of the spec.
-_UNION_STEPS = {*KINDS, "fraction", "volatility", "atr_risk", "sign", "linear"}
+# Fields that hold one of several shapes: pydantic adds the kind to the path after them, which is no part of the spec.
+_UNIONS: dict[str, tuple[str, ...]] = {
+    "": tuple(KINDS),
+    "spec": ("rules", "score", "portfolio"),
+    "sizing": ("fraction", "volatility", "atr_risk"),
+    "position": ("sign", "linear"),
+    "select": ("count", "share"),
+    "weight": ("equal", "score", "inverse_volatility"),
+    "fusion": ("mean", "vote"),
+}
+
+
+def _steps(loc: tuple[int | str, ...]) -> list[str]:
+    words = ["", *map(str, loc)]
+    return [step for before, step in itertools.pairwise(words) if step not in _UNIONS.get(before, ())]
 
 
 def _spec_errors(detail: ErrorDetails) -> list[SpecError]:
     loc = detail["loc"]
-    steps = [str(step) for at, step in enumerate(loc) if not (at in (0, 2) and step in _UNION_STEPS)]
+    steps = _steps(loc)
     path = ".".join(steps)
     context = detail.get("ctx", {})
     kind, value = detail["type"], detail["input"]
@@ -443,7 +804,7 @@ def _spec_errors(detail: ErrorDetails) -> list[SpecError]:
     found = _shown(value)
     if kind == "extra_forbidden":
         known = _known_keys(loc)
-        near = nearest(steps[-1], known)
+        near = nearest(steps[-1][:40], known)
         sentence = f'unknown key "{steps[-1][:40]}"{did_you_mean(near) or "; known are " + ", ".join(known)}'
         return [SpecError(".".join(steps[:-1]), "unknown_key", steps[-1][:40], ", ".join(known), near, sentence)]
     if kind == "missing":
@@ -469,9 +830,7 @@ def _shown(value: Any) -> str:
 
 
 def _tags(steps: list[str]) -> tuple[str, ...]:
-    if not steps:
-        return tuple(KINDS)
-    return ("sign", "linear") if steps[-1] == "position" else ("fraction", "volatility", "atr_risk")
+    return _UNIONS.get(steps[-1] if steps else "", ())
 
 
 _IN_OUR_WORDS = {
@@ -482,21 +841,28 @@ _IN_OUR_WORDS = {
 }
 
 _PARTS: dict[str, type[_Part]] = {
-    "rules": RulesSpec,
-    "score": ScoreSpec,
+    **KINDS,
     "long": Side,
     "short": Side,
     "protect": Protect,
-    "rebalance": Rebalance,
     "fraction": FractionSizing,
     "volatility": VolatilitySizing,
     "atr_risk": AtrRiskSizing,
     "sign": SignPosition,
     "linear": LinearPosition,
+    "rebalance": Rebalance,
+    "count": CountSelection,
+    "share": ShareSelection,
+    "equal": EqualWeight,
+    "inverse_volatility": InverseVolatilityWeight,
+    "mean": MeanFusion,
+    "vote": VoteFusion,
 }
 
 
 def _known_keys(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    parent = str(loc[-2]) if len(loc) > 1 else ""
-    part = _PARTS.get(parent)
+    parent = loc[-2] if len(loc) > 1 else ""
+    part = Member if isinstance(parent, int) else _PARTS.get(parent)
+    if parent == "score" and loc[-3:-2] == ("weight",):
+        part = ScoreWeight
     return tuple(part.model_fields) if part is not None else tuple(KINDS)

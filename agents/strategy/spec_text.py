@@ -4,9 +4,10 @@ JSON: no duplicate keys, no NaN or infinity. YAML: no anchors, aliases, tags or 
 beyond JSON's own, so `NO` is a word and `12:30:45` is not a number. Whatever the bytes: a mapping or a sentence.
 """
 
+import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -14,11 +15,15 @@ import yaml
 MAX_BYTES = 256 * 1024
 # YAML is read in Python, a thousand times slower than JSON; no honest spec comes near this.
 MAX_YAML_BYTES = 16 * 1024
-# A spec is three deep and has a handful of flow brackets; a scanner is slow on thousands of open ones.
+# A spec is a few levels deep and has a handful of flow brackets; a scanner is slow on thousands of open ones.
 MAX_DEPTH = 16
 MAX_BRACKETS = 200
+# Words and marks of a YAML text, and keys of one JSON object; the largest ensemble has a few hundred.
+MAX_EVENTS = 2000
+MAX_KEYS = 100
 
 _TOO_DEEP = "the text is nested too deeply"
+_TOO_MUCH = "the text holds far more than a spec"
 
 
 class _Refused(ValueError):
@@ -65,6 +70,8 @@ def _read_json(text: str) -> dict[str, Any] | str:
 
 
 def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > MAX_KEYS:
+        raise _Refused(f"an object has {len(pairs)} keys, allowed are {MAX_KEYS}")
     mapping = dict(pairs)
     if len(mapping) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -84,72 +91,13 @@ def _finite(digits: str) -> float:
     return value
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with JSON's types only, and without anchors, aliases, tags and duplicate keys."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise _Refused(f"YAML anchors and aliases are not allowed (line {event.start_mark.line + 1})")
-        if getattr(event, "tag", None) is not None:
-            raise _Refused(f"YAML tags are not allowed (line {event.start_mark.line + 1})")
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise _Refused(_TOO_DEEP)
-        node: yaml.Node | None = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        mapping: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise _Refused(f"a key is not a word (line {key_node.start_mark.line + 1})")
-            if key in mapping:
-                raise _Refused(f'"{key[:40]}" is given twice (line {key_node.start_mark.line + 1})')
-            mapping[key] = self.construct_object(value_node, deep=True)
-        return mapping
-
-
-def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    return _finite(str(loader.construct_scalar(node)))
-
-
-def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    digits = str(loader.construct_scalar(node))
-    if len(digits) > 30:
-        raise _Refused(f"{digits[:20]}... has too many digits")
-    return int(digits)
-
-
-def _construct_map(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.yaml_implicit_resolvers = {}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|)$"), ["~", "n", ""])
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^-?(?:0|[1-9][0-9]*)$"), list("-0123456789"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?$"),
-    list("-0123456789"),
-)
-_Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-_Loader.add_constructor("tag:yaml.org,2002:map", _construct_map)
-
-
 def _read_yaml(text: str) -> dict[str, Any] | str:
+    # The C parser reads a megabyte in the time in which the Python one reads a page; it is there in all usual wheels.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     if text.count("[") + text.count("{") > MAX_BRACKETS:
         return _TOO_DEEP
-    loader: _Loader | None = None
     try:
-        loader = _Loader(text)  # the constructor already reads
-        value = loader.get_single_data()
+        value = _document(yaml.parse(text, Loader=loader))
     except _Refused as refused:
         return str(refused)
     except yaml.MarkedYAMLError as broken:
@@ -160,9 +108,72 @@ def _read_yaml(text: str) -> dict[str, Any] | str:
         return "the YAML holds a character that YAML does not allow"
     except RecursionError:
         return _TOO_DEEP
-    except (ValueError, OverflowError):
-        return "the YAML holds a value that cannot be read"
-    finally:
-        if loader is not None:
-            loader.dispose()
     return value if isinstance(value, dict) else "the text holds no mapping of names to values"
+
+
+def _document(events: Iterator[yaml.Event]) -> Any:
+    """The value of the one document, built from its events as they come, so that a bound stops the reading."""
+    value, documents = None, 0
+    for count, event in enumerate(events):
+        if count > MAX_EVENTS:
+            raise _Refused(_TOO_MUCH)
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise _Refused(f"the YAML holds a second document (line {_line(event)})")
+        elif isinstance(event, yaml.NodeEvent):
+            value = _value(event, itertools.islice(events, MAX_EVENTS), 1)
+    return value
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 1
+
+
+def _value(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Any:
+    line = _line(event)
+    if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+        raise _Refused(f"YAML anchors and aliases are not allowed (line {line})")
+    if getattr(event, "tag", None) is not None:
+        raise _Refused(f"YAML tags are not allowed (line {line})")
+    if depth > MAX_DEPTH:
+        raise _Refused(_TOO_DEEP)
+    if isinstance(event, yaml.ScalarEvent):
+        return _scalar(event.value) if event.implicit[0] else event.value
+    if isinstance(event, yaml.SequenceStartEvent):
+        items = []
+        while not isinstance(event := _following(events), yaml.SequenceEndEvent):
+            items.append(_value(event, events, depth + 1))
+        return items
+    mapping: dict[str, Any] = {}
+    while not isinstance(event := _following(events), yaml.MappingEndEvent):
+        key, line = _value(event, events, depth + 1), _line(event)
+        if not isinstance(key, str):
+            raise _Refused(f"a key is not a word (line {line})")
+        if key in mapping:
+            raise _Refused(f'"{key[:40]}" is given twice (line {line})')
+        mapping[key] = _value(_following(events), events, depth + 1)
+    return mapping
+
+
+def _following(events: Iterator[yaml.Event]) -> yaml.Event:
+    event = next(events, None)
+    if event is None:
+        raise _Refused(_TOO_MUCH)
+    return event
+
+
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")
+_WORDS = {"true": True, "false": False, "null": None, "~": None, "": None}
+
+
+def _scalar(text: str) -> Any:
+    """A plain scalar with JSON's types only: everything else is a word."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INTEGER.fullmatch(text):
+        if len(text) > 30:
+            raise _Refused(f"{text[:20]}... has too many digits")
+        return int(text)
+    return _finite(text) if _FLOAT.fullmatch(text) else text

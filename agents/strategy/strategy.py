@@ -9,11 +9,23 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from agents.data_fetch.frame import bars_from_frame
+from agents.strategy.ensemble import ensemble_targets
 from agents.strategy.expression.evaluate import EvaluationCache, condition, numbers
 from agents.strategy.expression.nodes import Node
-from agents.strategy.incumbents import DEFAULT, shipped_incumbent
+from agents.strategy.incumbents import DEFAULT, shipped_incumbent, shipped_incumbents
+from agents.strategy.portfolio import portfolio_targets
 from agents.strategy.sizing import sizes
-from agents.strategy.spec import RulesSpec, ScoreSpec, SignPosition, Spec, derived_nodes, load_spec
+from agents.strategy.spec import (
+    EnsembleSpec,
+    PortfolioSpec,
+    RulesSpec,
+    ScoreSpec,
+    SignPosition,
+    Spec,
+    derived_nodes,
+    load_spec,
+    with_members,
+)
 from backtesting.bars import Bars, FloatArray
 from backtesting.decisions import Decisions, SignalDecisions, Signals, TargetDecisions
 from backtesting.errors import InvalidConfig
@@ -37,6 +49,11 @@ class TradingStrategy:
             )
         if spec is None:
             spec = _from_config(config) if config else shipped_incumbent(DEFAULT)
+        if isinstance(spec, EnsembleSpec) and spec.unresolved:
+            raise InvalidConfig(
+                f"the ensemble {spec.name} names agents that have not been looked up: {', '.join(spec.unresolved)}",
+                next_step="put their specs in their places (`with_members` does), so that the rule says what it is",
+            )
         self.spec: Spec = spec
         self._nodes: dict[str, Node] | None = None
 
@@ -56,7 +73,8 @@ class TradingStrategy:
     @property
     def warmup_bars(self) -> int:
         """Leading bars at which some part of the rule cannot be known yet."""
-        return max((node.warmup for node in self._compiled().values()), default=0)
+        own = self.spec.window if isinstance(self.spec, EnsembleSpec) and self.spec.weights not in _FIXED else 0
+        return max((node.warmup for node in self._compiled().values()), default=0) + own
 
     def load_model(self) -> Self:
         """Compile the rule; may be called again, and need not be called."""
@@ -75,18 +93,26 @@ class TradingStrategy:
         """
         bars = bars if isinstance(bars, Bars) else bars_from_frame(bars, symbol="asset", source="frame")
         cache = EvaluationCache() if cache is None else cache
+        return Signals(name=self.name, bars=bars, decisions=self._decisions(bars, cache))
+
+    def _decisions(self, bars: Bars, cache: EvaluationCache) -> Decisions:
         spec = self.spec
-        decide = self._rules if isinstance(spec, RulesSpec) else self._score
-        return Signals(name=self.name, bars=bars, decisions=decide(bars, cache))
+        if isinstance(spec, RulesSpec):
+            return self._rules(spec, bars, cache)
+        if isinstance(spec, ScoreSpec):
+            return self._score(spec, bars, cache)
+        if isinstance(spec, PortfolioSpec):
+            return portfolio_targets(spec, self._compiled(), bars, cache)
+        decided = [TradingStrategy(member.spec)._decisions(bars, cache) for member, _ in spec.in_order]
+        return ensemble_targets(spec, decided, bars)
 
     def _compiled(self) -> dict[str, Node]:
         if self._nodes is None:
             self._nodes = derived_nodes(self.spec)
         return self._nodes
 
-    def _rules(self, bars: Bars, cache: EvaluationCache) -> Decisions:
-        spec, nodes = self.spec, self._compiled()
-        assert isinstance(spec, RulesSpec)  # noqa: S101 - the caller chose by this type
+    def _rules(self, spec: RulesSpec, bars: Bars, cache: EvaluationCache) -> Decisions:
+        nodes = self._compiled()
         never = np.zeros(bars.close.shape, dtype=np.bool_)
         fired = {
             path: condition(nodes[path], bars, cache) if path in nodes else never
@@ -116,9 +142,8 @@ class TradingStrategy:
             max_bars=(spec.protect.max_bars or 0) if spec.protect is not None else 0,
         )
 
-    def _score(self, bars: Bars, cache: EvaluationCache) -> Decisions:
-        spec, nodes = self.spec, self._compiled()
-        assert isinstance(spec, ScoreSpec)  # noqa: S101 - the caller chose by this type
+    def _score(self, spec: ScoreSpec, bars: Bars, cache: EvaluationCache) -> Decisions:
+        nodes = self._compiled()
         score = numbers(nodes["score"], bars, cache)
         weight = _weights(spec, score)
         target = weight * sizes(spec.sizing, nodes.get("sizing"), bars, cache)
@@ -126,6 +151,10 @@ class TradingStrategy:
         skipped = np.arange(bars.n_bars) % spec.rebalance.every_bars != 0
         target[skipped] = np.nan
         return TargetDecisions(target=target, band=spec.rebalance.band)
+
+
+# Ways of weighing members that need no history of their own.
+_FIXED = ("equal", "given")
 
 
 def _weights(spec: ScoreSpec, score: FloatArray) -> FloatArray:
@@ -142,6 +171,8 @@ def _weights(spec: ScoreSpec, score: FloatArray) -> FloatArray:
 
 def _from_config(config: dict[str, Any]) -> Spec:
     spec = load_spec(config, origin="")
+    if isinstance(spec, EnsembleSpec):
+        spec = with_members(spec, {shipped.name: shipped for shipped in shipped_incumbents()}.get)
     if isinstance(spec, list):
         raise InvalidConfig(
             f"the configuration is not a legal strategy: {'; '.join(map(str, spec))}",

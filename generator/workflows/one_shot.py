@@ -9,11 +9,11 @@ from typing import Any
 from agents.archive.records import Proposal, Rejection
 from agents.archive.store import Archive
 from agents.strategy.spec import Spec
-from agents.strategy.wire import WIRE_SCHEMA, WIRE_SCHEMA_NAME
 from backtesting.bars import Bars
 from generator.calls import PaidCalls
 from generator.context import repair_inputs
 from generator.llm.client import Completion, CompletionRequest, Message
+from generator.outputs import form_of
 from generator.repair import Illegal, read_reply, worth_another_try
 from generator.selection import Chosen
 from generator.templates import Prompt, render
@@ -43,9 +43,13 @@ class OneShot:
     seed: int
 
     async def propose(
-        self, slot_id: str, inputs: dict[str, Any], parents: tuple[Chosen, ...]
+        self, slot_id: str, inputs: dict[str, Any], parents: tuple[Chosen, ...], *, repeat_index: int | None = None
     ) -> tuple[Spec, int] | Rejection:
-        """A legal spec and the number of repairs it took, or why there is none."""
+        """A legal spec and the number of repairs it took, or why there is none.
+
+        `repeat_index` tells two askings of one question apart; left out, it is the number of the slot.
+        """
+        repeat_index = int(slot_id.rpartition("/")[2]) if repeat_index is None else repeat_index
         before: Illegal | None = None
         n_repairs = 0
         while True:
@@ -56,11 +60,11 @@ class OneShot:
                 values = repair_inputs(self.bars, before.text, before.errors)
             messages = render(prompt, values)
             self._event(slot_id, "prompted", {"attempt": n_repairs, "template_id": prompt.template_id})
-            answer = await self.calls.ask(slot_id, n_repairs, self._request(purpose, prompt, messages, slot_id))
+            answer = await self.calls.ask(slot_id, n_repairs, self._request(purpose, prompt, messages, repeat_index))
             if isinstance(answer, Rejection):
                 return answer
             self._keep(slot_id, n_repairs, prompt, messages, answer, parents)
-            read = read_reply(answer, self.bars, max_warmup=self.max_warmup)
+            read = read_reply(answer, self.bars, max_warmup=self.max_warmup, form=form_of(prompt.output), inputs=values)
             if not isinstance(read, Illegal):
                 return read if isinstance(read, Rejection) else (read, n_repairs)
             if not worth_another_try(read, before, n_repairs):
@@ -68,18 +72,20 @@ class OneShot:
             before = read
             n_repairs += 1
 
-    def _request(self, purpose: str, prompt: Prompt, messages: tuple[Message, ...], slot_id: str) -> CompletionRequest:
-        sampling = prompt.sampling
+    def _request(
+        self, purpose: str, prompt: Prompt, messages: tuple[Message, ...], repeat_index: int
+    ) -> CompletionRequest:
+        sampling, form = prompt.sampling, form_of(prompt.output)
         return CompletionRequest(
             messages=messages,
             max_output_tokens=self.max_output_tokens or sampling.max_output_tokens or MAX_OUTPUT_TOKENS,
             temperature=sampling.temperature if self.temperature is None else self.temperature,
             seed=self.seed,
-            schema=WIRE_SCHEMA,
-            schema_name=WIRE_SCHEMA_NAME,
+            schema=form.schema,
+            schema_name=form.schema_name,
             purpose=purpose,
             # Two slots may ask the very same question; the index keeps their answers apart.
-            repeat_index=int(slot_id.rpartition("/")[2]),
+            repeat_index=repeat_index,
         )
 
     def _keep(

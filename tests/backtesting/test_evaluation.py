@@ -41,7 +41,12 @@ def noise(seed, scale=0.01, n=N):
 
 
 def looked_at(candidate, incumbents, **changes):
-    arguments = {"periods_per_year": 252.0, "n_trials": 1, "rng": np.random.default_rng(1)} | changes
+    arguments = {
+        "market": np.zeros(len(candidate.returns)),
+        "periods_per_year": 252.0,
+        "n_trials": 1,
+        "rng": np.random.default_rng(1),
+    } | changes
     return evaluate("candidate", "b2:spec", candidate, incumbents, **arguments)
 
 

@@ -1,6 +1,8 @@
 """Each metric against a sum worked out by hand; whatever is undefined is NaN, and nothing is ever infinite."""
 
+import json
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +13,10 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from backtesting import metrics
-from backtesting.metrics import METRICS, summarise
+from backtesting.metrics import AGAINST_BENCHMARK, METRICS, metrics_page, summarise
+
+ROOT = Path(__file__).parents[2]
+ORACLE = json.loads((ROOT / "tests/oracles/metrics.json").read_text())
 
 
 class FakeTrade(NamedTuple):
@@ -19,6 +24,10 @@ class FakeTrade(NamedTuple):
     entry_bar: int = 0
     exit_bar: int = 0
     reason: str = "signal"
+    entry_notional: float = 100.0
+    traded_notional: float = 200.0
+    mae: float = -0.01
+    mfe: float = 0.02
 
 
 def curve(*values):
@@ -126,6 +135,176 @@ def test_best_and_worst_day():
     assert (found["best_day"], found["worst_day"]) == (0.02, -0.03)
 
 
+def test_average_drawdown_is_of_the_runs_below_the_peak():
+    falls = metrics.drawdowns(curve(90, 95, 120, 60, 80, 120, 119), 100.0)
+    # runs: -0.1 over 2 bars, -0.5 over 2, -1/120 over 1 that has not ended
+    assert metrics.average_drawdown(falls) == pytest.approx(-(0.1 + 0.5 + 1 / 120) / 3)
+    assert metrics.average_drawdown_bars(falls) == pytest.approx(5 / 3)
+    assert metrics.average_drawdown(metrics.drawdowns(curve(101, 102), 100.0)) == 0.0
+    assert metrics.average_drawdown_bars(metrics.drawdowns(curve(101, 102), 100.0)) == 0.0
+
+
+def test_the_ulcer_index_is_the_root_mean_square_of_the_drawdowns():
+    assert metrics.ulcer_index(curve(0.0, -0.3, -0.4, 0.0)) == pytest.approx(0.25)  # root of (0.09 + 0.16) / 4
+
+
+def test_omega_is_gains_over_losses():
+    assert metrics.omega_ratio(curve(0.03, -0.01, 0.0, -0.01)) == pytest.approx(1.5)
+    assert math.isnan(metrics.omega_ratio(curve(0.03, 0.0)))
+
+
+def test_the_tails_are_the_outer_twentieths():
+    returns = np.arange(-50, 51) / 1000.0  # 101 returns, so the 5 % quantile is the sixth, the 95 % the 96th
+    assert metrics.var_95(returns) == pytest.approx(-0.045)
+    assert metrics.cvar_95(returns) == pytest.approx(-0.0475)  # mean of -0.050 to -0.045
+    assert metrics.tail_ratio(returns) == pytest.approx(1.0)
+    assert metrics.tail_ratio(np.where(returns > 0, 2 * returns, returns)) == pytest.approx(2.0)
+    assert math.isnan(metrics.tail_ratio(curve(0.0, 0.0, 0.1)))
+
+
+def test_expectancy_and_excursions_are_means_of_closed_trades():
+    trades = [
+        FakeTrade(30.0, entry_notional=100.0, mae=-0.1, mfe=0.4),
+        FakeTrade(-10.0, entry_notional=200.0, mae=-0.2, mfe=0.0),
+        FakeTrade(99.0, reason="open"),
+    ]
+    assert metrics.expectancy(trades) == pytest.approx(0.125)  # (0.3 - 0.05) / 2
+    assert metrics.average_mae(trades) == pytest.approx(-0.15)
+    assert metrics.average_mfe(trades) == pytest.approx(0.2)
+    for found in (metrics.expectancy([]), metrics.average_mae([]), metrics.average_mfe([])):
+        assert math.isnan(found)
+
+
+def test_the_break_even_cost_would_have_eaten_the_profit():
+    trades = [FakeTrade(0.0, traded_notional=1500.0), FakeTrade(0.0, traded_notional=500.0)]
+    # 8 earned and 2 paid are 10 of 2000: 50 bp
+    assert metrics.break_even_cost_bps(curve(108), 100.0, 2.0, trades) == pytest.approx(50.0)
+    assert math.isnan(metrics.break_even_cost_bps(curve(108), 100.0, 2.0, []))
+
+
+def test_alpha_and_beta_are_those_of_the_regression():
+    benchmark = curve(0.01, -0.02, 0.03, 0.0)
+    returns = 0.002 + 1.5 * benchmark
+    assert metrics.beta(returns, benchmark) == pytest.approx(1.5)
+    assert metrics.alpha(returns, benchmark, 252.0) == pytest.approx(0.504)  # 0.002 * 252
+    assert math.isnan(metrics.beta(returns, curve(0.01, 0.01, 0.01, 0.01)))
+
+
+def test_the_information_ratio_is_the_sharpe_ratio_of_the_difference():
+    benchmark = curve(0.01, -0.02, 0.03)
+    # differences 0.01, 0.03, -0.01: mean 0.01, deviation 0.02
+    assert metrics.information_ratio(benchmark + curve(0.01, 0.03, -0.01), benchmark, 4.0) == pytest.approx(1.0)
+
+
+def test_capture_is_of_the_bars_on_which_the_benchmark_moved_that_way():
+    returns, benchmark = curve(0.01, -0.01, 0.03, 0.5), curve(0.02, -0.04, 0.02, 0.0)
+    assert metrics.capture(returns, benchmark, benchmark > 0) == pytest.approx(1.0)  # 0.02 over 0.02
+    assert metrics.capture(returns, benchmark, benchmark < 0) == pytest.approx(0.25)
+    assert math.isnan(metrics.capture(returns, benchmark, benchmark > 1))
+
+
+def test_without_a_benchmark_what_needs_one_is_undefined():
+    found = summary([0.01, 0.02, -0.01])
+    assert [name for name in AGAINST_BENCHMARK if not math.isnan(found[name])] == []
+    assert list(METRICS)[-len(AGAINST_BENCHMARK) :] == list(AGAINST_BENCHMARK)
+
+
+class TestOtherLibraries:
+    """The numbers of quantstats 0.0.86 and empyrical-reloaded 0.7.1, kept by tests/oracles/make_metrics.py."""
+
+    returns, benchmark = (np.array(ORACLE[name]) for name in ("returns", "benchmark"))
+    empyrical, quantstats = ORACLE["empyrical"], ORACLE["quantstats"]
+
+    @pytest.fixture
+    def found(self) -> dict[str, float]:
+        flat = np.zeros_like(self.returns)
+        equity = 100.0 * np.cumprod(1 + self.returns)
+        return summarise(self.returns, equity, flat, flat, [], 252.0, 0.0, 100.0, self.benchmark)
+
+    @pytest.mark.parametrize(
+        ("ours", "theirs"),
+        [
+            ("cagr", "annual_return"),
+            ("volatility_annual", "annual_volatility"),
+            ("sharpe_ratio", "sharpe_ratio"),
+            ("sortino_ratio", "sortino_ratio"),
+            ("calmar_ratio", "calmar_ratio"),
+            ("omega_ratio", "omega_ratio"),
+            ("max_drawdown", "max_drawdown"),
+            ("var_95", "value_at_risk"),
+            ("cvar_95", "conditional_value_at_risk"),
+            ("tail_ratio", "tail_ratio"),
+            ("beta", "beta"),
+        ],
+    )
+    def test_empyrical_agrees(self, found, ours, theirs):
+        assert found[ours] == pytest.approx(self.empyrical[theirs], rel=1e-10)
+
+    @pytest.mark.parametrize(
+        ("ours", "theirs"),
+        [
+            ("cagr", "cagr"),
+            ("volatility_annual", "volatility"),
+            ("sharpe_ratio", "sharpe"),
+            ("sortino_ratio", "sortino"),
+            ("omega_ratio", "omega"),
+            ("max_drawdown", "max_drawdown"),
+            ("tail_ratio", "tail_ratio"),
+            ("best_day", "best"),
+            ("worst_day", "worst"),
+            ("alpha", "alpha"),
+            ("beta", "beta"),
+        ],
+    )
+    def test_quantstats_agrees(self, found, ours, theirs):
+        assert found[ours] == pytest.approx(self.quantstats[theirs], rel=1e-10)
+
+    def test_average_drawdown_is_in_percent_there(self, found):
+        assert found["average_drawdown"] == pytest.approx(self.quantstats["average_drawdown_percent"] / 100)
+
+    def test_their_ulcer_index_divides_by_one_bar_less(self, found):
+        n = len(self.returns)
+        assert found["ulcer_index"] == pytest.approx(self.quantstats["ulcer_index"] * math.sqrt((n - 1) / n))
+
+    def test_their_skew_and_kurtosis_are_corrected_for_the_sample_and_kurtosis_is_in_excess(self, found):
+        n = len(self.returns)
+        corrected = found["skew"] * math.sqrt(n * (n - 1)) / (n - 2)
+        assert corrected == pytest.approx(self.quantstats["skew"])
+        excess = (n - 1) / ((n - 2) * (n - 3)) * ((n + 1) * (found["kurtosis"] - 3) + 6)
+        assert excess == pytest.approx(self.quantstats["kurtosis"])
+
+    def test_the_value_at_risk_and_shortfall_of_quantstats_are_those_of_a_normal(self, found):
+        mean, deviation = self.returns.mean(), self.returns.std(ddof=1)
+        point = stats.norm.ppf(0.05)
+        assert self.quantstats["value_at_risk"] == pytest.approx(mean + point * deviation)
+        assert self.quantstats["cvar"] == pytest.approx(mean - stats.norm.pdf(point) / 0.05 * deviation)
+        # These returns have fat tails: a nearer quantile and a deeper shortfall than the Normal's.
+        assert found["var_95"] > self.quantstats["value_at_risk"]
+        assert found["cvar_95"] < self.quantstats["cvar"]
+
+    def test_their_information_ratios_are_a_bar(self, found):
+        for theirs in (self.empyrical["excess_sharpe"], self.quantstats["information_ratio"]):
+            assert found["information_ratio"] == pytest.approx(theirs * math.sqrt(252))
+
+    def test_the_alpha_of_empyrical_is_compounded(self, found):
+        assert self.empyrical["alpha"] == pytest.approx((1 + found["alpha"] / 252) ** 252 - 1)
+
+    def test_their_capture_compares_yearly_growth_and_ours_means(self, found):
+        up, down = self.benchmark > 0, self.benchmark < 0
+
+        def growth(returns):
+            return np.prod(1 + returns) ** (252 / len(returns)) - 1
+
+        for chosen, theirs in ((up, "up_capture"), (down, "down_capture")):
+            wanted = growth(self.returns[chosen]) / growth(self.benchmark[chosen])
+            assert self.empyrical[theirs] == pytest.approx(wanted)
+        assert found["up_capture"] == pytest.approx(self.returns[up].mean() / self.benchmark[up].mean())
+
+
+def test_the_page_of_the_metrics_is_that_of_the_registry():
+    assert (ROOT / "docs/metrics.md").read_text(encoding="utf-8") == metrics_page()
+
+
 @pytest.mark.parametrize("returns", [[0.0] * 10, [0.001] * 10, [0.0]])
 def test_a_constant_stream_has_no_ratios(returns):
     # Equity of a constant return is not constant to the last digit: its ratios would be 1e14, not undefined.
@@ -143,6 +322,7 @@ def test_the_registry_and_the_summary_name_the_same_metrics_in_the_same_order():
         assert metric.definition.endswith(".")
         assert metric.unit
         assert metric.source
+        assert "|" not in metric.definition + metric.source  # they are cells of a table
 
 
 @given(arrays(np.float64, st.integers(1, 30), elements=st.floats(-1.0, 10.0)), st.floats(0.0, 1e6))

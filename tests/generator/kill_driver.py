@@ -1,9 +1,10 @@
 """A program that runs the loop and kills itself, for test_kill_and_resume.py.
 
-It reads lines from stdin. The first is a JSON object: `folder`, `llm` (a model address) and `concurrency`. When it
-has written `ready`, each further line is a list [when, k]: a forked process starts a run in a new workspace and sends itself SIGKILL at its k-th commit,
-`before` it or `after` it. What it ended with is written to stdout. The next line, an empty one, lets a second process
-resume the run, as `evolve` does. So the test can count the requests of each. Forking keeps what is compiled.
+It reads lines from stdin. The first is a JSON object: `folder`, `llm` (a model address) and `concurrency`. When it has
+written `ready`, each further line is a list [when, k]: a forked process starts a run in a new workspace and sends
+itself SIGKILL at its k-th commit, `before` it or `after` it. What it ended with is written to stdout. The next line,
+an empty one, lets a second process resume the run, as `evolve` does. So the test can count the requests of each.
+Forking keeps what is compiled.
 """
 
 import json

@@ -23,6 +23,7 @@ from backtesting.splits import LEAD_BARS
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
+from generator.context import CARD
 from generator.llm.address import api_key, parse_address
 from generator.llm.client import LLMClient
 from generator.llm.openai_client import OpenAIClient, Patience
@@ -103,6 +104,8 @@ def answer_with(server: Any, choose: Callable[[Any], Any]) -> None:
     """Make the server choose each answer by the request."""
 
     def next_answer(received: Any) -> Any:
+        if "messages" not in received.body:
+            return server.reset()  # the client was killed while it was still sending: nothing was asked
         with server._lock:
             server.requests.append(received)
         return choose(received)
@@ -121,7 +124,7 @@ def settings(server: Any | None = None, **more: Any) -> RunConfig:
 def open_(config: RunConfig, archive: Archive, bars: Bars | None = None) -> Run:
     """The run, planned and stored, with the shipped prompts if there is a model."""
     folders = prompt_folders()
-    roles = {} if config.llm == "none" else {"propose": config.prompt, "repair": config.repair_prompt}
+    roles = {} if config.llm == "none" else {"propose": config.prompt, "repair": config.repair_prompt, CARD: CARD}
     prompts = {role: load_prompt(name, folders) for role, name in roles.items()}
     return open_run(config, archive, bars or market(config.market), prompts)
 

@@ -11,9 +11,10 @@ from agents.strategy.incumbents import shipped_incumbents
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.costs import COSTS
+from backtesting.evaluation import market_returns
 from backtesting.splits import Window, plan_split
 from backtesting.statistics import hac_t
-from generator.behaviour import N_FOLDS, behaviour_of, dominant_family, market_returns
+from generator.behaviour import N_FOLDS, behaviour_of, dominant_family
 from generator.open_window import OpenWindow
 
 

@@ -18,6 +18,7 @@ from backtesting.costs import COSTS
 from backtesting.splits import Window, plan_split
 from generator.context import (
     MAX_TRIED,
+    SPEC_FORM,
     cost_words,
     example,
     market_card,
@@ -27,6 +28,7 @@ from generator.context import (
     schema_notes,
     vocabulary,
 )
+from generator.outputs import form_of
 from generator.selection import Chosen, Entry, Snapshot
 from generator.templates import load_prompt, prompt_folders, render
 
@@ -137,13 +139,13 @@ def test_parents_bring_their_rule_and_not_their_prose() -> None:
 
 def test_example_is_legal_on_the_market_that_it_is_shown_for(kit: Any) -> None:
     for bars in (kit.market(), closes([1.0, 2.0, 3.0])):
-        spec = from_wire(json.loads(example(bars)))
+        spec = from_wire(json.loads(example(form_of(SPEC_FORM), bars)))
         assert not isinstance(spec, list)
         assert not check_for_bars(spec, bars, max_warmup=300)
 
 
 def test_notes_name_every_field_of_the_example(kit: Any) -> None:
-    reply = json.loads(example(kit.market()))
+    reply = json.loads(example(form_of(SPEC_FORM), kit.market()))
     notes = schema_notes()
 
     def keys(value: Any) -> set[str]:

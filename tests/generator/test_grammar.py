@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.strategy.expression.evaluate import EvaluationCache
+from agents.strategy.expression.evaluate import EvaluationCache, condition, numbers
 from agents.strategy.expression.nodes import FIELD, Node, distinct_nodes
 from agents.strategy.expression.parse import parse
 from agents.strategy.indicators import FUNCTIONS, RANGE_FIELDS
@@ -116,8 +116,6 @@ def test_same_random_numbers_give_the_same_draw(kit: Any) -> None:
 
 
 def test_thresholds_are_quantiles_of_the_open_bars_and_most_conditions_are_sometimes_true(kit: Any) -> None:
-    from agents.strategy.expression.evaluate import condition
-
     bars = open_bars(kit, kit.MARKET)
     grammar = grammar_on(bars)
     shares = []
@@ -130,8 +128,6 @@ def test_thresholds_are_quantiles_of_the_open_bars_and_most_conditions_are_somet
 
 
 def test_a_score_takes_both_signs(kit: Any) -> None:
-    from agents.strategy.expression.evaluate import numbers
-
     bars = open_bars(kit, kit.MARKET)
     grammar = grammar_on(bars)
     for seed in range(40):

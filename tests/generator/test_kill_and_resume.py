@@ -137,7 +137,7 @@ def test_kill_at_every_commit(kit: Any, chat_server: Any, tmp_path: Path) -> Non
 def test_kill_with_calls_side_by_side(kit: Any, chat_server: Any, tmp_path: Path) -> None:
     kit.answer_by_content(chat_server, broken_every=2)
     run_id, whole, asked = uninterrupted(kit, chat_server, tmp_path / "whole")
-    kills = [("before", number) for number in range(8, 30, 11 if FAST else 3)]
+    kills = [("before", number) for number in range(8, 30, 11 if FAST else 6)]
     for killed in drive(kit, chat_server, tmp_path, kills, {}, concurrency=3):
         check(kit, killed, run_id, whole, asked)
         assert killed.ended == -signal.SIGKILL

@@ -10,6 +10,7 @@ import pytest
 from agents.archive.store import Archive
 from generator.budget import Budget, Caps
 from generator.calls import PaidCalls
+from generator.context import CARD
 from generator.interfaces.cli.evolve import drive
 from generator.lessons import MAX_CHARS, MAX_LESSONS, lessons_of, read_lessons
 from generator.llm.client import CallFailed, CompletionRequest
@@ -32,7 +33,7 @@ def reflecting(kit: Any, archive: Archive, replies: list[Any], **more: Any) -> t
     """A finished run of three blocks of two, whose reflections are answered with `replies`."""
     values = {"slots": 6, "block": 2, "arms": {"llm": 1.0}, "reflect": True} | more
     config = kit.settings(llm="scripted:memory", **values)
-    roles = {"propose": "propose", "repair": "repair", "reflect": "lessons"}
+    roles = {"propose": "propose", "repair": "repair", "reflect": "reflect", CARD: CARD}
     prompts = {role: load_prompt(name, prompt_folders()) for role, name in roles.items()}
     run = open_run(config, archive, kit.market(config.market), prompts)
     proposals = [Line(kit.reply(number), "propose") for number in range(6)]

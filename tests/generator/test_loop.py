@@ -300,7 +300,7 @@ def test_limit_in_dollars_is_not_passed_by_calls_side_by_side(kit: Any, chat_ser
     assert len(chat_server.requests) == len(calls)
 
 
-# --- order, concurrency, what proposers see ----------------------------------------------------------------------------
+# --- order, concurrency, what proposers see ----------------------------------------------------------------------
 
 
 def test_concurrency_changes_no_decision(kit: Any, chat_server: Any) -> None:

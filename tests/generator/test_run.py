@@ -8,7 +8,7 @@ import pytest
 from agents.archive.records import SealedOpening, Transition, Trial
 from agents.archive.store import Archive
 from backtesting.errors import DataError, InvalidConfig, StorageError
-from generator.run import check_unchanged, config_of, open_run, seal_of, unfinished_run
+from generator.run import config_of, open_run, seal_of, unfinished_run
 
 
 def opening(run: Any, n_nominees: int = 1, n_passed: int | None = 0, **more: Any) -> SealedOpening:
@@ -95,14 +95,14 @@ def test_unfinished_run_is_the_last_one_begun_that_has_no_end(kit: Any, archive:
 
 def test_changed_run_is_not_continued_and_the_sentence_names_what_changed(kit: Any, archive: Archive) -> None:
     run = kit.open_(kit.settings(), archive)
-    check_unchanged(run.record, kit.open_(kit.settings(), archive))
-    changed = kit.open_(kit.settings(), archive, kit.with_other_future(kit.market(), 1000))
+    assert open_run(run.config, archive, run.bars, {}, continues=run.record).run_id == run.run_id
     with pytest.raises(InvalidConfig) as refused:
-        check_unchanged(run.record, changed)
+        open_run(run.config, archive, kit.with_other_future(kit.market(), 1000), {}, continues=run.record)
     assert refused.value.what == f"run {run.run_id} cannot go on: data changed since it began"
     archive.add_transition(Transition("golden_cross", "active", "retired", "enough", "somebody"))
     with pytest.raises(InvalidConfig, match="incumbents changed since it began"):
-        check_unchanged(run.record, kit.open_(kit.settings(), archive))
+        open_run(run.config, archive, run.bars, {}, continues=run.record)
+    assert [record.run_id for record in archive.runs()] == [run.run_id], "a refused run is not planned"
 
 
 # --- the seal --------------------------------------------------------------------------------------------------------

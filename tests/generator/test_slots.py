@@ -1,5 +1,6 @@
 """The plan: shares of the arms, and random streams that nothing but their name decides."""
 
+import hashlib
 from collections import Counter
 
 import numpy as np
@@ -63,8 +64,6 @@ def test_stream_depends_on_seed_subject_and_purpose_and_on_nothing_else() -> Non
 
 def test_stream_is_the_one_that_is_written_in_stored_runs() -> None:
     # A change here would make a resumed run a different one: 16 bytes of blake2b("5/slot-0/random"), little endian.
-    import hashlib
-
     number = int.from_bytes(hashlib.blake2b(b"5/slot-0/random", digest_size=16).digest(), "little")
     expected = np.random.Generator(np.random.PCG64(number)).random(3)
     assert random_stream(5, "slot-0", "random").random(3).tolist() == expected.tolist()

@@ -17,6 +17,7 @@ from generator.templates import (
     clean_text,
     list_prompts,
     load_prompt,
+    places,
     prompt_folders,
     prompt_names,
     read_prompt,
@@ -86,8 +87,9 @@ def test_example_in_the_propose_prompt_is_a_legal_spec() -> None:
 
 def test_json_mode_is_told_to_write_json() -> None:
     # Servers refuse JSON mode when the word does not occur in the messages.
-    for name in ("propose", "repair"):
-        prompt = load_prompt(name, SHIPPED)
+    asked = [prompt for prompt in list_prompts(SHIPPED) if prompt.output != "text"]
+    assert len(asked) == 8
+    for prompt in asked:
         assert all("JSON" in message.content for message in render(prompt, prompt.samples))
 
 
@@ -133,7 +135,7 @@ def test_name_is_never_a_path(name: str) -> None:
 
 
 def test_unknown_prompt_suggests_the_nearest() -> None:
-    with pytest.raises(InvalidConfig, match=r"no prompt 'propos'; did you mean 'propose'\?.*known: propose, repair"):
+    with pytest.raises(InvalidConfig, match=r"no prompt 'propos'; did you mean 'propose'\?.*known: .*propose, "):
         load_prompt("propos", SHIPPED)
 
 
@@ -182,7 +184,7 @@ def test_template_id_follows_the_content_not_the_line_ends(tmp_path: Path) -> No
         (FRONT, BODY + "\n## user\n\n", r"mine\.md:18: the message ## user is empty"),
         (FRONT, "## user\nx\n## system\ny\n## user\nz\n", r"## system can only be the first message"),
         (FRONT, BODY.replace("card", "crad"), r"mine\.md:12: 'crad' is not a declared input; did you mean 'card'\?"),
-        (FRONT, BODY.replace("{{ card }}", "it"), r"mine\.md:1: the input 'card' is declared and never used"),
+        (FRONT, BODY.replace("{{ card }}", "it"), r"mine\.md:6: the input 'card' is declared and never used"),
         (FRONT, BODY.replace("{{ card }}", "{{ card"), r"mine\.md:1[23]: template: "),
         (FRONT, BODY.replace("{{ card }}", "{{ card | upper }}"), r"mine\.md:12: unknown filter 'upper'; known: fence"),
         (FRONT, BODY.replace("{{ card }}", "{{ card * 9 }}"), r"mine\.md:12: mul is not part of the prompt language"),
@@ -319,3 +321,26 @@ def test_any_text_stays_between_its_quotation_marks(quoting: Prompt, text: str) 
     assert message.content.endswith('" end')
     assert json.loads(message.content[len("start ") : -len(" end")]) == clean_text(text)
     assert "\n" not in message.content
+
+
+def test_a_whole_list_and_a_whole_record_can_be_fenced(tmp_path: Path) -> None:
+    front, body = with_input("lines", "[one, two]", "{{ a | fence }}", untrusted=True)
+    assert render(read_prompt(write(tmp_path, front, body)), {"a": ['x"', "y"]})[0].content == '["x\\"", "y"]'
+    front, body = with_input("records", "[{b: c}]", "{{ a | fence }}", untrusted=True)
+    assert render(read_prompt(write(tmp_path, front, body)), {"a": [{"b": "c"}]})[0].content == '[{"b": "c"}]'
+
+
+def test_a_prompt_takes_no_more_items_than_it_says(tmp_path: Path) -> None:
+    front, body = with_input("lines", "[one], at_most: 2", "{{ a | join }}")
+    prompt = read_prompt(write(tmp_path, front, body))
+    assert render(prompt, {"a": ["x", "y"]})[0].content == "xy"
+    with pytest.raises(InvalidConfig, match="the input 'a' has 3 items, at most 2"):
+        render(prompt, {"a": ["x", "y", "z"]})
+    front, body = with_input("text", "one, at_most: 2", "{{ a }}")
+    with pytest.raises(InvalidConfig, match="is text, only lines and records have items"):
+        read_prompt(write(tmp_path, front, body))
+
+
+def test_places_say_where_an_input_lands(tmp_path: Path) -> None:
+    prompt = read_prompt(write(tmp_path))
+    assert places(prompt) == {"card": [("system", 12)], "words": [("user", 16)]}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agents.strategy.expression.evaluate import EvaluationCache
+from agents.strategy.expression.evaluate import EvaluationCache, condition
 from agents.strategy.expression.parse import parse
 from agents.strategy.incumbents import shipped_incumbents
 from agents.strategy.spec import check_for_bars, load_spec
@@ -92,8 +92,6 @@ def test_retune_moves_a_window_to_its_neighbour_on_the_grid(grammar: Grammar) ->
 
 
 def test_narrow_only_asks_for_more_and_widen_for_less(grammar: Grammar) -> None:
-    from agents.strategy.expression.evaluate import condition
-
     bars, cache = grammar.bars, EvaluationCache()
     enter = "rsi(close, 5) < 40 and close > sma(close, 20)"
     parent = {"kind": "rules", "name": "one", "hypothesis": "", "long": {"enter": enter, "exit": None}}

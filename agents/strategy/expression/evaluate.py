@@ -87,6 +87,11 @@ def condition(node: Node, bars: Bars, cache: EvaluationCache) -> BoolArray:
     return np.asarray(evaluate(node, bars, cache), dtype=np.bool_)
 
 
+def truth(node: Node, bars: Bars, cache: EvaluationCache) -> TruthArray:
+    """(n_bars, n_assets) FALSE, UNKNOWN or TRUE of a node that is a condition; read-only."""
+    return np.asarray(_values(node, bars, cache), dtype=np.uint8)
+
+
 def numbers(node: Node, bars: Bars, cache: EvaluationCache) -> FloatArray:
     """As `evaluate`, for a node that is a number."""
     return np.asarray(evaluate(node, bars, cache), dtype=np.float64)
@@ -138,7 +143,8 @@ def _called(function: Function, node: Node, bars: Bars, cache: EvaluationCache) 
             args.append(arg.value)
         else:
             args.append(_values(arg, bars, cache))
-    values: Values = function.compute(bars, *args)
+    with np.errstate(over="ignore", invalid="ignore"):
+        values: Values = function.compute(bars, *args)
     return values if node.dimension is Dimension.BOOLEAN else _finite(values)
 
 

@@ -86,6 +86,18 @@ def _functions() -> typer.Typer:
     return functions.app
 
 
+def _audit() -> typer.Typer:
+    from generator.interfaces.cli import audit
+
+    return audit.app
+
+
+def _calibrate() -> typer.Typer:
+    from generator.interfaces.cli import calibrate
+
+    return calibrate.app
+
+
 def _doctor() -> typer.Typer:
     from generator.interfaces.cli import doctor
 
@@ -97,6 +109,8 @@ COMMANDS = {
     "evolve": Entry("Propose, validate, test and judge candidates; put the best into the review queue.", _evolve),
     "validate": Entry("Is this spec legal? Every error, with the nearest legal thing.", _validate),
     "backtest": Entry("What would this spec have done?", _backtest),
+    "audit": Entry("Does this spec look ahead?", _audit),
+    "calibrate": Entry("What the gate's error rates really are.", _calibrate),
     "functions": Entry("The vocabulary of the strategy language.", _functions),
     "review": Entry("The review queue: list, show, approve, reject.", _review),
     "agents": Entry("The registry: list, show, promote.", _agents),

@@ -64,7 +64,7 @@ def main(
         # Before anything is computed: a look that was not recorded would be a look for free.
         _break_seal(bars, split, spec, output)
     result = simulate(TradingStrategy(spec).generate_signals(seen), COSTS[costs], window=span, capital=capital)
-    _count_trial(bars, spec, result, window)
+    count_trial(bars, spec, result, window)
     _show(spec, result, output, window, costs, trades, bars.periods_per_year)
 
 
@@ -143,7 +143,8 @@ def _break_seal(bars: Bars, split: Split, spec: Spec, output: Output) -> None:
     output.note("the sealed window of this market is shown: recorded, and no later run on it can pass any more")
 
 
-def _count_trial(bars: Bars, spec: Spec, result: BacktestResult, window: str) -> None:
+def count_trial(bars: Bars, spec: Spec, result: BacktestResult, window: str) -> None:
+    """Enter a person's look at a market into the workspace's ledger, if there is a workspace."""
     if not workspace.exists():
         return
     with workspace.opened() as archive:

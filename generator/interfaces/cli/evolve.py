@@ -20,23 +20,24 @@ from backtesting.splits import LEAD_BARS
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
+from generator.context import CARD
 from generator.fork import open_segment
 from generator.interfaces.cli import report, workspace
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import ProgressView
 from generator.lessons import Reflector
 from generator.llm.address import parse_address
+from generator.llm.client import LLMClient
 from generator.llm.clients import Settings, open_client
 from generator.llm.pricing import load_prices, price_of
 from generator.loop import Watcher, evolve
-from generator.run import Run, check_unchanged, config_of, open_run, seal_of, unfinished_run
+from generator.run import Run, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
 from generator.workflows.one_shot import OneShot
 
 app = typer.Typer(add_completion=False)
 
 NO_CAPS = Caps()
-REFLECT_PROMPT = "lessons"
 
 EXAMPLES = """Examples:
 
@@ -122,7 +123,7 @@ def main(
         else:
             stored = None
             wanted = _run_config(given, config)
-        run_it(wanted, archive, output, caps=caps, concurrency=concurrency, resumed_as=stored, fork=fork)
+        run_it(wanted, archive, output, caps=caps, concurrency=concurrency, continues=stored, fork=fork)
 
 
 def run_it(
@@ -132,7 +133,7 @@ def run_it(
     *,
     caps: Caps = NO_CAPS,
     concurrency: int = 4,
-    resumed_as: RunRecord | None = None,
+    continues: RunRecord | None = None,
     fork: bool = False,
 ) -> Run:
     """Run, or continue, one configuration and show the result. Used by `evolve` and `demo`."""
@@ -142,13 +143,12 @@ def run_it(
             output.note(f"data: {flag}")
     prompts = prompts_of(config)
     with hold_workspace(workspace.home(), config.market):
-        if resumed_as is not None and fork:
-            run = open_segment(resumed_as, archive, bars, prompts)
+        if config.llm != "none":
+            asyncio.run(_opens(config))  # a missing key or script ends the command before a run is planned
+        if continues is not None and fork:
+            run = open_segment(continues, archive, bars, prompts)
         else:
-            parent = str(resumed_as.config.get("forked_from", "")) if resumed_as else ""
-            run = open_run(config, archive, bars, prompts, parent=parent)
-        if resumed_as is not None and not fork:
-            check_unchanged(resumed_as, run)
+            run = open_run(config, archive, bars, prompts, continues=continues)
         _announce(run, output)
         if not run.finished:
             asyncio.run(_evolve(run, output, caps, concurrency))
@@ -163,10 +163,7 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
                 await drive(run, None, view)
                 return
             address = parse_address(run.config.llm)
-            client = open_client(
-                address,
-                Settings(environ=os.environ, rng=np.random.default_rng(), mode=run.config.llm_mode),  # type: ignore[arg-type]
-            )
+            client = _client(run.config)
             try:
                 price = price_of(address.text, load_prices(workspace.price_file()))
                 spend = run.archive.spend(run.run_id)
@@ -193,8 +190,17 @@ async def drive(run: Run, calls: PaidCalls | None, watch: Watcher, *, concurrenc
     reflector = None
     if run.config.reflect:
         seed = run.config.seed % 2**31
-        reflector = Reflector(run.archive, calls, run.prompts["reflect"], run.run_id, seed)
+        reflector = Reflector(run, calls, run.prompts["reflect"], seed)
     await evolve(run, _workflow(run, calls), watch, concurrency=concurrency, reflector=reflector)
+
+
+def _client(config: RunConfig) -> LLMClient:
+    settings = Settings(environ=os.environ, rng=np.random.default_rng(), mode=config.llm_mode)  # type: ignore[arg-type]
+    return open_client(parse_address(config.llm), settings)
+
+
+async def _opens(config: RunConfig) -> None:
+    await _client(config).aclose()
 
 
 def _workflow(run: Run, calls: PaidCalls) -> OneShot:
@@ -261,9 +267,9 @@ def prompts_of(config: RunConfig) -> dict[str, Prompt]:
     """The prompts of a run, by role."""
     if config.llm == "none":
         return {}
-    roles = {"propose": config.prompt, "repair": config.repair_prompt}
+    roles = {"propose": config.prompt, "repair": config.repair_prompt, CARD: CARD}
     if config.reflect:
-        roles["reflect"] = REFLECT_PROMPT
+        roles["reflect"] = "reflect"
     folders = workspace.folders()
     return {role: load_prompt(name, folders) for role, name in roles.items()}
 

@@ -1,32 +1,45 @@
-"""`touchstone prompts`: the prompts that proposals are asked for with."""
+"""`touchstone prompts`: the prompt writer's bench. This file looks and writes; the bench itself is in prompt_bench.py.
 
+A prompt is named by its id, by `shipped:ID` (the shipped one, where the workspace has its own under the same id), or by
+the path of a file.
+"""
+
+import difflib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from agents.data_fetch.data_fetch import fetch_bars
-from backtesting.bars import Bars
-from backtesting.costs import COSTS
-from backtesting.errors import InvalidConfig
-from backtesting.splits import LEAD_BARS, plan_split
+from backtesting.errors import InvalidConfig, UsageError
+from backtesting.splits import plan_split
 from generator.budget import estimated_tokens
-from generator.context import propose_inputs
-from generator.interfaces.cli import workspace
+from generator.context import CARD, real_inputs
+from generator.interfaces.cli import prompt_ab, prompt_bench, workspace
 from generator.interfaces.cli.output import Output, plain
-from generator.selection import Snapshot
-from generator.templates import list_prompts, load_prompt, render
+from generator.llm.client import Message
+from generator.templates import (
+    Prompt,
+    list_prompts,
+    load_prompt,
+    places,
+    prompt_names,
+    read_draft,
+    render,
+)
 
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
-    help="The prompts: list, show, render.",
-    epilog="Example: touchstone prompts render propose",
+    help="The prompt writer's bench: list, show, new, lint, render, diff, try, keep, watch, ab.",
+    epilog="Example: touchstone prompts new breakout --from propose",
 )
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
-Name = Annotated[str, typer.Argument(help="A prompt's id.")]
+Name = Annotated[str, typer.Argument(help="A prompt's id, shipped:ID, or the path of a file.")]
 
 
 @app.command("list", epilog="Example: touchstone prompts list")
@@ -38,58 +51,141 @@ def list_(json_lines: Json = False) -> None:
         output.event(
             "prompt", id=prompt.id, version=prompt.version, template_id=prompt.template_id, path=str(prompt.path)
         )
-    rows = [(prompt.id, str(prompt.version), prompt.purpose, str(prompt.path)) for prompt in prompts]
-    output.table("Prompts", ("prompt", "version>", "purpose", "file"), rows)
+    rows = [(prompt.id, str(prompt.version), prompt.output, prompt.purpose, str(prompt.path)) for prompt in prompts]
+    output.table("Prompts", ("prompt", "version>", "reply", "purpose", "file"), rows)
 
 
 @app.command(epilog="Example: touchstone prompts show propose")
 def show(name: Name, json_lines: Json = False) -> None:
     """A prompt's file, as it is."""
     output = Output.from_environment(json_lines=json_lines)
-    prompt = load_prompt(name, workspace.folders())
+    prompt = prompt_bench.find(name)
     output.event("prompt", id=prompt.id, version=prompt.version, template_id=prompt.template_id, text=prompt.text)
     output.line(plain(prompt.text, 100_000))
+
+
+@app.command(epilog="Example: touchstone prompts new breakout --from propose")
+def new(
+    name: Annotated[str, typer.Argument(help="Id of the new prompt: lower-case letters, digits, - and _.")],
+    source: Annotated[str, typer.Option("--from", help="The prompt to begin with.")] = "propose",
+    json_lines: Json = False,
+) -> None:
+    """Begin a prompt in the workspace as a copy of another; under the same id it takes the other's place."""
+    output = Output.from_environment(json_lines=json_lines)
+    begun = prompt_bench.find(source)
+    file = workspace.home() / "prompts" / f"{name}.md"
+    if file.exists():
+        raise UsageError(f"{file} exists already", next_step="choose another name, or edit it")
+    text = _renamed(begun, name)
+    # Checked before it is written: the id may be no legal name.
+    read_draft(file, text)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8", newline="\n")
+    output.event("prompt_made", id=name, path=str(file), begun_from=begun.template_id)
+    output.line(f"{file} is a copy of {begun.id}. Edit it, then: touchstone prompts lint {name}")
+    if name in prompt_names(workspace.folders()[1:]):
+        output.note(f"{name} now takes the place of the shipped prompt in this workspace")
 
 
 @app.command("render", epilog="Example: touchstone prompts render propose --market sample:sp500")
 def render_(
     name: Name,
     inputs: Annotated[
-        Path | None, typer.Option(help="JSON file with inputs; the samples of the file for the rest.")
+        Path | None, typer.Option(help="JSON or YAML file with inputs; the samples of the file for the rest.")
     ] = None,
     market: Annotated[str | None, typer.Option(help="Fill in this market's open window.")] = None,
+    other: Annotated[
+        str | None, typer.Option("--diff", help="Show what another prompt would say differently with the same inputs.")
+    ] = None,
     json_lines: Json = False,
 ) -> None:
     """The messages that a model would get: with the samples, with your inputs, or with a real market."""
     output = Output.from_environment(json_lines=json_lines)
-    prompt = load_prompt(name, workspace.folders())
-    values: dict[str, Any] = dict(prompt.samples)
-    if market is not None:
-        real = _of_market(fetch_bars(market, cache_dir=workspace.home() / "snapshots"))
-        values |= {key: value for key, value in real.items() if key in prompt.inputs}
-    if inputs is not None:
-        values |= _read(inputs)
-    messages = render(prompt, values)
-    size = sum(len(message.content.encode()) for message in messages)
+    prompt = prompt_bench.find(name)
+    messages = render(prompt, _values(prompt, inputs, market))
+    if other is not None:
+        second = prompt_bench.find(other)
+        given = {key: value for key, value in _values(prompt, inputs, market).items() if key in second.inputs}
+        _show_diff(
+            _as_lines(messages),
+            _as_lines(render(second, {**_values(second, None, market), **given})),
+            (prompt.template_id, second.template_id),
+            output,
+        )
+        return
+    size = 0
     for message in messages:
-        output.event("message", role=message.role, content=message.content)
-        output.line(f"--- {message.role}", style="bold")
+        n_bytes = len(message.content.encode())
+        size += n_bytes
+        output.event(
+            "message", role=message.role, content=message.content, tokens=estimated_tokens(n_bytes, overhead=0)
+        )
+        output.line(f"--- {message.role}, about {estimated_tokens(n_bytes, overhead=0):,} tokens (est.)", style="bold")
         output.line(plain(message.content, 200_000))
+    landed = places(prompt)
+    output.event("inputs", places={name: [f"{role}:{line}" for role, line in where] for name, where in landed.items()})
+    for input_name, where in landed.items():
+        fenced = " (untrusted, fenced)" if prompt.inputs[input_name].untrusted else ""
+        output.note(f"{input_name}{fenced}: " + ", ".join(f"{role}, line {line}" for role, line in where))
     output.note(f"{prompt.template_id}: {size:,} bytes, about {estimated_tokens(size):,} tokens (est.)")
 
 
-def _of_market(bars: Bars) -> dict[str, Any]:
-    split = plan_split(bars)
-    cut = bars.upto(split.open.stop)
-    costs = COSTS["liquid-index"]
-    return propose_inputs(cut, split.open, costs, Snapshot((), ()), (), max_warmup=LEAD_BARS, n_tried=0)
+@app.command(epilog="Example: touchstone prompts diff shipped:propose propose")
+def diff(first: Name, second: Annotated[str, typer.Argument(help="The other one.")], json_lines: Json = False) -> None:
+    """What the file of one prompt has that the other's has not."""
+    output = Output.from_environment(json_lines=json_lines)
+    a, b = prompt_bench.find(first), prompt_bench.find(second)
+    _show_diff(a.text.splitlines(), b.text.splitlines(), (a.template_id, b.template_id), output)
+
+
+app.command("lint", epilog="Example: touchstone prompts lint breakout --fix")(prompt_bench.lint_)
+app.command("try", epilog="Example: touchstone prompts try propose --reply reply.txt")(prompt_bench.try_)
+app.command("keep", epilog="Example: touchstone prompts keep 12")(prompt_bench.keep)
+app.command("watch", epilog="Example: touchstone prompts watch breakout")(prompt_bench.watch)
+app.command("ab", epilog=prompt_ab.EXAMPLES)(prompt_ab.ab)
+
+
+def _renamed(prompt: Prompt, name: str) -> str:
+    """The text under another id, counted from version 1."""
+    draft = read_draft(prompt.path, prompt.text)
+    lines = prompt.text.split("\n")
+    lines[draft.line_of(("id",)) - 1] = f"id: {name}"
+    lines[draft.line_of(("version",)) - 1] = "version: 1"
+    return "\n".join(lines)
+
+
+def _values(prompt: Prompt, inputs: Path | None, market: str | None) -> dict[str, Any]:
+    values: dict[str, Any] = dict(prompt.samples)
+    if market is not None:
+        bars = fetch_bars(market, cache_dir=workspace.home() / "snapshots")
+        window = plan_split(bars).open
+        values |= real_inputs(prompt, load_prompt(CARD, workspace.folders()), bars.upto(window.stop), window)
+    return values | (_read(inputs) if inputs is not None else {})
+
+
+def _as_lines(messages: Sequence[Message]) -> list[str]:
+    return [line for message in messages for line in (f"--- {message.role}", *message.content.split("\n"))]
+
+
+def _show_diff(a: Sequence[str], b: Sequence[str], names: tuple[str, str], output: Output) -> None:
+    lines = list(difflib.unified_diff(a, b, *names, lineterm="", n=2))
+    output.event("diff", a=names[0], b=names[1], lines=lines)
+    for line in lines:
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+        output.line(plain(line, 100_000), style=style)
+    if not lines:
+        output.line("No difference.")
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise InvalidConfig(f"{file} cannot be read as JSON: {error}", next_step="give one object of inputs") from None
+        text = file.read_text(encoding="utf-8")
+        values = yaml.safe_load(text) if file.suffix in (".yaml", ".yml") else json.loads(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        kind = "YAML" if file.suffix in (".yaml", ".yml") else "JSON"
+        raise InvalidConfig(
+            f"{file} cannot be read as {kind}: {str(error).splitlines()[0]}", next_step="give one object of inputs"
+        ) from None
     if not isinstance(values, dict):
         raise InvalidConfig(f"{file} holds no JSON object", next_step="give one object of inputs by name")
     return values

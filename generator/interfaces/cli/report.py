@@ -7,7 +7,10 @@ from typing import Any
 
 from agents.archive.records import Candidate, StoredReport
 from agents.archive.store import Archive
+from backtesting.calibration import BARS_A_YEAR
+from generator.calibration_table import load_table, quote
 from generator.history import History, history_of
+from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, percent, plain
 from generator.slots import random_stream
 from generator.uplift import Comparison, uplifts
@@ -57,8 +60,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         pair = next((pair for pair in evaluation["paired"] if pair["incumbent"] == rival), None)
         rows.append(
             (
-                slot_id.rpartition("/")[2],
                 plain(candidate.name, 32),
+                slot_id.rpartition("/")[2],
                 candidate.origin,
                 stored.verdict if stored else "not judged",
                 number(evaluation["alpha_t"]),
@@ -70,8 +73,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
             )
         )
     columns = (
-        "slot",
         "candidate",
+        "slot",
         "origin",
         "verdict",
         "alpha t>",
@@ -100,6 +103,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
             f"Verdicts on the sealed window: {parts}. {any_report['n_candidates']} candidates were judged together;"
             f" an edge of Sharpe {number(any_report['minimum_detectable_sharpe'])} would have been found 4 times in 5."
         )
+        years = (record.split["sealed"]["stop"] - record.split["open"]["start"]) / BARS_A_YEAR
+        output.line(quote(load_table(workspace.home()), candidates=any_report["n_candidates"], years=years))
         if ending is not None and ending.get("not_opened"):
             output.line(f"The sealed window was not opened: {ending['not_opened']}.", style="yellow")
     for comparison in uplifts_of(history_of(archive, run_id)):

@@ -9,12 +9,14 @@ import typer
 from agents.archive.store import Archive
 from agents.data_fetch.data_fetch import fetch_bars
 from backtesting.errors import CheckFailed, StorageError, UsageError
+from generator.ab import KIND
 from generator.calls import PaidCalls
 from generator.history import history_of
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.evolve import drive, prompts_of
 from generator.interfaces.cli.output import Output, plain
 from generator.interfaces.cli.progress import ProgressView, counts
+from generator.interfaces.cli.prompt_ab import show_stored
 from generator.interfaces.cli.report import show_run, uplifts_of
 from generator.interfaces.html.run_page import run_page
 from generator.replay import replay as replay_run
@@ -67,7 +69,11 @@ def show(run: RunName = "last", json_lines: Json = False) -> None:
     """One run: outcomes, candidates, verdicts, cost. With --json also every slot, without any time of day."""
     output = Output.from_environment(json_lines=json_lines)
     with workspace.opened() as archive:
-        show_run(archive, _found(archive, run), output)
+        run_id = _found(archive, run)
+        if archive.run(run_id).config.get("kind") == KIND:
+            show_stored(archive, run_id, output)
+            return
+        show_run(archive, run_id, output)
 
 
 @app.command(epilog="Example: touchstone runs report last --out report.html")
@@ -79,7 +85,7 @@ def report(
     """One run as one HTML file: funnel, best so far by arm, cell map, lineage, repetitions, cost, verdicts."""
     output = Output.from_environment(json_lines=json_lines)
     with workspace.opened() as archive:
-        run_id = _found(archive, run)
+        run_id = _of_the_loop(archive, _found(archive, run))
         history = history_of(archive, run_id)
         page = run_page(history, uplifts_of(history), now=archive.now())
     file = out if out is not None else workspace.home() / "reports" / f"{run_id}.html"
@@ -100,7 +106,7 @@ def replay(run: RunName = "last", json_lines: Json = False) -> None:
     """Make every decision of a finished run again, offline, from the stored replies, and compare it byte for byte."""
     output = Output.from_environment(json_lines=json_lines)
     with workspace.opened() as archive:
-        run_id = _found(archive, run)
+        run_id = _of_the_loop(archive, _found(archive, run))
         config = config_of(archive.run(run_id))
         bars = fetch_bars(config.market, cache_dir=workspace.home() / "snapshots")
         with ProgressView(output) as view:
@@ -138,3 +144,12 @@ def _found(archive: Archive, run: str) -> str:
             next_step="see touchstone runs list",
         )
     return found[0]
+
+
+def _of_the_loop(archive: Archive, run_id: str) -> str:
+    if archive.run(run_id).config.get("kind") == KIND:
+        raise UsageError(
+            f"{run_id} is a comparison of prompts and no run of the loop",
+            next_step=f"see touchstone runs show {run_id}",
+        )
+    return run_id

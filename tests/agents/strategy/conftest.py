@@ -29,7 +29,7 @@ def made_up_bars(n_bars: int = 420, *, seed: int = 7, missing: tuple[int, ...] =
         close=close,
         volume=volume,
         source="made-up",
-        features={"news": rng.normal(0, 1, shape)},
+        features={"news": rng.normal(0, 1, shape), "sector": np.ones(shape)},
     )
 
 

@@ -1,12 +1,13 @@
 """Every function of the registry: it parses, it is causal, and it agrees with pandas or with a sum by hand."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from agents.strategy import indicators, kernels
+from agents.strategy import indicators, kernels, kernels_paths
 from agents.strategy.expression.evaluate import EvaluationCache, evaluate
 from agents.strategy.expression.nodes import Node, distinct_nodes
 from agents.strategy.expression.parse import parse
@@ -32,7 +33,8 @@ def series(numbers: list[float], **other: list[float]) -> Bars:
     fields["low"] = np.fmin(fields["low"], np.fmin(fields["open"], close))
     volume = np.array(other.get("volume", [1.0] * len(numbers)))[:, None]
     sessions = np.busday_offset("2001-01-01", np.arange(len(numbers)), roll="forward")
-    return Bars(("x",), sessions, close=close, volume=volume, source="series", **fields)
+    features = {"news": close, "sector": np.ones(close.shape)}
+    return Bars(("x",), sessions, close=close, volume=volume, source="series", features=features, **fields)
 
 
 # --- the registry itself
@@ -41,7 +43,7 @@ def series(numbers: list[float], **other: list[float]) -> Bars:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_example_parses_and_uses_the_function(name: str, bars: Bars) -> None:
     node = tree(FUNCTIONS[name].example)
-    mirrored = {"crosses_below": "crosses_above"}
+    mirrored = {"crosses_below": "crosses_above"}  # two series crossing are always written as above
     assert {name, mirrored.get(name, name)} & {part.op for part in distinct_nodes(node)}
     assert evaluate(node, bars, EvaluationCache()).shape == bars.close.shape
 
@@ -78,16 +80,22 @@ def test_no_function_looks_ahead(name: str, bars: Bars) -> None:
             assert part.tobytes() == whole[:n_bars].tobytes(), f"{node} at {n_bars}"
 
 
-@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name != "since"])  # since waits for its condition
+WAITING = ("since", "days_since", "value_when", "highest_since", "lowest_since")  # for their condition to hold
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if name not in WAITING])
 def test_warmup_is_the_first_bar_with_a_value(name: str, whole_bars: Bars) -> None:
     entry = FUNCTIONS[name]
     args = []
     for parameter in entry.parameters:
         if parameter.kind in ("window", "number"):
-            args.append(f"{parameter.name}={parameter.default or parameter.grid[1]:g}")
+            grid = parameter.grid
+            args.append(f"{parameter.name}={parameter.default or grid[min(1, len(grid) - 1)]:g}")
+        elif parameter.name == "group":
+            args.append("feature(sector)")
         else:
             text = {Dimension.BOOLEAN: "close > open", Dimension.RATIO: "close / open"}.get(parameter.rule, "close")  # type: ignore[call-overload]
-            args.append("open" if parameter.name == "y" else text)
+            args.append("open" if parameter.name == "y" and parameter.rule != Dimension.RATIO else text)
     node = tree(f"{name}({', '.join(args)})")
     if node.dimension is Dimension.BOOLEAN:
         node = tree(f"where({node}, 1, 0)")
@@ -100,6 +108,16 @@ def test_values_are_never_infinite_on_a_dead_market(name: str) -> None:
     dead = series([5.0] * 300, volume=[0.0] * 300)
     for node in distinct_nodes(tree(FUNCTIONS[name].example)):
         assert not np.isinf(evaluate(node, dead, EvaluationCache()).astype(float)).any()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("scale", [1e-290, 1e290])
+def test_values_are_never_infinite_on_huge_and_tiny_prices(name: str, scale: float) -> None:
+    rng = np.random.default_rng(1)
+    close = scale * np.exp(np.cumsum(rng.normal(0, 0.05, 300)))
+    extreme = series(list(close), volume=[1e290, 1e-290] * 150)
+    for node in distinct_nodes(tree(FUNCTIONS[name].example)):
+        assert not np.isinf(evaluate(node, extreme, EvaluationCache()).astype(float)).any()
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -269,17 +287,32 @@ def test_an_outlier_leaves_no_rounding_behind() -> None:
     np.testing.assert_allclose(found, pd.Series(close[91:]).rolling(10).std().to_numpy()[9:], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", kernels.KERNELS)
+KERNELS = {**kernels.KERNELS, **kernels_paths.KERNELS}
+
+
+@pytest.mark.parametrize("name", KERNELS)
 def test_compiled_kernel_equals_its_plain_loop(name: str, bars: Bars) -> None:
-    kernel = kernels.KERNELS[name]
+    kernel = KERNELS[name]
     held = np.where(np.isnan(bars.close), np.nan, (bars.close > bars.open).astype(float))
-    settings = {
-        "rolling_stdev": (bars.close, 9, 1), "smoothed": (bars.close, 9, 0.2), "extreme": (bars.close, 9, -1.0),
-        "correlation": (bars.close, bars.volume, 9), "cumulative": (bars.close,), "logarithm": (bars.close,),
-        "run_length": (held,), "bars_since": (held,),
+    steps = bars.close / bars.open - 1.0
+    window = (bars.close, 9)
+    settings: dict[str, list[tuple[Any, ...]]] = {
+        "rolling_mean": [window], "rolling_sum": [window], "rolling_product": [(1.0 + steps, 9)],
+        "rolling_stdev": [(bars.close, 9, 1)], "smoothed": [(bars.close, 9, 0.2)], "extreme": [(bars.close, 9, -1.0)],
+        "extreme_age": [(bars.close, 9, 1.0)], "mean_deviation": [window], "cumulative": [(bars.close,)],
+        "line": [(bars.close, 9, which) for which in range(5)],
+        "comoment": [(bars.close, bars.volume, 9, which) for which in range(3)],
+        "in_order": [(bars.close, 9, -1.0), (bars.close, 9, 0.3)], "shape": [(bars.close, 9, 3), (bars.close, 9, 4)],
+        "weighted_window": [(bars.close, np.array([0.2, 0.3, 0.5]))], "entropy": [(bars.close, 9, 4)],
+        "roughness": [(bars.close, 20)], "logarithm": [(bars.close,)], "raised": [(steps, steps)],
+        "mapped": [(steps, which) for which in range(4)], "run_length": [(held,)], "bars_since": [(held,)],
+        "adaptive": [(bars.close, held)], "super_trend": [(bars.open, bars.close, bars.high - bars.low)],
+        "parabolic": [(bars.high, bars.low, 0.02, 0.2)], "compounded": [(steps,)], "signed_run": [(steps,)],
+        "since_event": [(held, bars.close, which) for which in (-1, 0, 1)],
+        "group_sum": [(bars.close, np.zeros(bars.close.shape, dtype=np.int64), 1)],
     }  # fmt: skip
-    args = settings.get(name, (bars.close, 9))
-    assert kernel(*args).tobytes() == kernel.loop(*args).tobytes()
+    for args in settings[name]:
+        assert kernel(*args).tobytes() == kernel.loop(*args).tobytes()
 
 
 def test_typical_price_of_a_still_market_is_its_close() -> None:

@@ -63,6 +63,55 @@ SAME = [
     ("max(0, close - open) > 0", "maximum(close - open, 0) > 0"),
     ("month() == 1", "1 == month()"),
     ("typical_price > open", "hlc3 > open"),
+    # what is taken away changes sides
+    ("close - open > 0", "close > open"),
+    ("0 < close - open", "open < close"),
+    ("open - close < 0", "close > open"),
+    ("close - sma(close, 20) > 2 * atr(14)", "close > sma(close, 20) + 2 * atr(14)"),
+    ("close - sma(close, 20) - 2 * atr(14) >= 0", "not (close - 2 * atr(14) < sma(close, 20))"),
+    ("rsi(close, 2) - 50 > 20", "rsi(close, 2) > 70"),
+    ("100 - rsi(close, 2) > 70", "rsi(close, 2) < 30"),
+    ("close == open", "open - close == 0"),
+    ("close + open > close + high", "open > high"),
+    ("close > close", "False"),
+    ("close >= close and open > low", "open > low"),
+    # both sides scaled
+    ("2 * close > 2 * open", "close > open"),
+    ("-close > -open", "open > close"),
+    ("close / 2 > open / 2", "close > open"),
+    ("rsi(close, 2) / 100 < 0.3", "rsi(close, 2) < 30"),
+    ("3 * close > open", "close > open / 3"),
+    ("3 * close > 6 * open", "close > 2 * open"),
+    ("close * 1.5 > open * 3", "close > 2 * open"),
+    ("2 * (close / open) > 1", "close * 2 / open > 1"),
+    ("close * 2 / open > 1", "close / open > 0.5"),
+    ("(close - open) / open > -(open - close) / high", "(close - open) / open > (close - open) / high"),
+    ("-(close / open) < -1", "(-close) / open < -1"),
+    ("close / -open < -1", "close / open > 1"),
+    # like terms
+    ("close + close > open", "2 * close > open"),
+    ("(high + low) / 2 > close", "high + low > 2 * close"),
+    ("(close + high + low) / 3 > open", "close + high + low > 3 * open"),
+    ("close + 0.5 * close > open", "1.5 * close > open"),
+    # functions
+    ("crosses_above(close - open, 0)", "crosses_above(close, open)"),
+    ("crosses_above(2 * close, 2 * open)", "crosses_above(close, open)"),
+    ("crosses_above(-rsi(close, 2), -30)", "crosses_below(rsi(close, 2), 30)"),
+    ("crosses(close, open)", "crosses(open, close)"),
+    ("min(min(close, open), low) > sma(close, 5)", "min(low, min(open, close)) > sma(close, 5)"),
+    ("max(close, max(open, close)) > high", "max(open, close) > high"),
+    ("min(min(rsi(close, 2), 30), 40) > 5", "min(30, rsi(close, 2)) > 5"),
+    ("abs(close - open) > atr(5)", "abs(open - close) > atr(5)"),
+    ("abs(-roc(close, 1)) > 0.1", "abs(roc(close, 1)) > 0.1"),
+    ("lag(lag(close, 1), 2) > open", "lag(close, 3) > open"),
+    ("covariance(close, open, 5) > 0", "covariance(open, close, 5) > 0"),
+    ("returns > 0.01", "roc(close, 1) > 0.01"),
+    ("close > vwap", "close > vwap(1)"),
+    # nested and, or
+    ("(close > open and high > low) and open > low", "close > open and (high > low and open > low)"),
+    ("close > open or (high > low or open > low)", "(high > low or close > open) or open > low"),
+    ("close > open and (close > open and high > low)", "high > low and open < close"),
+    ("not (close > open or not high > low)", "high > low and close <= open"),
 ]
 
 
@@ -85,6 +134,13 @@ def test_same_rule_in_other_words_is_the_same_node(one: str, other: str) -> None
         ("close / (open / high) > low", "close / open * high > low"),
         ("not rising(close, 2)", "falling(close, 2)"),
         ("sma(close, 5) > lag(close, 1)", "sma(lag(close, 1), 5) > close"),
+        ("close - open > 0.1 * close", "close > open"),
+        ("close / open > 1", "open / close < 0.9"),
+        ("3 * close > open", "close > 0.3333 * open"),
+        ("abs(close) > open", "close > open"),
+        ("crosses(close, open)", "crosses_above(close, open)"),
+        ("min(close, open) > low", "max(close, open) > low"),
+        ("unitless(close) > 5", "unitless(open) > 5"),
     ],
 )
 def test_different_rules_are_different_nodes(one: str, other: str) -> None:
@@ -95,7 +151,7 @@ def test_different_rules_are_different_nodes(one: str, other: str) -> None:
 
 def test_canonical_text_is_what_a_trader_would_write() -> None:
     assert str(tree("30 > rsi(close,2) and sma(close,200)<close")) == "close > sma(close, 200) and rsi(close, 2) < 30"
-    assert str(tree("0 - close + 2*(open-low)*-1 < 0")) == "-2 * (open - low) - close < 0"
+    assert str(tree("0 - close + 2*(open-low)*-1 < 0")) == "close + 2 * open > 2 * low"
     assert str(tree("(close > open or high > low) and low > 0 * close")) == "(close > open or high > low) and low > 0"
 
 
@@ -148,7 +204,7 @@ def test_price_against_a_number_is_explained() -> None:
         ),
         (
             "close[1] > open",
-            "square brackets are not part of the language (column 1); for the value two bars ago write lag(close, 2)",
+            "square brackets are not part of the language (column 6); for the value two bars ago write lag(close, 2)",
         ),
         (
             "lag(close, -1) > open",
@@ -180,8 +236,8 @@ def test_price_against_a_number_is_explained() -> None:
             "close * open is a price times a price, which has no meaning here (column 1); make a ratio"
             " first, e.g. close / sma(close, 100)",
         ),
-        ("close ** 2 > 0", '"**" is not part of the language (column 1); write the product out, or sqrt(x)'),
-        ("(close > open) & (high > low)", '"&" is not part of the language (column 1); write and'),
+        ("close ** 2 > 0", '"**" is not part of the language (column 7); write power(x, y), or the product out'),
+        ("(close > open) & (high > low)", '"&" is not part of the language (column 16); write and'),
         (
             "close and open",
             "and needs a condition, close is a price (column 1); compare it, e.g. close > sma(close, 100)",
@@ -194,16 +250,16 @@ def test_price_against_a_number_is_explained() -> None:
         ("log(close) > 0", "log's x must be a ratio, close is a price (column 5); divide it by something of its kind"),
         ("max(1, 2) > rsi(close, 2)", "max needs at least one series (column 1)"),
         ("close / 0 > 1", "division by zero (column 1)"),
-        ("open.x > 1", "dots are not part of the language (column 1); write a plain name or a function call"),
+        ("open.x > 1", "dots are not part of the language (column 5); write a plain name or a function call"),
         (
             "1 if close > open else 0",
-            "if ... else is not part of the language (column 1); write where(condition, x, y)",
+            "if ... else is not part of the language (column 3); write where(condition, x, y)",
         ),
         ("close > 'a'", "text is not part of the language (column 9)"),
         ("cl\u00f4se > open", "character '\\xf4' is not part of the language (column 3)"),
         ("12days > open", '"12days" is not a number (column 1)'),
-        ("close > open && open > low", "not an expression: invalid syntax; write and, or (column 15)"),
-        ("close = open", "not an expression: invalid syntax"),
+        ("close > open && open > low", '"&&" is not part of the language (column 14); write and'),
+        ("close = open", "not an expression (column 7); a comparison for equality is written =="),
         ("", "the expression is empty"),
         ("1e300 > rsi(close, 2)", "the number is beyond 1e+12 (column 1)"),
     ],

@@ -1,0 +1,1 @@
+"""The functions of the language, by family; `agents.strategy.indicators` puts them together."""

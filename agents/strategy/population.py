@@ -1,0 +1,865 @@
+"""Population: many rules judged together; what two of them share is computed once.
+
+A plan says, without any prices, what all rules need: each distinct condition and each distinct number once, known by
+its canonical text, and one row of small numbers a candidate. On bars, comparisons become rows of bits, `and` and `or`
+work on 64 bars at a time, and the kernels of `backtesting.sweep` go from event to event. What a rule says beyond
+that (scores, kinds and parts added later) goes through the engine itself: the plan refuses whatever it does not know
+rather than guessing. No curve is kept: `report` and `streams` simulate the ones that are asked for.
+
+Never: a number that depends on threads, on blocks, or on what a cache remembers.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from agents.strategy.expression import canonical
+from agents.strategy.expression.evaluate import EvaluationCache, numbers, truth
+from agents.strategy.expression.nodes import AND, AT_LEAST, BOOLEAN, GREATER, NOT, OR, Node
+from agents.strategy.expression.parse import parse, parse_condition
+from agents.strategy.spec import (
+    AtrRiskSizing,
+    FractionSizing,
+    Protect,
+    RulesSpec,
+    Spec,
+    VolatilitySizing,
+    load_spec,
+)
+from agents.strategy.strategy import TradingStrategy
+from agents.strategy.truth import FALSE, TRUE
+from backtesting import sweep
+from backtesting.backtest import CAPITAL, simulate
+from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
+from backtesting.costs import CostModel
+from backtesting.errors import InvalidConfig, UsageError
+from backtesting.executor import Executor
+from backtesting.metrics import FLAT
+from backtesting.result import BacktestResult
+from backtesting.splits import Window
+
+DEFAULT_CACHE_BYTES = 512 * 1024 * 1024
+NEVER = "False"
+_NEVER_NODE = canonical.FALSE
+
+# What the kernels of `sweep` know. A spec or a cost model that says more than this is left to the engine.
+_PROSE = {"kind", "name", "hypothesis", "source"}
+_KNOWN_PARTS = _PROSE | {"long", "short", "protect", "sizing"}
+_KNOWN_SIDE = {"enter", "exit"}
+_DISTANCES = ("stop", "trail", "target")
+_KNOWN_PROTECT = {f"{kind}_{unit}" for kind in _DISTANCES for unit in ("atr", "share")} | {"max_bars", "atr_window"}
+_KNOWN_COSTS = {"commission_bps", "half_spread_bps", "slippage_bps", "borrow_annual", "financing_annual"}
+_ATR_WINDOW: int = Protect.model_fields["atr_window"].default
+_MEMO_SIZE = 200_000
+
+
+class RuleKey(NamedTuple):
+    """What a rule does, as plain values: equal keys are equal `spec_id`s, and the other way round.
+
+    Conditions are canonical texts, "False" where there is none; `size` is (kind, number, multiple, cap, window) and
+    `distances` (kind, number) of stop, trail and target, in the codes of `sweep`.
+    """
+
+    enter_long: str
+    exit_long: str
+    enter_short: str
+    exit_short: str
+    size: tuple[int, float, float, float, int]
+    distances: tuple[tuple[int, float], ...]
+    atr_window: int
+    max_bars: int
+
+
+# The last three of a key.
+Protection = tuple[tuple[tuple[int, float], ...], int, int]
+_NO_DISTANCE = (sweep.NONE, 0.0)
+
+
+class Junction(NamedTuple):
+    """`and` or `or` of other conditions, by their canonical texts."""
+
+    op: str
+    parts: tuple[str, ...]
+
+
+class Reader:
+    """Configurations to rule keys, remembering every text and every part of a text that it has read.
+
+    It trusts: bounds are not checked again, so it is for configurations that a `load_spec` has accepted. For those
+    it gives the same key as for the spec itself. `conditions` holds what each canonical text stands for.
+    """
+
+    def __init__(self) -> None:
+        self.conditions: dict[str, Node | Junction] = {}
+        self._texts: dict[Any, str] = {}
+        self._simple: dict[str, str] = {}
+        self._protections: dict[tuple[Any, ...], Protection] = {(): ((_NO_DISTANCE,) * 3, 0, 0)}
+        self._sizings: dict[tuple[Any, ...], tuple[int, float, float, float, int]] = {}
+
+    def key(self, config: Mapping[str, Any]) -> RuleKey | None:
+        """The key of a rule, or None if it says something that only the engine knows.
+
+        Raises:
+            InvalidConfig: an expression that is not legal.
+        """
+        if config.get("kind") != "rules" or not config.keys() <= _KNOWN_PARTS:
+            return None
+        if len(self._texts) > _MEMO_SIZE:
+            self._texts.clear()
+            self._simple.clear()
+            self.conditions.clear()
+        enter_long = exit_long = enter_short = exit_short = NEVER
+        side = config.get("long")
+        if side is not None:
+            if not side.keys() <= _KNOWN_SIDE:
+                return None
+            enter_long, exit_long = self.condition(side["enter"]), self.condition(side.get("exit"))
+        side = config.get("short")
+        if side is not None:
+            if not side.keys() <= _KNOWN_SIDE:
+                return None
+            enter_short, exit_short = self.condition(side["enter"]), self.condition(side.get("exit"))
+        size = self._size(config.get("sizing"))
+        if size is None:
+            return None
+        protection = self._protection(config.get("protect"))
+        if protection is None:
+            return None
+        return RuleKey(enter_long, exit_long, enter_short, exit_short, size, *protection)
+
+    def condition(self, text: Any) -> str:
+        """The canonical text of a condition; "False" for None."""
+        known = self._texts.get(text)
+        if known is None:
+            known = self._texts[text] = NEVER if text is None else self._read(str(text))
+        return known
+
+    def _read(self, text: str) -> str:
+        # Most conditions are a few simple ones joined by one word. A text that mixes both words, or that a split tears
+        # inside brackets, is read whole.
+        word = AND if f" {AND} " in text else OR
+        pieces = text.split(f" {word} ")
+        if len(pieces) > 1 and f" {OR if word == AND else AND} " not in text:
+            parts = {self._simple.get(piece) or self._read_simple(piece) for piece in pieces}
+            if "" not in parts:
+                distinct = tuple(sorted(parts))
+                if len(distinct) == 1:
+                    return distinct[0]
+                joined = f" {word} ".join(distinct)
+                if joined not in self.conditions:
+                    self.conditions[joined] = Junction(word, distinct)
+                return joined
+        node = self._comparison(text) or parse_condition(text)
+        if not isinstance(node, Node):
+            raise InvalidConfig(
+                f"the condition {text[:80]!r} is not legal: {'; '.join(map(str, node))}",
+                next_step="check the configuration with load_spec before it joins a population",
+            )
+        return self._add(node)
+
+    def _read_simple(self, piece: str) -> str:
+        """The canonical text of a piece that is a whole condition and neither joined nor constant, else ""."""
+        if piece.count("(") != piece.count(")"):
+            return ""
+        text = self.condition(piece)
+        if text in _CONSTANT or isinstance(self.conditions[text], Junction):
+            return ""
+        self._simple[piece] = text
+        return text
+
+    def _comparison(self, text: str) -> Node | None:
+        """A plain comparison of two operands, each read once however many comparisons it stands in."""
+        found = _COMPARISON.fullmatch(text)
+        if found is None or _WORD.search(text):
+            return None
+        left, sign, right = found.groups()
+        if left.count("(") != left.count(")") or right.count("(") != right.count(")"):
+            return None
+        over, under = parse(left), parse(right)
+        if not isinstance(over, Node) or not isinstance(under, Node):
+            return None
+        return canonical.compare(over, sign, under)
+
+    def _add(self, node: Node) -> str:
+        if node.text not in self.conditions:
+            if node.op in (AND, OR):
+                self.conditions[node.text] = Junction(node.op, tuple(self._add(arg) for arg in node.args))
+            else:
+                self.conditions[node.text] = node
+        return node.text
+
+    def _protection(self, config: Mapping[str, Any] | None) -> Protection | None:
+        identity = tuple(config.items()) if config else ()
+        known = self._protections.get(identity)
+        if known is None:
+            if config is None or not config.keys() <= _KNOWN_PROTECT:
+                return None
+            if len(self._protections) > _MEMO_SIZE:
+                self._protections.clear()
+            given = {name: value for name, value in config.items() if value is not None}
+            distances = tuple(
+                (sweep.MULTIPLE, canonical.rounded(given[f"{kind}_atr"])) if f"{kind}_atr" in given
+                else (sweep.SHARE, canonical.rounded(given[f"{kind}_share"])) if f"{kind}_share" in given
+                else _NO_DISTANCE
+                for kind in _DISTANCES
+            )  # fmt: skip
+            uses_atr = any(kind == sweep.MULTIPLE for kind, _ in distances)
+            window = int(given.get("atr_window", _ATR_WINDOW)) if uses_atr else 0
+            known = self._protections[identity] = (distances, window, int(given.get("max_bars", 0)))
+        return known
+
+    def _size(self, config: Mapping[str, Any] | None) -> tuple[int, float, float, float, int] | None:
+        if config is None:
+            config = _ALL_IN
+        identity = tuple(config.items())
+        known = self._sizings.get(identity)
+        if known is None:
+            if len(self._sizings) > _MEMO_SIZE:
+                self._sizings.clear()
+            read = _SIZINGS.get(config["kind"])
+            if read is None or not config.keys() <= read[0].model_fields.keys():
+                return None
+            model = read[0].model_validate(config)
+            known = self._sizings[identity] = read[1](model)
+        return known
+
+
+# Neither a second comparison nor a word: whatever stands left and right is a number.
+_COMPARISON = re.compile(r"([^<>=!]+) (<=?|>=?) ([^<>=!]+)")
+_WORD = re.compile(rf"\b(?:{AND}|{OR}|{NOT})\b")
+_ALL_IN = {"kind": "fraction"}
+_CONSTANT = ("True", "False")
+_SIZINGS: dict[str, tuple[Any, Any]] = {
+    "fraction": (FractionSizing, lambda s: (sweep.FRACTION, s.fraction, 0.0, 0.0, 0)),
+    "volatility": (VolatilitySizing, lambda s: (sweep.OVER_ROW, s.annual, 0.0, s.cap, s.window)),
+    "atr_risk": (AtrRiskSizing, lambda s: (sweep.RISK_OVER_ROW, s.risk, s.multiple, s.cap, s.window)),
+}
+_MEASURES = {sweep.OVER_ROW: "volatility", sweep.RISK_OVER_ROW: "atr"}
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What the rules of a population need, in plain values and without any prices.
+
+    Attributes:
+        numbers: each distinct number that is compared or read by a size or a distance; the first is never read.
+        pairs: distinct comparisons x > y, as the canonical texts of x and y; `pair_numbers` are their places in
+            `numbers`. What is left where both are known is y >= x: one comparison serves both.
+        conditions: canonical text of each distinct condition, parts before wholes; the first is "False".
+        planes: (n_conditions, 2) the comparison that a condition is, and 0 for x > y, 1 for y >= x; -1 if it is none.
+        steps: (n_steps, 4) operation of `sweep`, condition that results, and two conditions, or one and a count.
+        others: conditions that are evaluated one by one, by their place.
+        whole, real: the candidates, see `sweep`; rows are places in `conditions` and `numbers`.
+    """
+
+    numbers: tuple[Node, ...]
+    pairs: tuple[tuple[str, str], ...]
+    pair_numbers: sweep.Table
+    conditions: tuple[str, ...]
+    planes: sweep.Table
+    steps: sweep.Table
+    others: dict[int, Node]
+    whole: sweep.Table
+    real: FloatArray
+
+    def needed(self, chosen: IntArray) -> BoolArray:
+        """(n_conditions,) what some candidates need."""
+        if len(chosen) == len(self.whole):
+            return np.ones(len(self.conditions), dtype=np.bool_)
+        need = np.zeros(len(self.conditions), dtype=np.bool_)
+        need[self.whole[chosen][:, _CONDITION_COLUMNS]] = True
+        for operation, out, a, b in self.steps[::-1].tolist():
+            if need[out]:
+                need[a] = True
+                if operation in (sweep.AND, sweep.OR):
+                    need[b] = True
+        return need
+
+
+class _Planner:
+    """Gives each distinct part of the rules its place."""
+
+    def __init__(self, conditions: Mapping[str, Node | Junction]) -> None:
+        self.known = conditions
+        self.numbers: dict[str, int] = {"": 0}
+        self.number_nodes: list[Node] = [_NEVER_NODE]
+        self.pairs: dict[tuple[str, str], int] = {}
+        self.pair_numbers: list[tuple[int, int]] = []
+        self.conditions: dict[str, int] = {NEVER: 0}
+        self.planes: list[tuple[int, int]] = [(-1, 0)]
+        self.steps: list[tuple[int, int, int, int]] = []
+        self.others: dict[int, Node] = {}
+
+    def number(self, node: Node) -> int:
+        at = self.numbers.get(node.text)
+        if at is None:
+            at = self.numbers[node.text] = len(self.number_nodes)
+            self.number_nodes.append(node)
+        return at
+
+    def measure(self, name: str, window: int) -> int:
+        at = self.numbers.get(f"{name}({window})")
+        if at is None:
+            node = parse(f"{name}({window})")
+            if not isinstance(node, Node):
+                raise ValueError(f"{name}({window}) is no expression")
+            at = self.number(node)
+        return at
+
+    def condition(self, text: str) -> int:
+        at = self.conditions.get(text)
+        if at is not None:
+            return at
+        part = self.known[text]
+        if isinstance(part, Junction):
+            return self._joined(text, part.op, [self.condition(inner) for inner in part.parts])
+        return self._leaf(part)
+
+    def _node(self, node: Node) -> int:
+        at = self.conditions.get(node.text)
+        if at is not None:
+            return at
+        if node.op in (AND, OR):
+            return self._joined(node.text, node.op, [self._node(arg) for arg in node.args])
+        return self._leaf(node)
+
+    def _leaf(self, node: Node) -> int:
+        if node.op == GREATER:
+            return self._compared(node.text, node.args[0], node.args[1], 0)
+        if node.op == AT_LEAST:
+            return self._compared(node.text, node.args[1], node.args[0], 1)
+        if node.op in ("crosses_above", "crosses_below"):
+            x, y = node.args if node.op == "crosses_above" else node.args[::-1]
+            now = self._compared(f"{x.text} > {y.text}", x, y, 0)
+            not_above = self._compared(f"{y.text} >= {x.text}", x, y, 1)
+            before = self._new(f"lag({y.text} >= {x.text}, 1)")
+            self.steps.append((sweep.BEFORE, before, not_above, 0))
+            return self._joined(node.text, AND, [now, before])
+        if node.op == "holds_for":
+            inner = self._node(node.args[0])
+            at = self._new(node.text)
+            self.steps.append((sweep.RUN, at, inner, int(node.args[1].value)))
+            return at
+        at = self._new(node.text)
+        self.others[at] = node
+        return at
+
+    def _compared(self, text: str, x: Node, y: Node, plane: int) -> int:
+        """The condition x > y (plane 0) or y >= x (plane 1), under a text."""
+        at = self.conditions.get(text)
+        if at is None:
+            identity = (x.text, y.text)
+            pair = self.pairs.get(identity)
+            if pair is None:
+                pair = self.pairs[identity] = len(self.pair_numbers)
+                self.pair_numbers.append((self.number(x), self.number(y)))
+            at = self.conditions[text] = len(self.planes)
+            self.planes.append((pair, plane))
+        return at
+
+    def _joined(self, text: str, op: str, parts: list[int]) -> int:
+        # In place from the third part on: out = a & b, then out = out & c.
+        at = self._new(text)
+        first = parts[0]
+        for other in parts[1:]:
+            self.steps.append((sweep.AND if op == AND else sweep.OR, at, first, other))
+            first = at
+        return at
+
+    def _new(self, text: str) -> int:
+        at = self.conditions.get(text)
+        if at is None:
+            at = self.conditions[text] = len(self.planes)
+            self.planes.append((-1, 0))
+        return at
+
+
+def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) -> Plan:
+    """The plan of some rules; `conditions` says what their texts stand for (`Reader.conditions`)."""
+    planner = _Planner(conditions)
+    place = planner.condition
+    whole, real = [], []
+    for key in keys:
+        kind, size, multiple, cap, window = key.size
+        size_row = planner.measure(_MEASURES[kind], window) if kind != sweep.FRACTION else 0
+        atr_row = planner.measure("atr", key.atr_window) if key.atr_window else 0
+        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = key.distances
+        whole.append(
+            (
+                place(key.enter_long), place(key.exit_long), place(key.enter_short), place(key.exit_short),
+                kind, size_row, stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, key.max_bars,
+            )
+        )  # fmt: skip
+        real.append((size, multiple, cap, stop, trail, target))
+    return Plan(
+        numbers=tuple(planner.number_nodes),
+        pairs=tuple(planner.pairs),
+        pair_numbers=_table(planner.pair_numbers, 2),
+        conditions=tuple(planner.conditions),
+        planes=_table(planner.planes, 2),
+        steps=_table(planner.steps, 4),
+        others=planner.others,
+        whole=_table(whole, sweep.N_WHOLE),
+        real=np.array(real, dtype=np.float64).reshape(-1, sweep.N_REAL),
+    )
+
+
+def _table(rows: Sequence[tuple[int, ...]], columns: int) -> sweep.Table:
+    return np.array(rows, dtype=np.int64).reshape(-1, columns)
+
+
+@dataclass(frozen=True, eq=False)
+class GateMetrics:
+    """What the gates read of every candidate in every window; each array is (n_candidates, n_windows).
+
+    Attributes:
+        final_equity: account at the last close, in account currency.
+        n_trades: positions entered, the open one included.
+        mean, variance: of the returns a bar (variance with n - 1); NaN for a window of one bar.
+        sharpe_ratio: a year, as in metrics.py; NaN for a stream that does not move.
+        max_drawdown: lowest equity over its earlier peak, minus 1.
+
+    All NaN where the account overflowed.
+    """
+
+    final_equity: FloatArray
+    n_trades: FloatArray
+    mean: FloatArray
+    variance: FloatArray
+    sharpe_ratio: FloatArray
+    max_drawdown: FloatArray
+
+
+class PopulationCache:
+    """What was computed before, over generations: numbers and conditions by (bars, text), metrics by (bars, rule,
+    windows, costs, capital). Bounded by bytes; forgetting changes nothing but time.
+
+    It is for one thread at a time.
+    """
+
+    def __init__(self, max_bytes: int = DEFAULT_CACHE_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self.reader = Reader()
+        self._values = EvaluationCache(max_bytes // 4)
+        self._stores: dict[str, Store] = {}
+        self._metrics: dict[tuple[Any, ...], dict[RuleKey, FloatArray]] = {}
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the arrays held."""
+        rows = sum(len(known) * _METRIC_BYTES * len(occasion[1]) for occasion, known in self._metrics.items())
+        return rows + self._values.n_bytes + sum(store.n_bytes for store in self._stores.values())
+
+    def store(self, bars: Bars) -> "Store":
+        """The rows of these bars, begun again when they have grown beyond half of the bound."""
+        store = self._stores.pop(bars.bars_id, None)
+        if store is None or store.n_bytes > self.max_bytes // 2:
+            store = Store(bars, self._values)
+        self._stores[bars.bars_id] = store
+        return store
+
+    @property
+    def values(self) -> EvaluationCache:
+        """Values of expressions, for the engine's own way."""
+        return self._values
+
+    def metrics(self, occasion: tuple[Any, ...]) -> dict[RuleKey, FloatArray]:
+        """Known metrics of one occasion, to be read and added to."""
+        known = self._metrics.pop(occasion, {})
+        self._metrics[occasion] = known
+        return known
+
+    def forget_metrics(self) -> None:
+        """Forget all metrics and keep the numbers and conditions, as when another window comes."""
+        self._metrics.clear()
+
+    def trim(self) -> None:
+        """Forget what was used longest ago until the bound holds."""
+        while self.n_bytes > self.max_bytes and len(self._stores) > 1:
+            del self._stores[next(iter(self._stores))]
+        while self.n_bytes > self.max_bytes and len(self._metrics) > 1:
+            del self._metrics[next(iter(self._metrics))]
+        if self.n_bytes > self.max_bytes:
+            self._stores.clear()
+            self._values = EvaluationCache(self.max_bytes // 4)
+        if self.n_bytes > self.max_bytes:
+            self._metrics.clear()
+
+
+# A row of a dictionary of metrics, the array's own header and the key included.
+_METRIC_BYTES = 6 * 8 + 400
+
+
+class Store:
+    """Numbers and conditions of one asset's bars, as rows of two growing matrices, by canonical text."""
+
+    def __init__(self, bars: Bars, values: EvaluationCache) -> None:
+        self.bars = bars
+        self.values = values
+        self.prices = sweep.prices_of(*(getattr(bars, name)[:, 0] for name in ("open", "high", "low", "close")))
+        self.n_words = -(-bars.n_bars // 64)
+        self.rows = np.full((1, self.n_words * 64), np.nan)
+        self.known = np.zeros((1, self.n_words), np.uint64)
+        self.words = np.zeros((1, self.n_words), np.uint64)
+        self.row_of: dict[str, int] = {"": 0}
+        self.n_words_used = 1
+        self.word_of: dict[str, int] = {NEVER: 0}
+        self.pair_of: dict[tuple[str, str], int] = {}
+
+    @property
+    def n_bytes(self) -> int:
+        arrays = (self.rows, self.known, self.words)
+        return self.prices.n_bytes + sum(array.nbytes for array in arrays)
+
+    def row(self, node: Node) -> int:
+        """The row of a number."""
+        at = self.row_of.get(node.text)
+        if at is None:
+            at = self.row_of[node.text] = len(self.row_of)
+            self._make_room(at + 1)
+            self.rows[at, : self.bars.n_bars] = numbers(node, self.bars, self.values)[:, 0]
+            self.rows[at, self.bars.n_bars :] = np.nan
+            sweep.known_bars(self.rows, self.known, at, at + 1)
+        return at
+
+    def _make_room(self, n_rows: int) -> None:
+        if n_rows > len(self.rows):
+            self.rows = _grown(self.rows, n_rows)
+            self.known = _grown(self.known, n_rows)
+
+    def fill(self, plan: Plan, need: BoolArray, *, threads: int) -> IntArray:
+        """(n_conditions,) the word row of each condition that is needed; those not there yet are computed."""
+        at = np.array([self.word_of.get(text, -1) for text in plan.conditions], dtype=np.int64)
+        new = need & (at < 0)
+        if not new.any():
+            return at
+        pair, plane = plan.planes[:, 0], plan.planes[:, 1]
+        compared = new & (pair >= 0)
+        at[compared] = self._compare(plan, np.unique(pair[compared]), threads)[pair[compared]] + plane[compared]
+        rest = np.flatnonzero(new & (pair < 0))
+        at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
+        for place, node in plan.others.items():
+            if new[place]:
+                self.words[at[place]] = _packed(self._holds(node), self.n_words)
+        steps: sweep.Table = plan.steps[new[plan.steps[:, 1]]]
+        if len(steps):
+            counted = steps[:, 0] == sweep.RUN
+            count = steps[counted, 3]
+            steps[:, 1:] = at[np.where(counted[:, None] & (np.arange(1, 4) == 3), 0, steps[:, 1:])]
+            steps[counted, 3] = count
+            sweep.combine_words(self.words, steps)
+        self.word_of.update((plan.conditions[place], int(at[place])) for place in np.flatnonzero(new).tolist())
+        return at
+
+    def _compare(self, plan: Plan, wanted: IntArray, threads: int) -> IntArray:
+        """(n_pairs,) the word row of x > y, with that of y >= x behind it, for the pairs that are wanted."""
+        at = np.full(len(plan.pairs), -1, dtype=np.int64)
+        at[wanted] = [self.pair_of.get(plan.pairs[pair], -1) for pair in wanted.tolist()]
+        new = wanted[at[wanted] < 0]
+        if len(new):
+            at[new] = self._new_words(2 * len(new)) + 2 * np.arange(len(new))
+            self.pair_of.update((plan.pairs[pair], int(at[pair])) for pair in new.tolist())
+            operands = plan.pair_numbers[new]
+            row_of = np.zeros(len(plan.numbers), dtype=np.int64)
+            self._make_room(len(self.row_of) + len(plan.numbers))
+            for number in np.unique(operands).tolist():
+                row_of[number] = self.row(plan.numbers[number])
+            pairs = np.column_stack((row_of[operands], at[new], at[new] + 1))
+            # Neighbours share their first row, which then stays in the nearest cache.
+            pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+            sweep.compare(self.rows, self.known, pairs, self.words, threads=threads)
+        return at
+
+    def _holds(self, node: Node) -> BoolArray:
+        if node.op == BOOLEAN:
+            return np.full(self.bars.n_bars, bool(node.value))
+        if node.op == NOT:
+            return np.asarray(truth(node.args[0], self.bars, self.values)[:, 0] == FALSE)
+        return np.asarray(truth(node, self.bars, self.values)[:, 0] == TRUE)
+
+    def _new_words(self, n: int) -> int:
+        """The first of `n` new word rows."""
+        first = self.n_words_used
+        self.n_words_used += n
+        if self.n_words_used > len(self.words):
+            self.words = _grown(self.words, self.n_words_used)
+        return first
+
+
+def _grown(matrix: np.ndarray[Any, Any], at_least: int) -> np.ndarray[Any, Any]:
+    """The matrix with more rows, all zero; they are not even touched before they are used."""
+    larger = np.zeros((max(2 * len(matrix), at_least), matrix.shape[1]), matrix.dtype)
+    larger[: len(matrix)] = matrix
+    return larger
+
+
+def _packed(holds: np.ndarray[Any, Any], n_words: int) -> sweep.Words:
+    flags = np.zeros(n_words * 8, np.uint8)
+    packed = np.packbits(holds, bitorder="little")
+    flags[: len(packed)] = packed
+    return flags.view("<u8").astype(np.uint64)
+
+
+N_METRICS = 6
+
+
+def simulate_plan(
+    plan: Plan, chosen: IntArray, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
+    cache: PopulationCache, threads: int,
+) -> FloatArray:  # fmt: skip
+    """(n_chosen, n_windows, N_METRICS) of some candidates of a plan, in the order of the fields of `GateMetrics`."""
+    spans = np.array([(window.start, window.stop) for window in windows], dtype=np.int64).reshape(-1, 2)
+    rates = sweep.Rates(
+        capital, costs.adverse, costs.commission,
+        costs.borrow_annual / bars.periods_per_year, costs.financing_annual / bars.periods_per_year,
+    )  # fmt: skip
+    out = np.empty((len(chosen), len(windows), N_METRICS))
+    size = _block_size(bars, cache)
+    for begin in range(0, len(chosen), size):
+        block = chosen[begin : begin + size]
+        store = cache.store(bars)
+        whole = placed(plan, block, store, threads=threads)
+        swept = sweep.sweep(
+            store.prices, store.rows, store.words, whole, plan.real[block], spans, rates, never=0, threads=threads
+        )
+        out[begin : begin + size] = _metrics(swept, (spans[:, 1] - spans[:, 0]).astype(float), bars.periods_per_year)
+    return out
+
+
+def placed(plan: Plan, chosen: IntArray, store: Store, *, threads: int = 1) -> sweep.Table:
+    """The whole-number part of some candidates with the rows of a store, which then holds all that they need."""
+    word_of = store.fill(plan, plan.needed(chosen), threads=threads)
+    row_of = np.zeros(len(plan.numbers), dtype=np.int64)
+    for number in np.unique(plan.whole[chosen][:, _NUMBER_COLUMNS]).tolist():
+        row_of[number] = store.row(plan.numbers[number]) if number else 0
+    whole = plan.whole[chosen]
+    whole[:, _CONDITION_COLUMNS] = word_of[whole[:, _CONDITION_COLUMNS]]
+    whole[:, _NUMBER_COLUMNS] = row_of[whole[:, _NUMBER_COLUMNS]]
+    return whole
+
+
+_CONDITION_COLUMNS = [sweep.ENTER_LONG, sweep.EXIT_LONG, sweep.ENTER_SHORT, sweep.EXIT_SHORT]
+_NUMBER_COLUMNS = [sweep.SIZE_ROW, sweep.STOP_ROW, sweep.TRAIL_ROW, sweep.TARGET_ROW]
+
+
+def _metrics(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> FloatArray:
+    total, squares = swept[..., sweep.RETURN_SUM], swept[..., sweep.RETURN_SQUARES]
+    out = np.empty((*swept.shape[:2], N_METRICS))
+    out[..., 0] = swept[..., sweep.FINAL_EQUITY]
+    out[..., 1] = swept[..., sweep.N_TRADES]
+    out[..., 2] = mean = total / n_bars
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        out[..., 3] = np.maximum(squares - total * mean, 0.0) / np.where(n_bars > 1, n_bars - 1.0, np.nan)
+        deviation = np.sqrt(out[..., 3])
+        out[..., 4] = np.where(deviation > FLAT, mean / deviation, np.nan) * np.sqrt(periods_per_year)
+    out[..., 5] = swept[..., sweep.WORST] - 1.0
+    out[~np.isfinite(out[..., 0])] = np.nan
+    return out
+
+
+def _block_size(bars: Bars, cache: PopulationCache) -> int:
+    """How many candidates at a time, so that their conditions (about four words rows each) fit into the cache."""
+    return max(64, cache.max_bytes // 4 // (4 * 8 * -(-bars.n_bars // 64)))
+
+
+def _is_simple(bars: Bars, costs: CostModel) -> bool:
+    """Whether the kernels know these bars and costs: no missing bar, no cost that they have not heard of."""
+    further = any(value != 0 for name, value in costs.as_dict().items() if name not in _KNOWN_COSTS)
+    return not further and not np.isnan(bars.close).any()
+
+
+def _check(bars: Bars, windows: Sequence[Window], capital: float) -> None:
+    if bars.n_assets != 1:
+        raise UsageError(
+            f"the bars hold {bars.n_assets} symbols, a population is judged on one",
+            next_step="run one symbol at a time",
+        )
+    for window in windows:
+        if not 0 <= window.start < window.stop <= bars.n_bars:
+            raise UsageError(
+                f"the window {window.start}..{window.stop} does not lie inside the bars 0..{bars.n_bars}",
+                next_step="choose a start below the stop, both within the bars",
+            )
+    if not 0.0 < capital < np.inf:
+        raise UsageError(f"capital is {capital!r}, it has to be positive", next_step="give the size of the account")
+
+
+class Population:
+    """Some rules, ready to be judged together on any bars.
+
+    Made by `from_specs`, or by `from_configs` from configurations that a `load_spec` has accepted before.
+    """
+
+    def __init__(self, keys: Sequence[RuleKey | None], sources: Sequence[Any], reader: Reader) -> None:
+        self._keys = tuple(keys)
+        self._sources = tuple(sources)
+        simple: dict[RuleKey, int] = {}
+        # Where each candidate's rule stands among the distinct ones; -1 for those that only the engine knows.
+        self._at = np.array(
+            [-1 if key is None else simple.setdefault(key, len(simple)) for key in self._keys], dtype=np.int64
+        )
+        self._distinct = tuple(simple)
+        self.plan = plan_of(self._distinct, reader.conditions)
+
+    @classmethod
+    def from_specs(cls, specs: Iterable[Spec], *, reader: Reader | None = None) -> "Population":
+        """A population of specs."""
+        reader = Reader() if reader is None else reader
+        specs = tuple(specs)
+        keys = [reader.key(spec.rule()) if isinstance(spec, RulesSpec) else None for spec in specs]
+        return cls(keys, specs, reader)
+
+    @classmethod
+    def from_configs(
+        cls, configs: Iterable[Mapping[str, Any] | str | bytes], *, reader: Reader | None = None
+    ) -> "Population":
+        """A population of configurations, as mappings or JSON, that a `load_spec` has accepted before.
+
+        Bounds are not checked again; a `reader` that is kept remembers the texts it has read.
+
+        Raises:
+            InvalidConfig: a configuration that is not legal after all.
+        """
+        reader = Reader() if reader is None else reader
+        read = [json.loads(config) if isinstance(config, str | bytes) else config for config in configs]
+        return cls([reader.key(config) for config in read], read, reader)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @property
+    def n_general(self) -> int:
+        """How many candidates only the engine itself can simulate."""
+        return int((self._at < 0).sum())
+
+    def spec(self, candidate: int) -> Spec:
+        """The spec of a candidate."""
+        source = self._sources[candidate]
+        if not isinstance(source, Mapping):
+            spec: Spec = source
+            return spec
+        read = load_spec(source, origin=f"candidate {candidate}")
+        if isinstance(read, list):
+            raise InvalidConfig(
+                "; ".join(map(str, read)), next_step="check the configuration before it joins a population"
+            )
+        return read
+
+    def evaluate(
+        self,
+        bars: Bars,
+        windows: Sequence[Window],
+        costs: CostModel,
+        *,
+        capital: float = CAPITAL,
+        cache: PopulationCache | None = None,
+        threads: int = 1,
+    ) -> GateMetrics:
+        """Gate metrics of every candidate in every window, flat at its first bar.
+
+        Args:
+            bars: one asset.
+            windows: each inside the bars; they may overlap.
+            cache: kept over generations by the caller; the result does not depend on it.
+            threads: at most this many; small work uses one. The result does not depend on it.
+
+        Raises:
+            UsageError: more than one asset, a window outside the bars, or capital that is not positive.
+        """
+        _check(bars, windows, capital)
+        simple = _is_simple(bars, costs)
+        out = np.empty((len(self), len(windows), N_METRICS))
+        if simple and self._distinct:
+            rows = self._rows(bars, windows, costs, float(capital), cache, threads)
+            out[self._at >= 0] = rows[self._at[self._at >= 0]]
+        for candidate in np.flatnonzero(self._at < 0) if simple else range(len(self)):
+            out[candidate] = self._general(int(candidate), bars, windows, costs, capital, cache)
+        if cache is not None:
+            cache.trim()
+        return GateMetrics(*(np.ascontiguousarray(out[:, :, column]) for column in range(N_METRICS)))
+
+    def report(
+        self, candidate: int, bars: Bars, window: Window, costs: CostModel, *, capital: float = CAPITAL,
+        cache: PopulationCache | None = None,
+    ) -> BacktestResult:  # fmt: skip
+        """The full report of one candidate, by the engine itself."""
+        values = EvaluationCache() if cache is None else cache.values
+        signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
+        return simulate(signals, costs, window=window, capital=capital)
+
+    def streams(
+        self, candidates: Sequence[int], bars: Bars, window: Window, costs: CostModel, *,
+        capital: float = CAPITAL, cache: PopulationCache | None = None,
+    ) -> FloatArray:  # fmt: skip
+        """(n_candidates, n_bars of the window) returns a bar of those that are asked for."""
+        cache = PopulationCache() if cache is None else cache
+        out = np.empty((len(candidates), window.n_bars))
+        for i, candidate in enumerate(candidates):
+            out[i] = self.report(candidate, bars, window, costs, capital=capital, cache=cache).returns
+        return out
+
+    def _rows(
+        self, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
+        cache: PopulationCache | None, threads: int,
+    ) -> FloatArray:  # fmt: skip
+        """(n_distinct, n_windows, N_METRICS) of the rules that the kernels know."""
+        everything = np.arange(len(self._distinct))
+        if cache is None:
+            return simulate_plan(self.plan, everything, bars, windows, costs, capital, PopulationCache(), threads)
+        occasion = (bars.bars_id, tuple((window.start, window.stop) for window in windows), costs, capital)
+        known = cache.metrics(occasion)
+        missing = np.array([at for at, key in enumerate(self._distinct) if key not in known], dtype=np.int64)
+        found = simulate_plan(self.plan, missing, bars, windows, costs, capital, cache, threads)
+        known.update((self._distinct[at], row) for at, row in zip(missing.tolist(), found, strict=True))
+        return found if len(missing) == len(everything) else np.array([known[key] for key in self._distinct])
+
+    def _general(
+        self, candidate: int, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
+        cache: PopulationCache | None,
+    ) -> FloatArray:  # fmt: skip
+        out = np.empty((len(windows), N_METRICS))
+        values = EvaluationCache() if cache is None else cache.values
+        signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
+        for i, window in enumerate(windows):
+            result = simulate(signals, costs, window=window, capital=capital)
+            variance = float(result.returns.var(ddof=1)) if window.n_bars > 1 else np.nan
+            out[i] = (
+                result.equity[-1], len(result.trades), result.returns.mean(), variance,
+                result.metrics["sharpe_ratio"], result.metrics["max_drawdown"],
+            )  # fmt: skip
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One evaluation, to be run in blocks of configurations, wherever an executor runs them.
+
+    Attributes:
+        bars, windows, costs, capital: as in `Population.evaluate`.
+        threads: of each worker; 1 where there is a worker a core.
+    """
+
+    bars: Bars
+    windows: tuple[Window, ...]
+    costs: CostModel
+    capital: float = CAPITAL
+    threads: int = 1
+
+    def __call__(self, configs: Sequence[Mapping[str, Any]]) -> GateMetrics:
+        """One block: configurations that a `load_spec` has accepted."""
+        population = Population.from_configs(configs)
+        return population.evaluate(self.bars, self.windows, self.costs, capital=self.capital, threads=self.threads)
+
+
+def evaluate_in_blocks(
+    job: Job, configs: Sequence[Mapping[str, Any]], executor: Executor, *, block_size: int
+) -> GateMetrics:
+    """`Population.evaluate` over blocks of configurations; the same bytes for any executor and any block size."""
+    blocks = [configs[at : at + block_size] for at in range(0, len(configs), block_size)]
+    found = executor.map_blocks(job, blocks)
+    names = GateMetrics.__dataclass_fields__
+    return GateMetrics(*(np.concatenate([getattr(metrics, name) for metrics in found]) for name in names))

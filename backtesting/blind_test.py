@@ -1,0 +1,38 @@
+"""The blind test: which of a run's nominees hold on bars that nobody has seen. Weighted max-t, once for all of them.
+
+It takes streams and open-window t-statistics and knows nothing of strategies, windows or files, so that `gates` and
+`calibration` run the very same lines: what is measured is what is shipped.
+"""
+
+import numpy as np
+
+from backtesting.bars import FloatArray
+from backtesting.offsets import PRIOR_EDGE, offsets
+from backtesting.statistics import MaxT, common_block, max_t
+
+REPS = 1999
+
+
+def blind_test(
+    streams: FloatArray,
+    open_t: FloatArray,
+    *,
+    open_bars: int,
+    periods_per_year: float,
+    rng: np.random.Generator,
+    edge: float = PRIOR_EDGE,
+    reps: int = REPS,
+) -> MaxT:
+    """Test N sealed streams (n, N) together, alpha shared out by their open-window evidence.
+
+    Args:
+        streams: net returns after the frozen hedge; NaN throughout for a nominee that broke: it cannot pass.
+        open_t: (N,) t-statistics of the same nominees on `open_bars` open bars; NaN for those that cannot pass anyway.
+        edge: annual Sharpe ratio of the prior.
+    """
+    shift = offsets(
+        open_t, open_years=open_bars / periods_per_year, sealed_years=len(streams) / periods_per_year, edge=edge
+    )
+    taking_part = np.isfinite(shift)
+    block = common_block(streams[:, taking_part])
+    return max_t(streams, block=block, reps=reps, rng=rng, offsets=shift)

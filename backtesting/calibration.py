@@ -1,0 +1,185 @@
+"""Calibration: how often the blind test is wrong, and how often it finds what is there, by trying it on made-up runs.
+
+A replication is one run whose truth is known: N streams on a market without any edge, or with one planted edge, cut in
+an open and a sealed window as a real history is, hedged as real nominees are, and judged by the lines that judge real
+ones (`blind_test`). A cell is one setting; its replications are numbered and each has its own random stream, so any of
+them can be made again, in any order, by any number of processes, and an interrupted measurement goes on where it was.
+
+What it leaves out: the open gates, the economic checks and the search. Those only ever say no, so the error rate of the
+whole gate is at most the one measured here; its power is lower where they do say no.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from math import log
+from typing import Any
+
+import numpy as np
+from scipy.special import betaincinv
+
+from backtesting.bars import FloatArray
+from backtesting.blind_test import blind_test
+from backtesting.evaluation import residual_hedge
+from backtesting.null_markets import NULL_MARKETS, factor_streams, plant, timing_streams
+from backtesting.splits import EMBARGO_BARS, OPEN_SHARE
+from backtesting.statistics import hac_ts
+
+BARS_A_YEAR = 252
+REPS = 999
+FAMILIES = ("factor", *NULL_MARKETS)
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One setting.
+
+    Attributes:
+        family: of the null market; see `FAMILIES`.
+        candidates: judged together.
+        years: of history, open and sealed.
+        sharpe: annual, of the one planted edge; 0 for none.
+        alpha: family-wise error rate that the test is asked to hold.
+    """
+
+    family: str
+    candidates: int
+    years: float
+    sharpe: float = 0.0
+    alpha: float = 0.05
+
+    @property
+    def key(self) -> str:
+        """The cell's name in files."""
+        return f"{self.family}:{self.candidates}:{self.years:g}:{self.sharpe:g}:{self.alpha:g}"
+
+    @classmethod
+    def of(cls, key: str) -> "Cell":
+        """The cell that `key` names."""
+        family, candidates, years, sharpe, alpha = key.split(":")
+        return cls(family, int(candidates), float(years), float(sharpe), float(alpha))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one replication: did a worthless candidate pass, did the planted one."""
+
+    false_pass: bool
+    true_pass: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A cell with its counts; rates are shares of `replications`."""
+
+    cell: Cell
+    replications: int
+    false_passes: int
+    true_passes: int
+
+    @property
+    def false_promotion(self) -> float:
+        return self.false_passes / self.replications
+
+    @property
+    def power(self) -> float:
+        return self.true_passes / self.replications
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-like."""
+        return {**asdict(self.cell), **{k: v for k, v in asdict(self).items() if k != "cell"}}
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> "Row":
+        """The row that `as_dict` wrote."""
+        cell = Cell(
+            data["family"], int(data["candidates"]), float(data["years"]), float(data["sharpe"]), float(data["alpha"])
+        )
+        return cls(cell, int(data["replications"]), int(data["false_passes"]), int(data["true_passes"]))
+
+
+def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcome:
+    """Replication `number` of a cell; same arguments, same outcome.
+
+    Args:
+        history: (n,) simple returns of a real market, for the families that keep some of it.
+
+    Raises:
+        ValueError: an unknown family, or a history too short to be cut in two.
+    """
+    if cell.family not in FAMILIES:
+        raise ValueError(f"unknown null family {cell.family!r}; known: {', '.join(FAMILIES)}")
+    rng = np.random.default_rng([seed, number, *cell.key.encode()])
+    n = round(cell.years * BARS_A_YEAR)
+    if cell.family == "factor":
+        streams, market = factor_streams(n, cell.candidates, rng)
+    else:
+        market = NULL_MARKETS[cell.family](n, rng, history)
+        streams = timing_streams(market, cell.candidates, rng)
+    chosen = int(rng.integers(cell.candidates))
+    if cell.sharpe > 0.0:
+        streams = plant(streams, chosen, cell.sharpe, BARS_A_YEAR)
+    passed = judge_streams(streams, market[:, None], alpha=cell.alpha, rng=rng)
+    if cell.sharpe > 0.0:
+        hit = bool(passed[chosen])
+        passed[chosen] = False
+        return Outcome(bool(passed.any()), hit)
+    return Outcome(bool(passed.any()), False)
+
+
+def judge_streams(streams: FloatArray, book: FloatArray, *, alpha: float, rng: np.random.Generator) -> FloatArray:
+    """(N,) 1.0 where a stream passes: cut, hedge on the open part, test on the sealed part, as `gates.judge` does.
+
+    A stream whose open residual alpha is not positive is out, as it is at the open gates.
+    """
+    n = len(streams)
+    stop = int((n - EMBARGO_BARS) * OPEN_SHARE)
+    start = stop + EMBARGO_BARS
+    hedge = residual_hedge(streams[:stop], book[:stop])
+    open_t = hac_ts(streams[:stop] - book[:stop] @ hedge)
+    open_t[~(open_t > 0.0)] = np.nan
+    sealed = streams[start:] - book[start:] @ hedge
+    test = blind_test(sealed, open_t, open_bars=stop, periods_per_year=BARS_A_YEAR, rng=rng, reps=REPS)
+    return (test.p_adjusted <= alpha).astype(np.float64)
+
+
+def tally(cell: Cell, outcomes: Iterable[Outcome]) -> Row:
+    """The counts of a cell."""
+    made = list(outcomes)
+    return Row(cell, len(made), sum(o.false_pass for o in made), sum(o.true_pass for o in made))
+
+
+def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact two-sided interval of a share (Clopper & Pearson 1934); 0 to 1 without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    tail = (1.0 - level) / 2.0
+    low = 0.0 if successes == 0 else float(betaincinv(successes, trials - successes + 1.0, tail))
+    high = 1.0 if successes == trials else float(betaincinv(successes + 1.0, trials - successes, 1.0 - tail))
+    return low, high
+
+
+def nearest(rows: Sequence[Row], *, candidates: int, years: float) -> Row | None:
+    """The row without an edge that is most like a run: nearest in log candidates and log years, the worst of families.
+
+    None without such a row.
+    """
+    nulls = [row for row in rows if row.cell.sharpe == 0.0 and row.replications > 0]
+    if not nulls:
+        return None
+
+    def distance(row: Row) -> float:
+        return abs(log(row.cell.candidates / candidates)) + abs(log(row.cell.years / years))
+
+    closest = min(distance(row) for row in nulls)
+    return max((row for row in nulls if distance(row) <= closest + 1e-12), key=lambda row: row.false_promotion)
+
+
+def power_beside(rows: Sequence[Row], row: Row) -> tuple[Row, ...]:
+    """The rows with a planted edge at the same number of candidates and years, weakest edge first."""
+    same = [
+        other
+        for other in rows
+        if other.cell.sharpe > 0.0
+        and (other.cell.candidates, other.cell.years) == (row.cell.candidates, row.cell.years)
+    ]
+    return tuple(sorted(same, key=lambda other: other.cell.sharpe))

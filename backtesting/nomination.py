@@ -1,0 +1,153 @@
+"""Nomination: all candidates of a run, frozen with everything the judgement depends on, before the sealed window opens.
+
+Its content id is what an opening is booked under. It never holds a sealed number, and cannot be built from evidence
+that is from other bars, another window or other costs than it says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+
+from backtesting.backtest import Strategy
+from backtesting.costs import CostModel
+from backtesting.evaluation import CONSTANT_POSITION, Evaluation
+from backtesting.hashing import content_id
+from backtesting.result import BacktestResult, log_growth
+from backtesting.splits import Split
+
+COST_FACTOR = 2.0
+
+
+class Route(StrEnum):
+    """Which evidence about a nominee is clean, and so which test may judge it.
+
+    BLIND: nobody who proposed it can have seen the sealed days. OCCAM: its proposer may know them, so only a test that
+    holds against any memory counts. FORWARD: nothing is known about what it knows; only data still to come counts.
+    """
+
+    BLIND = "blind"
+    OCCAM = "occam"
+    FORWARD = "forward"
+
+
+@dataclass(frozen=True, eq=False)
+class Nominee:
+    """A candidate with its open-window evidence, frozen; the strategy is what will be run on the sealed window.
+
+    Attributes:
+        neighbours_t: t-statistics of the residual alpha of the same rule slightly changed, on the open window too
+            (other windows, a later start); NaN for one that never moved. Empty where nobody looked.
+        route: which test its history allows; route_reason says why, in half a sentence.
+        code_bits: length of the rule in bits, needed for the route OCCAM.
+    """
+
+    open_evaluation: Evaluation
+    open_doubled_costs: BacktestResult
+    strategy: Strategy
+    neighbours_t: tuple[float, ...] = ()
+    route: Route = Route.BLIND
+    route_reason: str = ""
+    code_bits: float = float("nan")
+
+    def __post_init__(self) -> None:
+        if self.route is Route.OCCAM and not self.code_bits > 0.0:
+            raise ValueError(f"{self.name} is to be judged by its length, but has none")
+
+    @property
+    def spec_id(self) -> str:
+        """Id of the rule."""
+        return self.open_evaluation.spec_id
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.open_evaluation.name
+
+    @property
+    def betas(self) -> Mapping[str, float]:
+        """Hedge ratio by incumbent and to a constant position, frozen on the open window."""
+        return self.open_evaluation.betas
+
+
+@dataclass(frozen=True, eq=False)
+class Nomination:
+    """All candidates of a run with everything that the judgement depends on, settled before the sealed window opens.
+
+    Attributes:
+        bars_id, open_bars_id: of the whole history, and of the same bars cut at the end of the open window, which
+            is where the nominees' evidence is from.
+        incumbents: the strategies whose names the nominees' hedge ratios use.
+        alpha: what this opening may spend, after `alpha_for_opening`.
+        occam_alpha: what all rules of the language together may spend on the whole history, once and for all.
+        seed: of the bootstrap draws.
+        n_trials: looks at the open window so far.
+
+    Raises:
+        ValueError: no nominee, one twice, evidence from different bars, windows or costs, or a hedge on other
+            incumbents than these.
+    """
+
+    nominees: tuple[Nominee, ...]
+    incumbents: tuple[Strategy, ...]
+    bars_id: str
+    open_bars_id: str
+    split: Split
+    costs: CostModel
+    alpha: float
+    seed: int
+    n_trials: int
+    code_version: str
+    occam_alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        ids = [nominee.spec_id for nominee in self.nominees]
+        if not ids or len(set(ids)) != len(ids):
+            raise ValueError(f"a nomination needs at least one nominee and each only once, got {len(ids)}")
+        known = sorted([CONSTANT_POSITION, *(incumbent.name for incumbent in self.incumbents)])
+        for nominee in self.nominees:
+            if sorted(nominee.betas) != known:
+                raise ValueError(f"{nominee.name} is hedged with {sorted(nominee.betas)}, the incumbents are {known}")
+            for result, costs in (
+                (nominee.open_evaluation.result, self.costs),
+                (nominee.open_doubled_costs, self.costs.times(COST_FACTOR)),
+            ):
+                if (result.bars_id, result.window, result.costs) != (self.open_bars_id, self.split.open, costs):
+                    raise ValueError(f"{nominee.name} brings evidence from other bars, another window or other costs")
+
+    @property
+    def nomination_id(self) -> str:
+        """Content id of the ids and numbers; the same whatever order the nominees are in."""
+        return content_id(
+            {
+                "nominees": [
+                    {
+                        "evaluation": nominee.open_evaluation.as_dict(),
+                        "route": str(nominee.route),
+                        "code_bits": _number(nominee.code_bits),
+                        "neighbours_t": [_number(t) for t in nominee.neighbours_t],
+                        "doubled_costs_growth": _number(log_growth(nominee.open_doubled_costs)),
+                    }
+                    for nominee in self.ordered
+                ],
+                "incumbents": sorted(incumbent.name for incumbent in self.incumbents),
+                "bars_id": self.bars_id,
+                "open_bars_id": self.open_bars_id,
+                "split": self.split.as_dict(),
+                "costs": self.costs.as_dict(),
+                "alpha": self.alpha,
+                "occam_alpha": self.occam_alpha,
+                "seed": self.seed,
+                "n_trials": self.n_trials,
+                "code_version": self.code_version,
+            }
+        )
+
+    @property
+    def ordered(self) -> tuple[Nominee, ...]:
+        """The nominees by spec_id, the order in which they are judged and reported."""
+        return tuple(sorted(self.nominees, key=lambda nominee: nominee.spec_id))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if isfinite(value) else None

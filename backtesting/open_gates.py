@@ -1,0 +1,167 @@
+"""Open gates: what a nominee must show on the bars that anybody may see. No statistics about luck; that is the judge's.
+
+A rule that hardly trades, lives off one day, dies of doubled costs or stands on a lone peak of its own parameters is
+refused here, with its numbers, which may be shown to anybody at any time. Every gate runs, even after a failure.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite, log
+
+import numpy as np
+
+from backtesting.evaluation import MIN_RESIDUAL_SHARE
+from backtesting.nomination import Nominee
+from backtesting.result import BacktestResult, log_growth
+
+MIN_EXPOSED_BARS = 60
+MIN_TRADING_BARS = 6
+MAX_PROFIT_SHARE = 0.25
+SHORT_TRADE_BARS = 63
+MIN_NEIGHBOUR_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One gate's answer about one candidate.
+
+    Attributes:
+        statistic, threshold: what was measured and what it is held against; None if sealed or undefined.
+        margin: how far on the good side, in the statistic's unit; negative if it failed.
+        uses_sealed: the answer depends on the sealed window, so no number is shown.
+    """
+
+    name: str
+    passed: bool
+    statistic: float | None
+    threshold: float | None
+    margin: float | None
+    reason: str
+    uses_sealed: bool = False
+
+
+def exposed_gate(nominee: Nominee) -> GateResult:
+    """In the market on at least 60 open bars: a rule that is hardly ever in shows luck, or nothing."""
+    bars = int(np.count_nonzero(nominee.open_evaluation.result.exposure))
+    return _at_least("exposed-bars", bars, MIN_EXPOSED_BARS, f"a position on {bars} bars")
+
+
+def active_gate(nominee: Nominee) -> GateResult:
+    """Traded on at least 6 open bars, three round trips: fewer are one bet on one regime, not a rule.
+
+    Days of trading and not trades are counted, because a rule that is always in and changes its size has one trade
+    only. The bound is low on purpose: slow trend rules decide once or twice a year, and the other gates count days.
+    """
+    bars = int(np.count_nonzero(nominee.open_evaluation.result.turnover > 0.0))
+    return _at_least("trading-bars", bars, MIN_TRADING_BARS, f"it traded on {bars} bars")
+
+
+def doubled_costs_gate(nominee: Nominee) -> GateResult:
+    """Still earns something on the open window when every cost is twice as high."""
+    earned = float(np.expm1(log_growth(nominee.open_doubled_costs)))
+    return _above("doubled-costs", earned, 0.0, f"with costs doubled it returns {earned:.1%} in all")
+
+
+def concentration_gate(nominee: Nominee) -> GateResult:
+    """No single day or short trade carries more than a quarter of the open window's profit."""
+    share = profit_concentration(nominee.open_evaluation.result)
+    if not isfinite(share):
+        return GateResult(
+            "concentration", False, None, MAX_PROFIT_SHARE, None, "it made no profit that could be spread over days"
+        )
+    return GateResult(
+        "concentration",
+        share <= MAX_PROFIT_SHARE,
+        share,
+        MAX_PROFIT_SHARE,
+        MAX_PROFIT_SHARE - share,
+        f"its best day or short trade carries {share:.0%} of the profit, at most {MAX_PROFIT_SHARE:.0%} is allowed",
+    )
+
+
+def open_alpha_gate(nominee: Nominee) -> GateResult:
+    """The residual alpha was positive where one could look. A near-copy of the incumbents has none of its own."""
+    evaluation = nominee.open_evaluation
+    if not isfinite(evaluation.alpha_t):
+        reason = (
+            "it has no residual stream: it never moved"
+            if not isfinite(evaluation.residual_share)
+            else f"{evaluation.residual_share:.1%} of its volatility is its own, {MIN_RESIDUAL_SHARE:.0%} is needed"
+        )
+        return GateResult("open-alpha", False, None, 0.0, None, reason)
+    return _above(
+        "open-alpha", evaluation.alpha_t, 0.0, f"residual alpha on the open window has t = {evaluation.alpha_t:.2f}"
+    )
+
+
+def sub_periods_gate(nominee: Nominee) -> GateResult:
+    """Residual alpha in at least half of the walk-forward parts: an edge of one year is that year's."""
+    alphas = nominee.open_evaluation.fold_alphas
+    positive = sum(alpha > 0.0 for alpha in alphas)
+    return _at_least(
+        "sub-periods",
+        positive,
+        (len(alphas) + 1) // 2,
+        f"residual alpha in {positive} of {len(alphas)} parts of the window",
+    )
+
+
+def neighbours_gate(nominee: Nominee) -> GateResult:
+    """The rule slightly changed still earns something: the median neighbour keeps a quarter of its t-statistic.
+
+    An edge that is there is seen through windows a fifth longer or shorter as well; a lone peak was found by searching.
+    A rule without anything to change has no neighbours and passes.
+    """
+    own = nominee.open_evaluation.alpha_t
+    if not nominee.neighbours_t:
+        return GateResult("neighbours", True, None, None, None, "it has no neighbours that were looked at")
+    middle = float(np.median(np.nan_to_num(nominee.neighbours_t, nan=0.0)))
+    least = MIN_NEIGHBOUR_SHARE * own if own > 0.0 else 0.0
+    return _above(
+        "neighbours", middle, least, f"slightly changed, the rule has a residual alpha with t = {middle:.2f} (median)"
+    )
+
+
+OPEN_GATES: dict[str, Callable[[Nominee], GateResult]] = {
+    "exposed-bars": exposed_gate,
+    "trading-bars": active_gate,
+    "doubled-costs": doubled_costs_gate,
+    "concentration": concentration_gate,
+    "open-alpha": open_alpha_gate,
+    "sub-periods": sub_periods_gate,
+    "neighbours": neighbours_gate,
+}
+
+
+def open_gates(nominee: Nominee) -> tuple[GateResult, ...]:
+    """Every gate that needs the open window only; its numbers may be shown to anybody, at any time."""
+    return tuple(gate(nominee) for gate in OPEN_GATES.values())
+
+
+def profit_concentration(result: BacktestResult) -> float:
+    """Largest share of the total log growth that one bar, or one trade of at most 63 bars, contributes.
+
+    Longer positions are judged by their days: a rule that is always in has a single trade. Log growth and not money, or
+    the late days of a long window would weigh most. NaN if there was no profit.
+    """
+    total = log_growth(result)
+    if not total > 0.0:
+        return float("nan")
+    # One account value before the window, so that value[i] is the account before bar i of the window.
+    value = np.concatenate([[result.capital], result.equity])
+    largest = float(np.max(np.log1p(result.returns)))
+    for trade in result.trades:
+        first, last = trade.entry_bar - result.window.start, trade.exit_bar - result.window.start
+        if last - first < SHORT_TRADE_BARS:
+            largest = max(largest, log(value[last + 1] / value[first]))
+    return largest / total
+
+
+def _at_least(name: str, value: int, least: int, found: str) -> GateResult:
+    return GateResult(
+        name, value >= least, float(value), float(least), float(value - least), f"{found}, at least {least} are needed"
+    )
+
+
+def _above(name: str, value: float, bound: float, found: str) -> GateResult:
+    return GateResult(name, value > bound, value, bound, value - bound, f"{found}, more than {bound:.3g} is needed")

@@ -1,0 +1,321 @@
+"""Summary: every metric of a report in a few compiled passes, for reports by the thousand.
+
+What the metrics mean is written in `metrics.py`, one function each; a property test holds the two equal to rounding.
+Nothing is checked here. Sums run in bar order with one accumulator each, so the same inputs give the same bytes.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+
+from backtesting.bars import FloatArray, IntArray
+from backtesting.metrics import METRICS
+
+# Written out and not taken from `metrics.py` and `result.py`, because numba's cache does not notice a change there.
+_FLAT = 1e-12
+_TAIL = 0.05
+_OPEN = 6
+# Buckets in which the order statistics are looked for.
+_BUCKETS = 1024
+_NAMES = tuple(METRICS)
+
+
+def summary(
+    equity: FloatArray,
+    gross: FloatArray,
+    turnover: FloatArray,
+    whole: IntArray,
+    real: FloatArray,
+    moves: FloatArray,
+    multiplier: FloatArray,
+    benchmark: FloatArray,
+    periods_per_year: float,
+    costs_paid: float,
+    capital: float,
+) -> tuple[FloatArray, dict[str, float]]:
+    """Returns, and every metric of `METRICS` in its order, as finite numbers or NaN.
+
+    Args:
+        equity, gross, turnover: (n,) over the window, n >= 1, finite; see `inputs.Books`.
+        whole, real, moves: (n_trades, 6), (n_trades, 5) and (n_trades, 2): `inputs.Books` and `engine.excursions`.
+        multiplier: (n_assets,).
+        benchmark: (n,) simple returns, or (0,) for none.
+    """
+    returns = np.empty(len(equity))
+    values = np.full(len(_NAMES), math.nan)
+    _measure(
+        equity, gross, turnover, whole, real, moves, multiplier, benchmark,
+        periods_per_year, costs_paid, capital, returns, values,
+    )  # fmt: skip
+    return returns, _named(values.tolist())
+
+
+def _named(values: Sequence[float]) -> dict[str, float]:
+    return dict(zip(_NAMES, values, strict=True))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _finite(value: float) -> float:
+    return value if abs(value) < math.inf else math.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ratio(above: float, below: float, floor: float) -> float:
+    return _finite(above / below) if below > floor else math.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _kth(values: FloatArray, n: int, rank: int) -> float:
+    """The value of a rank among the first n, which are moved about (Hoare's selection)."""
+    left = 0
+    right = n - 1
+    while left < right:
+        pivot = values[(left + right) // 2]
+        i = left
+        j = right
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if rank <= j:
+            right = j
+        elif rank >= i:
+            left = i
+        else:
+            break
+    found: float = values[rank]
+    return found
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _ranked(values: FloatArray, low: float, high: float, ranks: IntArray, found: FloatArray) -> None:
+    """The values of ascending ranks, by counting into buckets and sorting out one bucket for each rank."""
+    n = values.shape[0]
+    width = high - low
+    if not width > 0.0:
+        found[:] = low
+        return
+    scale = (_BUCKETS - 1) / width
+    if not scale < math.inf:
+        scale = 0.0
+    counts = np.zeros(_BUCKETS, np.int64)
+    for t in range(n):
+        counts[int((values[t] - low) * scale)] += 1
+    room = np.empty(n)
+    bucket = 0
+    before = 0
+    gathered = -1
+    size = 0
+    for place in range(ranks.shape[0]):
+        while before + counts[bucket] <= ranks[place]:
+            before += counts[bucket]
+            bucket += 1
+        if bucket != gathered:
+            size = 0
+            for t in range(n):
+                if int((values[t] - low) * scale) == bucket:
+                    room[size] = values[t]
+                    size += 1
+            gathered = bucket
+        found[place] = _kth(room, size, ranks[place] - before)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _between(below: float, above: float, part: float) -> float:
+    return below + (above - below) * part
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _measure(
+    equity: FloatArray,
+    gross: FloatArray,
+    turnover: FloatArray,
+    whole: IntArray,
+    real: FloatArray,
+    moves: FloatArray,
+    multiplier: FloatArray,
+    benchmark: FloatArray,
+    periods: float,
+    costs_paid: float,
+    capital: float,
+    returns: FloatArray,
+    values: FloatArray,
+) -> None:
+    n = equity.shape[0]
+    root = math.sqrt(periods)
+
+    # One pass over the curve: returns, their sums, drawdowns and their runs.
+    before = capital
+    peak = capital
+    total = gains = losses = loss_squares = fall_squares = exposed = traded = 0.0
+    best = -math.inf
+    least = math.inf
+    worst_fall = 0.0
+    run = longest = n_runs = under = 0
+    run_low = run_lows = 0.0
+    for t in range(n):
+        value = equity[t]
+        # A ruined account stays at 0 and returns 0, not 0/0.
+        r = (value - before) / before if before > 0.0 else 0.0
+        before = value
+        returns[t] = r
+        total += r
+        if r > 0.0:
+            gains += r
+        else:
+            losses -= r
+            loss_squares += r * r
+        best = max(best, r)
+        least = min(least, r)
+        exposed += gross[t]
+        traded += turnover[t]
+        if value >= peak:
+            peak = value
+            if run > 0:
+                run_lows += run_low
+                n_runs += 1
+                run = 0
+        else:
+            fall = value / peak - 1.0
+            fall_squares += fall * fall
+            worst_fall = min(worst_fall, fall)
+            run_low = min(run_low, fall) if run > 0 else fall
+            run += 1
+            under += 1
+            longest = max(longest, run)
+    if run > 0:
+        run_lows += run_low
+        n_runs += 1
+
+    mean = total / n
+    second = third = fourth = 0.0
+    for t in range(n):
+        centred = returns[t] - mean
+        square = centred * centred
+        second += square
+        third += square * centred
+        fourth += square * square
+    deviation = math.sqrt(second / (n - 1)) if n > 1 else math.nan
+
+    growth = _finite(math.pow(equity[n - 1] / capital, periods / n) - 1.0)
+    values[0] = equity[n - 1] / capital - 1.0
+    values[1] = growth
+    values[2] = deviation * root
+    values[3] = _ratio(mean, deviation, _FLAT) * root
+    values[4] = _ratio(mean, math.sqrt(loss_squares / n), _FLAT) * root if n > 1 else math.nan
+    values[5] = _ratio(growth, -worst_fall, _FLAT)
+    values[6] = _ratio(gains, losses, _FLAT)
+    values[7] = worst_fall
+    values[8] = float(longest)
+    values[9] = run_lows / n_runs if n_runs > 0 else 0.0
+    values[10] = under / n_runs if n_runs > 0 else 0.0
+    values[11] = math.sqrt(fall_squares / n)
+
+    low_place = _TAIL * (n - 1)
+    high_place = (1.0 - _TAIL) * (n - 1)
+    ranks = np.empty(4, np.int64)
+    ranks[0] = int(low_place)
+    ranks[1] = min(ranks[0] + 1, n - 1)
+    ranks[2] = int(high_place)
+    ranks[3] = min(ranks[2] + 1, n - 1)
+    found = np.empty(4)
+    if ranks[1] <= ranks[2]:
+        _ranked(returns, least, best, ranks, found)
+    else:
+        # Fewer than three bars: the ranks of the two tails cross.
+        low, high = min(returns[0], returns[n - 1]), max(returns[0], returns[n - 1])
+        found[0], found[1], found[2], found[3] = low, high, low, high
+    floor_value = _between(found[0], found[1], low_place - ranks[0])
+    top_value = _between(found[2], found[3], high_place - ranks[2])
+    beyond = 0.0
+    n_beyond = 0
+    for t in range(n):
+        if returns[t] < found[0]:
+            beyond += returns[t]
+            n_beyond += 1
+    n_worst = ranks[0] + 1
+    values[12] = floor_value
+    values[13] = (beyond + (n_worst - n_beyond) * found[0]) / n_worst
+    values[14] = _ratio(abs(top_value), abs(floor_value), _FLAT)
+    spread = math.sqrt(second / n)
+    values[15] = _ratio(third / n, spread**3, _FLAT**3)
+    values[16] = _ratio(fourth / n, (second / n) ** 2, _FLAT**4)
+    values[17] = best
+    values[18] = least
+    values[19] = exposed / n
+    values[20] = traded / n * periods
+
+    n_trades = whole.shape[0]
+    n_closed = n_hits = 0
+    won = lost = expected = worst_move = best_move = notional = 0.0
+    held = 0
+    for k in range(n_trades):
+        entered = real[k, 2] * real[k, 0] * multiplier[whole[k, 4]]
+        notional += entered
+        if whole[k, 3] == _OPEN:
+            continue
+        notional += real[k, 2] * real[k, 1] * multiplier[whole[k, 4]]
+        pnl = real[k, 3]
+        n_closed += 1
+        if pnl > 0.0:
+            n_hits += 1
+            won += pnl
+        elif pnl < 0.0:
+            lost -= pnl
+        expected += pnl / entered
+        held += whole[k, 2] - whole[k, 1]
+        worst_move += moves[k, 0]
+        best_move += moves[k, 1]
+    values[21] = float(n_trades)
+    if n_closed > 0:
+        values[22] = n_hits / n_closed
+        values[23] = _finite(won / lost) if lost > 0.0 else math.nan
+        values[24] = _finite(expected / n_closed)
+        values[25] = held / n_closed
+        values[26] = _finite(worst_move / n_closed)
+        values[27] = _finite(best_move / n_closed)
+    profit = equity[n - 1] - capital + costs_paid
+    values[28] = _finite(costs_paid / profit) if profit > 0.0 else math.nan
+    values[29] = _finite(profit / notional * 1e4) if notional > 0.0 else math.nan
+
+    if benchmark.shape[0] == 0:
+        return
+    bench_total = apart = 0.0
+    up = down = bench_up = bench_down = 0.0
+    n_up = n_down = 0
+    for t in range(n):
+        b = benchmark[t]
+        bench_total += b
+        apart += returns[t] - b
+        if b > 0.0:
+            n_up += 1
+            up += returns[t]
+            bench_up += b
+        elif b < 0.0:
+            n_down += 1
+            down += returns[t]
+            bench_down += b
+    bench_mean = bench_total / n
+    apart_mean = apart / n
+    together = bench_squares = apart_squares = 0.0
+    for t in range(n):
+        centred = benchmark[t] - bench_mean
+        together += (returns[t] - mean) * centred
+        bench_squares += centred * centred
+        distance = returns[t] - benchmark[t] - apart_mean
+        apart_squares += distance * distance
+    slope = _ratio(together, bench_squares, _FLAT**2 * n) if n > 1 else math.nan
+    values[30] = _finite((mean - slope * bench_mean) * periods)
+    values[31] = slope
+    values[32] = _ratio(apart_mean, math.sqrt(apart_squares / (n - 1)), _FLAT) * root if n > 1 else math.nan
+    if n_up > 0:
+        values[33] = _finite((up / n_up) / (bench_up / n_up))
+    if n_down > 0:
+        values[34] = _finite((down / n_down) / (bench_down / n_down))

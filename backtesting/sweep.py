@@ -1,0 +1,855 @@
+"""Sweep: many candidates on one asset at once, as bits and numbers; gate metrics out, no curve is ever stored.
+
+A condition is a row of 64-bit words, one bit a bar. Three ways to simulate, chosen a candidate, all with the meaning
+of `engine_reference.py`:
+
+    T0  long, all of equity, signal and time exits: from event to event, O(1) a trade, returns from prefix sums
+        and drawdowns from a disjoint sparse table
+    T1  sizes, shorts, stops, trailing stops, targets: from event to event while flat, bar by bar while held
+    T2  everything else: the engine itself (`backtest.simulate`), not in this file
+
+T0 and T1 do the arithmetic of a fill in the engine's order, so trades and final equity are the engine's bit for bit;
+mean, variance and drawdown come from other sums and agree to about 1e-12. The surprising choice: threads run the
+serial kernels on blocks of candidates and no kernel is parallel inside, so results cannot depend on the number of
+threads, and numba's cache cannot mix up a serial and a parallel version of one function.
+
+Nothing is checked here: the caller hands arrays that fit. The kernels take and give plain arrays, hold no state and
+release the GIL; all live in this one file because numba's cache does not notice a change in another one.
+"""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
+
+from backtesting.bars import FloatArray, IntArray
+
+Words = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.uint8]
+Table = npt.NDArray[np.int64]
+
+# Columns of the whole-number part of a candidate: rows of conditions, rows and kinds of what it reads at an entry.
+ENTER_LONG, EXIT_LONG, ENTER_SHORT, EXIT_SHORT = range(4)
+SIZE_KIND, SIZE_ROW, STOP_KIND, STOP_ROW, TRAIL_KIND, TRAIL_ROW, TARGET_KIND, TARGET_ROW, MAX_BARS = range(4, 13)
+N_WHOLE = 13
+# Columns of the other part.
+SIZE, SIZE_MULTIPLE, SIZE_CAP, STOP, TRAIL, TARGET = range(6)
+N_REAL = 6
+
+# SIZE_KIND: the size itself; size / row; size * close / (multiple * row). The last two at most the cap.
+FRACTION, OVER_ROW, RISK_OVER_ROW = range(3)
+# *_KIND of a distance: none; a share of the close; a multiple of a row.
+NONE, SHARE, MULTIPLE = range(3)
+
+# Columns of what a simulation gives.
+FINAL_EQUITY, N_TRADES, RETURN_SUM, RETURN_SQUARES, WORST = range(5)
+N_OUT = 5
+
+# Operations on words.
+AND, OR, BEFORE, RUN = range(4)
+
+# numba's own intrinsics, which the type checker knows nothing of.
+_trailing_zeros: Any = trailing_zeros
+_leading_zeros: Any = leading_zeros
+
+# Places in `result.REASONS`, written out for the reason given in engine.py.
+_SIGNAL, _STOP, _TRAIL, _TARGET, _TIME, _REBALANCE, _OPEN, _BANKRUPT = range(8)
+
+# Bars above which the drawdown table of T0 (24 bytes a bar and level) is not worth its memory.
+MAX_TABLE_BARS = 1 << 18
+# Measured nanoseconds a bar and candidate, only to decide whether threads pay.
+_NS_COMPARE, _NS_T0, _NS_T1 = 0.4, 0.3, 1.5
+SERIAL_BELOW_MS = 5.0
+MIN_BLOCK = 16
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def pack_bits(flags: Flags, words: Words) -> None:
+    """Bytes of 0 and 1, 64 a word, into words; bar t is bit t % 64."""
+    eights = flags.view(np.uint64)
+    for w in range(len(words)):
+        word = np.uint64(0)
+        for b in range(8):
+            # The multiplication gathers the lowest bits of eight bytes in the highest byte.
+            gathered = (eights[8 * w + b] * np.uint64(0x0102040810204080)) >> np.uint64(56)
+            word |= gathered << np.uint64(8 * b)
+        words[w] = word
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def known_bars(rows: FloatArray, known: Words, begin: int, end: int) -> None:
+    """Bits of the bars at which rows begin..end - 1 are not NaN."""
+    flags = np.empty(rows.shape[1], np.uint8)
+    for i in range(begin, end):
+        for t in range(rows.shape[1]):
+            flags[t] = rows[i, t] == rows[i, t]
+        pack_bits(flags, known[i])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def compare_rows(rows: FloatArray, known: Words, pairs: Table, words: Words) -> None:
+    """Bits of x > y and of x <= y, for pairs (row of x, row of y, word row of >, word row of <=); NaN is neither."""
+    flags = np.empty(rows.shape[1], np.uint8)
+    for i in range(pairs.shape[0]):
+        x = rows[pairs[i, 0]]
+        y = rows[pairs[i, 1]]
+        # Two plain loops over short arrays: LLVM makes vector instructions of the first one.
+        for t in range(rows.shape[1]):
+            flags[t] = x[t] > y[t]
+        above = words[pairs[i, 2]]
+        pack_bits(flags, above)
+        not_above = words[pairs[i, 3]]
+        known_x = known[pairs[i, 0]]
+        known_y = known[pairs[i, 1]]
+        for w in range(len(above)):
+            not_above[w] = known_x[w] & known_y[w] & ~above[w]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def combine_words(words: Words, steps: Table) -> None:
+    """Steps (operation, row of the result, a, b) in order.
+
+    AND, OR: of rows a and b. BEFORE: row a one bar ago. RUN: row a on each of the last b bars.
+    """
+    n_words = words.shape[1]
+    for i in range(steps.shape[0]):
+        operation = steps[i, 0]
+        out = words[steps[i, 1]]
+        a = words[steps[i, 2]]
+        if operation == AND:
+            b = words[steps[i, 3]]
+            for w in range(n_words):
+                out[w] = a[w] & b[w]
+        elif operation == OR:
+            b = words[steps[i, 3]]
+            for w in range(n_words):
+                out[w] = a[w] | b[w]
+        elif operation == BEFORE:
+            carried = np.uint64(0)
+            for w in range(n_words):
+                word = a[w]
+                out[w] = (word << np.uint64(1)) | carried
+                carried = word >> np.uint64(63)
+        else:
+            for w in range(n_words):
+                out[w] = a[w]
+            have = 1
+            while have < steps[i, 3]:
+                back = min(have, steps[i, 3] - have)
+                jump, bits = back >> 6, np.uint64(back & 63)
+                # From the newest word back: the older ones are still those of the shorter run.
+                for w in range(n_words - 1, -1, -1):
+                    shifted = np.uint64(0)
+                    if w - jump >= 0:
+                        shifted = out[w - jump] << bits
+                        if bits > 0 and w - jump - 1 >= 0:
+                            shifted |= out[w - jump - 1] >> (np.uint64(64) - bits)
+                    out[w] &= shifted
+                have += back
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def return_sums(close: FloatArray) -> FloatArray:
+    """(2, n_bars) running sums of close-to-close returns and of their squares; the first bar has none."""
+    out = np.zeros((2, len(close)))
+    for t in range(1, len(close)):
+        step = (close[t] - close[t - 1]) / close[t - 1]
+        out[0, t] = out[0, t - 1] + step
+        out[1, t] = out[1, t - 1] + step * step
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def drawdown_table(close: FloatArray) -> FloatArray:
+    """(levels, n_bars, 3) disjoint sparse table of highest, lowest and lowest-over-earlier-highest close.
+
+    On level k, in blocks of 2^(k+1) bars: for a bar of the first half, of the bars from it to the middle; for one of
+    the second half, of the bars from the middle to it. So any range is two entries of the level on which its ends
+    differ first.
+    """
+    n = len(close)
+    levels = 1
+    while (1 << levels) < n:
+        levels += 1
+    out = np.empty((levels, n, 3))
+    for level in range(levels):
+        half = 1 << level
+        for middle in range(half, n + half, 2 * half):
+            high = 0.0
+            low = math.inf
+            worst = 1.0
+            for t in range(min(middle, n) - 1, middle - half - 1, -1):
+                worst = min(worst, low / close[t])
+                high = max(high, close[t])
+                low = min(low, close[t])
+                out[level, t, 0] = high
+                out[level, t, 1] = low
+                out[level, t, 2] = worst
+            high = 0.0
+            low = math.inf
+            worst = 1.0
+            for t in range(middle, min(middle + half, n)):
+                worst = min(worst, close[t] / high)
+                high = max(high, close[t])
+                low = min(low, close[t])
+                out[level, t, 0] = high
+                out[level, t, 1] = low
+                out[level, t, 2] = worst
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _next_bit(words: Words, begin: int, end: int) -> int:
+    """The first set bit of begin..end - 1, or end."""
+    if begin >= end:
+        return end
+    w = begin >> 6
+    word = words[w] >> np.uint64(begin & 63)
+    at = begin
+    if word == 0:
+        last = (end - 1) >> 6
+        w += 1
+        while w <= last and words[w] == 0:
+            w += 1
+        if w > last:
+            return end
+        word = words[w]
+        at = w << 6
+    return min(at + int(_trailing_zeros(word)), end)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bit(words: Words, at: int) -> bool:
+    return bool((words[at >> 6] >> np.uint64(at & 63)) & np.uint64(1))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def simulate_t0(
+    open_: FloatArray,
+    close: FloatArray,
+    sums: FloatArray,
+    table: FloatArray,
+    words: Words,
+    whole: Table,
+    chosen: IntArray,
+    windows: Table,
+    capital: float,
+    adverse: float,
+    commission: float,
+    out: FloatArray,
+    trade_whole: IntArray,
+    trade_real: FloatArray,
+) -> None:
+    """The `chosen` candidates in every window, into out (n_candidates, n_windows, N_OUT).
+
+    Trades are written too if there is room for them (`trade_whole` is not empty), which makes sense for one candidate
+    and one window.
+    """
+    opens = np.empty(words.shape[1], np.uint64)
+    record = trade_whole.shape[0] > 0
+    better = 1.0 + adverse
+    worse = 1.0 - adverse
+    for candidate in chosen:
+        enter = words[whole[candidate, ENTER_LONG]]
+        leaves = words[whole[candidate, EXIT_LONG]]
+        max_bars = whole[candidate, MAX_BARS]
+        for w in range(len(opens)):
+            opens[w] = enter[w] & ~leaves[w]
+        for f in range(windows.shape[0]):
+            start, stop = windows[f, 0], windows[f, 1]
+            cash = capital
+            peak = capital
+            worst = 1.0
+            total = 0.0
+            squares = 0.0
+            k = 0
+            next_leave = -1
+            decided = _next_bit(opens, start, stop - 1)
+            while decided < stop - 1:
+                entry = decided + 1
+                quoted = open_[entry]
+                outlay = cash
+                fill = quoted * better
+                units = outlay / (fill * (1.0 + commission))
+                # The decision to leave; at stop - 1 there is no bar left to leave at.
+                if next_leave < entry:
+                    next_leave = _next_bit(leaves, entry, stop - 1)
+                decided = next_leave
+                reason = _SIGNAL
+                if max_bars > 0 and entry + max_bars - 1 < decided:
+                    decided = min(entry + max_bars - 1, stop - 1)
+                    reason = _TIME
+                last = decided
+
+                value = units * close[entry]
+                step = (value - outlay) / outlay
+                total += step + (sums[0, last] - sums[0, entry])
+                squares += step * step + (sums[1, last] - sums[1, entry])
+                if last == entry:
+                    high = close[entry]
+                    low = high
+                    inside = 1.0
+                else:
+                    level = 63 - np.int64(_leading_zeros(np.uint64(entry ^ last)))
+                    high = max(table[level, entry, 0], table[level, last, 0])
+                    low = min(table[level, entry, 1], table[level, last, 1])
+                    inside = min(table[level, entry, 2], table[level, last, 2])
+                    inside = min(inside, table[level, last, 1] / table[level, entry, 0])
+                worst = min(worst, inside)
+                if units * low < worst * peak:
+                    worst = units * low / peak
+                peak = max(peak, units * high)
+
+                value = units * close[last]
+                if decided == stop - 1:
+                    if record:
+                        notional = units * fill
+                        cost = units * abs(fill - quoted) + notional * commission
+                        _write(
+                            trade_whole, trade_real, k, 1, entry, stop - 1, _OPEN, fill, close[last], units,
+                            -outlay + value, cost,
+                        )  # fmt: skip
+                    k += 1
+                    cash = value
+                    break
+                bar = decided + 1
+                quoted_out = open_[bar]
+                fill_out = quoted_out * worse
+                moved = units * fill_out * (1.0 - commission)
+                cash = moved
+                step = (cash - value) / value
+                total += step
+                squares += step * step
+                if cash < worst * peak:
+                    worst = cash / peak
+                peak = max(peak, cash)
+                if record:
+                    cost = units * abs(fill - quoted) + units * fill * commission
+                    cost += units * abs(fill_out - quoted_out) + units * fill_out * commission
+                    _write(
+                        trade_whole, trade_real, k, 1, entry, bar, reason, fill, fill_out, units, -outlay + moved, cost
+                    )
+                k += 1
+                decided = _next_bit(opens, bar, stop - 1)
+            out[candidate, f, FINAL_EQUITY] = cash
+            out[candidate, f, N_TRADES] = k
+            out[candidate, f, RETURN_SUM] = total
+            out[candidate, f, RETURN_SQUARES] = squares
+            out[candidate, f, WORST] = worst
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _distance(kind: int, number: float, row: FloatArray, close: FloatArray, at: int) -> float:
+    if kind == SHARE:
+        return float(number * close[at])
+    return float(number * row[at])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _write(
+    whole: IntArray,
+    real: FloatArray,
+    k: int,
+    side: int,
+    entry_bar: int,
+    exit_bar: int,
+    reason: int,
+    entry_price: float,
+    exit_price: float,
+    units: float,
+    pnl: float,
+    costs: float,
+) -> None:
+    whole[k, 0] = side
+    whole[k, 1] = entry_bar
+    whole[k, 2] = exit_bar
+    whole[k, 3] = reason
+    real[k, 0] = entry_price
+    real[k, 1] = exit_price
+    real[k, 2] = units
+    real[k, 3] = pnl
+    real[k, 4] = costs
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def simulate_t1(
+    open_: FloatArray,
+    high: FloatArray,
+    low: FloatArray,
+    close: FloatArray,
+    highest: FloatArray,
+    lowest: FloatArray,
+    rows: FloatArray,
+    words: Words,
+    whole: Table,
+    real: FloatArray,
+    chosen: IntArray,
+    windows: Table,
+    capital: float,
+    adverse: float,
+    commission: float,
+    borrow_rate: float,
+    financing_rate: float,
+    out: FloatArray,
+    trade_whole: IntArray,
+    trade_real: FloatArray,
+) -> None:
+    """As `simulate_t0`, for every size, side and protective exit; highest and lowest include the open."""
+    n_words = words.shape[1]
+    open_long = np.empty(n_words, np.uint64)
+    open_short = np.empty(n_words, np.uint64)
+    opens = np.empty(n_words, np.uint64)
+    leave_long = np.empty(n_words, np.uint64)
+    leave_short = np.empty(n_words, np.uint64)
+    record = trade_whole.shape[0] > 0
+    for candidate in chosen:
+        enter_l = words[whole[candidate, ENTER_LONG]]
+        exit_l = words[whole[candidate, EXIT_LONG]]
+        enter_s = words[whole[candidate, ENTER_SHORT]]
+        exit_s = words[whole[candidate, EXIT_SHORT]]
+        for w in range(n_words):
+            wants_long = enter_l[w] & ~enter_s[w]
+            wants_short = enter_s[w] & ~enter_l[w]
+            open_long[w] = wants_long & ~exit_l[w]
+            open_short[w] = wants_short & ~exit_s[w]
+            opens[w] = open_long[w] | open_short[w]
+            leave_long[w] = exit_l[w] | wants_short
+            leave_short[w] = exit_s[w] | wants_long
+        max_bars = whole[candidate, MAX_BARS]
+        size_kind = whole[candidate, SIZE_KIND]
+        size_row = rows[whole[candidate, SIZE_ROW]]
+        stop_kind = whole[candidate, STOP_KIND]
+        stop_row = rows[whole[candidate, STOP_ROW]]
+        trail_kind = whole[candidate, TRAIL_KIND]
+        trail_row = rows[whole[candidate, TRAIL_ROW]]
+        target_kind = whole[candidate, TARGET_KIND]
+        target_row = rows[whole[candidate, TARGET_ROW]]
+        for f in range(windows.shape[0]):
+            start, stop = windows[f, 0], windows[f, 1]
+            cash = capital
+            equity = capital
+            peak = capital
+            worst = 1.0
+            floor = capital
+            total = 0.0
+            squares = 0.0
+            k = 0
+            units = 0.0
+            held = 0
+            entry_bar = 0
+            entry_price = 0.0
+            flow = 0.0
+            trade_costs = 0.0
+            best = 0.0
+            stop_level = math.nan
+            trail = math.nan
+            target_level = math.nan
+            last = math.nan
+            leave_at = 0
+            next_leave_long = -1
+            next_leave_short = -1
+            leave_reason = _SIGNAL
+            at_risk = False
+            ruined = False
+            t = _next_bit(opens, start, stop - 1) + 1
+            while t < stop:
+                d = t - 1
+                side = 0
+                if held != 0:
+                    if at_risk and cash + units * open_[t] <= 0.0:
+                        if record:
+                            _write(
+                                trade_whole, trade_real, k, held, entry_bar, t, _BANKRUPT, entry_price, open_[t],
+                                abs(units), flow - cash, trade_costs,
+                            )  # fmt: skip
+                        k += 1
+                        ruined = True
+                        break
+                    if d >= leave_at:
+                        quoted = open_[t]
+                        fill = quoted * (1.0 - held * adverse)
+                        amount = abs(units)
+                        notional = amount * fill
+                        moved = notional * (1.0 - commission) if held > 0 else -(notional * (1.0 + commission))
+                        cash += moved
+                        if record:
+                            cost = amount * abs(fill - quoted) + notional * commission
+                            pnl = flow + moved
+                            if cash <= 0.0:
+                                pnl -= cash
+                            _write(
+                                trade_whole, trade_real, k, held, entry_bar, t, leave_reason, entry_price, fill,
+                                amount, pnl, trade_costs + cost,
+                            )  # fmt: skip
+                        k += 1
+                        if held > 0:
+                            if _bit(open_short, d):
+                                side = -1
+                        elif _bit(open_long, d):
+                            side = 1
+                        units = 0.0
+                        held = 0
+                        if cash <= 0.0:
+                            ruined = True
+                            break
+                elif _bit(open_long, d):
+                    side = 1
+                else:
+                    side = -1
+
+                if side != 0:
+                    fraction = real[candidate, SIZE]
+                    if size_kind == OVER_ROW:
+                        fraction = fraction / size_row[d] if size_row[d] > 0.0 else math.nan
+                    elif size_kind == RISK_OVER_ROW:
+                        under = real[candidate, SIZE_MULTIPLE] * size_row[d]
+                        fraction = fraction * close[d] / under if under > 0.0 else math.nan
+                    if size_kind != FRACTION:
+                        # NaN compares false and stays.
+                        fraction = real[candidate, SIZE_CAP] if fraction > real[candidate, SIZE_CAP] else fraction
+                    stop_distance = math.nan
+                    trail_distance = math.nan
+                    target_distance = math.nan
+                    if stop_kind != NONE:
+                        stop_distance = _distance(stop_kind, real[candidate, STOP], stop_row, close, d)
+                        fraction = math.nan if math.isnan(stop_distance) else fraction
+                    if trail_kind != NONE:
+                        trail_distance = _distance(trail_kind, real[candidate, TRAIL], trail_row, close, d)
+                        fraction = math.nan if math.isnan(trail_distance) else fraction
+                    if target_kind != NONE:
+                        target_distance = _distance(target_kind, real[candidate, TARGET], target_row, close, d)
+                        fraction = math.nan if math.isnan(target_distance) else fraction
+                    if fraction > 0.0 and fraction < math.inf:
+                        quoted = open_[t]
+                        outlay = fraction * cash
+                        fill = quoted * (1.0 + side * adverse)
+                        amount = outlay / (fill * (1.0 + commission))
+                        notional = amount * fill
+                        moved = -outlay if side > 0 else notional * (1.0 - commission)
+                        cash += moved
+                        flow = moved
+                        trade_costs = amount * abs(fill - quoted) + notional * commission
+                        units = side * amount
+                        held = side
+                        entry_bar = t
+                        entry_price = fill
+                        best = fill
+                        # A level that is not there is infinitely far away.
+                        stop_level = fill - side * stop_distance if stop_distance > 0.0 else -side * math.inf
+                        target_level = fill + side * target_distance if target_distance > 0.0 else side * math.inf
+                        trail = trail_distance if trail_distance > 0.0 else math.inf
+                        # An owner of no more than he has paid for owes nothing and cannot be ruined.
+                        at_risk = side < 0 or cash < 0.0
+                        # What was found for an earlier trade still holds if it lies ahead.
+                        if side > 0:
+                            if next_leave_long < t:
+                                next_leave_long = _next_bit(leave_long, t, stop)
+                            leave_at = next_leave_long
+                        else:
+                            if next_leave_short < t:
+                                next_leave_short = _next_bit(leave_short, t, stop)
+                            leave_at = next_leave_short
+                        leave_reason = _SIGNAL
+                        if max_bars > 0 and t + max_bars - 1 < leave_at:
+                            leave_at = t + max_bars - 1
+                            leave_reason = _TIME
+
+                if held != 0:
+                    reason = -1
+                    quote = 0.0
+                    fill = 0.0
+                    if held > 0:
+                        trailing = best - trail
+                        cause = _STOP
+                        level = stop_level
+                        if trailing > stop_level:
+                            cause = _TRAIL
+                            level = trailing
+                        # Most bars touch nothing: two comparisons instead of four.
+                        if lowest[t] <= level or highest[t] >= target_level:
+                            quote = open_[t]
+                            fill = quote
+                            if quote <= level:
+                                reason, fill = cause, quote * (1.0 - adverse)
+                            elif quote >= target_level:
+                                reason = _TARGET
+                            elif low[t] <= level:
+                                reason, quote, fill = cause, level, level * (1.0 - adverse)
+                            else:
+                                reason, quote, fill = _TARGET, target_level, target_level
+                    else:
+                        trailing = best + trail
+                        cause = _STOP
+                        level = stop_level
+                        if trailing < stop_level:
+                            cause = _TRAIL
+                            level = trailing
+                        if highest[t] >= level or lowest[t] <= target_level:
+                            quote = open_[t]
+                            fill = quote
+                            if quote >= level:
+                                reason, fill = cause, quote * (1.0 + adverse)
+                            elif quote <= target_level:
+                                reason = _TARGET
+                            elif high[t] >= level:
+                                reason, quote, fill = cause, level, level * (1.0 + adverse)
+                            else:
+                                reason, quote, fill = _TARGET, target_level, target_level
+                    if reason >= 0:
+                        amount = abs(units)
+                        notional = amount * fill
+                        moved = notional * (1.0 - commission) if held > 0 else -(notional * (1.0 + commission))
+                        cash += moved
+                        if record:
+                            cost = amount * abs(fill - quote) + notional * commission
+                            pnl = flow + moved
+                            if cash <= 0.0:
+                                pnl -= cash
+                            _write(
+                                trade_whole, trade_real, k, held, entry_bar, t, reason, entry_price, fill, amount,
+                                pnl, trade_costs + cost,
+                            )  # fmt: skip
+                        k += 1
+                        units = 0.0
+                        held = 0
+                        if cash <= 0.0:
+                            ruined = True
+                            break
+
+                last = close[t]
+                marked = cash
+                if held != 0:
+                    if not at_risk:
+                        best = max(best, last)
+                        marked = cash + units * last
+                    else:
+                        if held > 0:
+                            best = max(best, last)
+                        else:
+                            best = min(best, last)
+                            cost = borrow_rate * (-units * last)
+                            cash -= cost
+                            flow -= cost
+                            trade_costs += cost
+                        if cash < 0.0:
+                            cost = financing_rate * -cash
+                            cash -= cost
+                            flow -= cost
+                            trade_costs += cost
+                        marked = cash + units * last
+                        if marked <= 0.0:
+                            if record:
+                                _write(
+                                    trade_whole, trade_real, k, held, entry_bar, t, _BANKRUPT, entry_price, last,
+                                    abs(units), flow - cash, trade_costs,
+                                )  # fmt: skip
+                            k += 1
+                            ruined = True
+                            break
+                step = (marked - equity) / equity
+                total += step
+                squares += step * step
+                equity = marked
+                if marked > peak:
+                    peak = marked
+                    floor = peak * worst
+                elif marked < floor:
+                    worst = marked / peak
+                    floor = marked
+                t = t + 1 if held != 0 else _next_bit(opens, t, stop - 1) + 1
+            if ruined:
+                equity = 0.0
+                worst = 0.0
+                total -= 1.0
+                squares += 1.0
+            elif held != 0:
+                if record:
+                    _write(
+                        trade_whole, trade_real, k, held, entry_bar, stop - 1, _OPEN, entry_price, last, abs(units),
+                        flow + units * last, trade_costs,
+                    )  # fmt: skip
+                k += 1
+            out[candidate, f, FINAL_EQUITY] = equity
+            out[candidate, f, N_TRADES] = k
+            out[candidate, f, RETURN_SUM] = total
+            out[candidate, f, RETURN_SQUARES] = squares
+            out[candidate, f, WORST] = worst
+
+
+@dataclass(frozen=True, eq=False)
+class Prices:
+    """One asset as the kernels read it: contiguous, every bar traded.
+
+    Attributes:
+        open, high, low, close: (n_bars,) without NaN.
+        highest, lowest: of open and high, of open and low.
+        sums: of `return_sums`. table: of `drawdown_table`, empty above MAX_TABLE_BARS.
+    """
+
+    open: FloatArray
+    high: FloatArray
+    low: FloatArray
+    close: FloatArray
+    highest: FloatArray
+    lowest: FloatArray
+    sums: FloatArray
+    table: FloatArray
+
+    @property
+    def n_bytes(self) -> int:
+        return 6 * self.close.nbytes + self.sums.nbytes + self.table.nbytes
+
+
+def prices_of(open_: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray) -> Prices:
+    """The four (n_bars,) series, contiguous, with what T0 looks up."""
+    opened, high, low, closed = (np.array(values, dtype=np.float64) for values in (open_, high, low, close))
+    small = len(closed) <= MAX_TABLE_BARS
+    table = drawdown_table(closed) if small else np.empty((0, 0, 3))
+    highest, lowest = np.maximum(opened, high), np.minimum(opened, low)
+    return Prices(opened, high, low, closed, highest, lowest, return_sums(closed), table)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The costs of one run as the kernels read them: fractions a side, and a bar."""
+
+    capital: float
+    adverse: float
+    commission: float
+    borrow: float
+    financing: float
+
+
+def is_t0(whole: Table, real: FloatArray, *, never: int) -> npt.NDArray[np.bool_]:
+    """(n_candidates,) which of them T0 can simulate: long, all of equity, no protective exit.
+
+    `never` is the row of a condition that never holds.
+    """
+    protected = (whole[:, STOP_KIND] != NONE) | (whole[:, TRAIL_KIND] != NONE) | (whole[:, TARGET_KIND] != NONE)
+    all_in = (whole[:, SIZE_KIND] == FRACTION) & (real[:, SIZE] == 1.0)
+    long_only = (whole[:, ENTER_SHORT] == never) & (whole[:, EXIT_SHORT] == never)
+    return np.asarray(all_in & long_only & ~protected)
+
+
+def compare(rows: FloatArray, known: Words, pairs: Table, words: Words, *, threads: int) -> None:
+    """`compare_rows` on several threads where it pays; every pair writes rows of its own."""
+    n_threads = threads if len(pairs) * rows.shape[1] * _NS_COMPARE * 1e-6 > SERIAL_BELOW_MS else 1
+    size = -(-len(pairs) // (n_threads * 8)) if n_threads > 1 else len(pairs)
+    _in_threads(lambda block: compare_rows(rows, known, block, words), _blocks(pairs, size), n_threads)
+
+
+def _blocks(rows: IntArray, size: int) -> list[IntArray]:
+    return [rows[at : at + size] for at in range(0, len(rows), max(size, 1))]
+
+
+def _in_threads(function: Callable[[Any], None], blocks: list[Any], threads: int) -> None:
+    if threads == 1 or len(blocks) < 2:
+        for block in blocks:
+            function(block)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        # The list makes an exception of a block one of this call.
+        list(pool.map(function, blocks))
+
+
+def sweep(
+    prices: Prices,
+    rows: FloatArray,
+    words: Words,
+    whole: Table,
+    real: FloatArray,
+    windows: Table,
+    rates: Rates,
+    *,
+    never: int,
+    threads: int,
+) -> FloatArray:
+    """Simulate every candidate in every window, flat at its start.
+
+    Args:
+        rows: (n_rows, >= n_bars) numbers; at least one row.
+        words: (n_rows, n_words) conditions; row `never` is empty.
+        whole, real: (n_candidates, N_WHOLE), (n_candidates, N_REAL); the columns are named at the top of the file.
+        windows: (n_windows, 2) start and stop, 0 <= start < stop <= n_bars.
+        threads: at most this many; 1 if the work is too small for more.
+
+    Returns:
+        (n_candidates, n_windows, N_OUT): final equity, trades, sum and sum of squares of the returns a bar, and the
+        lowest equity over its earlier peak. The same bytes for any number of threads.
+    """
+    out = np.empty((len(whole), len(windows), N_OUT))
+    first = is_t0(whole, real, never=never) & (prices.table.shape[0] > 0)
+    jobs: list[tuple[bool, IntArray]] = []
+    bars = float((windows[:, 1] - windows[:, 0]).sum())
+    work_ms = bars * (int(first.sum()) * _NS_T0 + int((~first).sum()) * _NS_T1) * 1e-6
+    threads = threads if work_ms > SERIAL_BELOW_MS else 1
+    for fast in (True, False):
+        chosen = np.flatnonzero(first == fast)
+        # Several blocks a thread, so that a slow block or a busy core does not keep the others waiting.
+        size = len(chosen) if threads == 1 else max(MIN_BLOCK, -(-len(chosen) // (threads * 8)))
+        jobs.extend((fast, block) for block in _blocks(chosen, size))
+    no_trades, no_numbers = np.empty((0, 4), np.int64), np.empty((0, 5))
+
+    def run(job: tuple[bool, IntArray]) -> None:
+        fast, chosen = job
+        simulate_block(prices, rows, words, whole, real, chosen, windows, rates, fast, out, no_trades, no_numbers)
+
+    _in_threads(run, jobs, threads)
+    return out
+
+
+def simulate_block(
+    prices: Prices,
+    rows: FloatArray,
+    words: Words,
+    whole: Table,
+    real: FloatArray,
+    chosen: IntArray,
+    windows: Table,
+    rates: Rates,
+    fast: bool,
+    out: FloatArray,
+    trade_whole: IntArray,
+    trade_real: FloatArray,
+) -> None:
+    """The chosen candidates, by T0 if `fast`, else by T1; the one place that calls the two kernels."""
+    if fast:
+        simulate_t0(
+            prices.open, prices.close, prices.sums, prices.table, words, whole, chosen, windows,
+            rates.capital, rates.adverse, rates.commission, out, trade_whole, trade_real,
+        )  # fmt: skip
+        return
+    simulate_t1(
+        prices.open, prices.high, prices.low, prices.close, prices.highest, prices.lowest,
+        rows, words, whole, real, chosen, windows,
+        rates.capital, rates.adverse, rates.commission, rates.borrow, rates.financing, out, trade_whole, trade_real,
+    )  # fmt: skip
+
+
+def warm() -> int:
+    """Compile every kernel of this file, or load it from numba's cache; how many there are.
+
+    Takes some seconds the first time on a machine and a fraction of one afterwards.
+    """
+    close = np.linspace(1.0, 2.0, 64)
+    prices = prices_of(close, close, close, close)
+    rows, words = np.zeros((1, 64)), np.zeros((4, 1), np.uint64)
+    known_bars(rows, words, 0, 1)
+    compare_rows(rows, words, np.array([[0, 0, 2, 3]], np.int64), words)
+    combine_words(words, np.zeros((1, 4), np.int64))
+    whole, real = np.zeros((2, N_WHOLE), np.int64), np.ones((2, N_REAL))
+    real[1, SIZE] = 0.5
+    windows = np.array([[0, 64]], np.int64)
+    sweep(prices, rows, words, whole, real, windows, Rates(1.0, 0.0, 0.0, 0.0, 0.0), never=0, threads=1)
+    return len(KERNELS)
+
+
+KERNELS: tuple[Any, ...] = (
+    known_bars, compare_rows, combine_words, return_sums, drawdown_table, simulate_t0, simulate_t1,
+)  # fmt: skip

@@ -1,0 +1,147 @@
+"""Our side. The environment variable THREADS says how many threads a population may use."""
+
+import json
+import os
+
+import numpy as np
+import side
+import works
+
+from agents.strategy.expression.evaluate import EvaluationCache
+from agents.strategy.population import Population, PopulationCache
+from agents.strategy.spec import load_spec
+from agents.strategy.strategy import TradingStrategy
+from backtesting import sweep
+from backtesting.backtest import simulate
+from backtesting.bars import Bars
+from backtesting.costs import CostModel
+from backtesting.splits import Window
+
+THREADS = int(os.environ.get("THREADS", "1"))
+COSTS = CostModel(works.COMMISSION * 1e4, 0.0, works.SLIPPAGE * 1e4, 0.0, 0.0)
+
+
+def close_bars(close: np.ndarray, name: str) -> Bars:
+    opened = works.opens(close)
+    return ohlc_bars(opened, np.maximum(opened, close), np.minimum(opened, close), close, name)
+
+
+def ohlc_bars(opened: np.ndarray, high: np.ndarray, low: np.ndarray, close: np.ndarray, name: str) -> Bars:
+    days = np.datetime64("1900-01-01") + np.arange(len(close))
+    columns = [values.reshape(-1, 1) for values in (opened, high, low, close, np.full(len(close), np.nan))]
+    bars = Bars((name,), days, *columns, source=name)
+    assert bars.bars_id
+    return bars
+
+
+def mean_of(metrics) -> side.Answer:
+    finals = metrics.final_equity[:, 0]
+    return {"final_equity": float(finals.mean()), "trades": float(metrics.n_trades.mean()), "finals": finals.tolist()}
+
+
+def one(bars: Bars, fast: int, slow: int):
+    spec = load_spec(works.config_sma(fast, slow), origin="")
+    assert not isinstance(spec, list), spec
+
+    def run() -> side.Answer:
+        result = simulate(TradingStrategy(spec).generate_signals(bars, cache=EvaluationCache()), COSTS)
+        return {
+            "final_equity": float(result.equity[-1]),
+            "trades": float(len(result.trades)),
+            "finals": [float(result.equity[-1])],
+        }
+
+    return run
+
+
+def many(bars: Bars, configs: list[dict]):
+    population = Population.from_configs(configs)
+    window = [Window(0, bars.n_bars)]
+
+    def run() -> side.Answer:
+        return mean_of(population.evaluate(bars, window, COSTS, threads=THREADS))
+
+    return run
+
+
+def reports(bars: Bars, configs: list[dict]):
+    population = Population.from_configs(configs)
+    window = Window(0, bars.n_bars)
+    specs = [population.spec(i) for i in range(len(population))]
+    population = Population.from_specs(specs)
+
+    def run() -> side.Answer:
+        cache = PopulationCache()
+        found = [population.report(i, bars, window, COSTS, cache=cache) for i in range(len(specs))]
+        return {
+            "final_equity": float(np.mean([result.equity[-1] for result in found])),
+            "trades": float(np.mean([len(result.trades) for result in found])),
+        }
+
+    return run
+
+
+def panel(data: dict[str, np.ndarray]):
+    population = Population.from_configs([works.config_sma(*pair) for pair in works.pairs(100)])
+    symbols = [close_bars(column, str(k)) for k, column in enumerate(data["panel"].T)]
+    window = [Window(0, symbols[0].n_bars)]
+
+    def run() -> side.Answer:
+        found = [population.evaluate(bars, window, COSTS, threads=THREADS) for bars in symbols]
+        return {
+            "final_equity": float(np.mean([metrics.final_equity for metrics in found])),
+            "trades": float(np.mean([metrics.n_trades for metrics in found])),
+        }
+
+    return run
+
+
+def from_text(bars: Bars, *, warm: bool):
+    texts = [json.dumps(config) for config in works.population()]
+    windows = [Window(a, b) for a, b in works.folds(bars.n_bars)]
+    kept = PopulationCache()
+
+    def run() -> side.Answer:
+        # Warm: the numbers and conditions of an earlier generation are there, its metrics are not asked for again.
+        cache = kept if warm else PopulationCache()
+        if warm:
+            cache.forget_metrics()
+        population = Population.from_configs(texts, reader=cache.reader)
+        return mean_of(population.evaluate(bars, windows, COSTS, threads=THREADS, cache=cache))
+
+    return run
+
+
+def plan_only(bars: Bars):
+    configs = works.population()
+
+    def run() -> side.Answer:
+        Population.from_configs(configs)
+        return {"configurations": float(len(configs))}
+
+    return run
+
+
+def main() -> None:
+    data = works.load()
+    sweep.warm()
+    wti = close_bars(data["wti"], "wti")
+    sp500 = ohlc_bars(*(data[f"sp500_{name}"] for name in ("open", "high", "low", "close")), "sp500")
+    side.serve(
+        {
+            "a": lambda: one(wti, 20, 50),
+            "b1000": lambda: many(wti, [works.config_sma(*pair) for pair in works.pairs(1_000)]),
+            "b1000 reports": lambda: reports(wti, [works.config_sma(*pair) for pair in works.pairs(1_000)]),
+            "b10000": lambda: many(wti, [works.config_sma(*pair) for pair in works.pairs(10_000)]),
+            "c": lambda: many(sp500, [works.config_c(work) for work in works.sets_c()]),
+            "d": lambda: one(close_bars(data["minute"], "minute"), 60, 240),
+            "e": lambda: panel(data),
+            "population": lambda: from_text(wti, warm=False),
+            "population warm": lambda: from_text(wti, warm=True),
+            "plan": lambda: plan_only(wti),
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""vectorbt's side: `Portfolio.from_signals` in chunks of 50 columns; final value, entries, Sharpe ratio, drawdown."""
+
+import os
+
+import numpy as np
+import pandas as pd
+import side
+import vectorbt as vbt
+import works
+from numba import njit
+from vectorbt.portfolio.nb import order_nb, order_nothing_nb
+
+CHUNK = 50
+vbt.settings.array_wrapper["freq"] = "1D"
+if os.environ.get("ENGINE") == "rust":
+    vbt.settings["engine"] = "rust"
+
+
+def grid(close: np.ndarray, pairs: list[tuple[int, int]]):
+    index = pd.date_range("1900-01-01", periods=len(close), freq="D" if len(close) < 50_000 else "min")
+    series = pd.Series(close, index=index)
+    windows = sorted({window for pair in pairs for window in pair})
+
+    def run() -> side.Answer:
+        means = {window: vbt.MA.run(series, window).ma.to_numpy() for window in windows}
+        values, trades = [], []
+        for at in range(0, len(pairs), CHUNK):
+            chunk = pairs[at : at + CHUNK]
+            fast = np.column_stack([means[i] for i, _ in chunk])
+            slow = np.column_stack([means[j] for _, j in chunk])
+            portfolio = vbt.Portfolio.from_signals(
+                series, entries=fast > slow, exits=fast <= slow, init_cash=works.CAPITAL, fees=works.COMMISSION,
+                slippage=works.SLIPPAGE, size=np.inf,
+            )  # fmt: skip
+            value = portfolio.final_value()
+            values.append(np.atleast_1d(np.asarray(value)))
+            trades.append(np.atleast_1d(np.asarray(portfolio.trades.count())))
+            portfolio.sharpe_ratio()
+            portfolio.max_drawdown()
+        finals = np.concatenate(values)
+        return {
+            "final_equity": float(finals.mean()),
+            "trades": float(np.concatenate(trades).mean()),
+            "finals": list(finals),
+        }
+
+    return run
+
+
+def panel(data: dict[str, np.ndarray]):
+    pairs = works.pairs(100)
+    index = pd.date_range("1900-01-01", periods=len(data["panel"]), freq="D")
+    frame = pd.DataFrame(data["panel"], index=index)
+    windows = sorted({window for pair in pairs for window in pair})
+
+    def run() -> side.Answer:
+        means = {window: vbt.MA.run(frame, window).ma.to_numpy() for window in windows}
+        values, trades = [], []
+        for fast, slow in pairs:
+            portfolio = vbt.Portfolio.from_signals(
+                frame, entries=means[fast] > means[slow], exits=means[fast] <= means[slow], init_cash=works.CAPITAL,
+                fees=works.COMMISSION, slippage=works.SLIPPAGE, size=np.inf,
+            )  # fmt: skip
+            values.append(portfolio.final_value().to_numpy())
+            trades.append(portfolio.trades.count().to_numpy())
+            portfolio.sharpe_ratio()
+            portfolio.max_drawdown()
+        return {"final_equity": float(np.mean(values)), "trades": float(np.mean(trades))}
+
+    return run
+
+
+@njit
+def _orders(c, enter, size, distance, target, opened, high, low, close, fees, slippage, state):
+    """One account of work c; state a column: best close, trailing distance, target, and what was done in this bar."""
+    k = c.from_col
+    i = c.i
+    if c.call_idx == 0:
+        state[k, 3] = 0.0
+        if c.last_position[k] == 0.0 and i > 0 and enter[i - 1, k] and size[i - 1] > 0.0 and distance[i - 1, k] > 0.0:
+            fill = opened[i] * (1.0 + slippage)
+            amount = size[i - 1] * c.last_cash[k] / (fill * (1.0 + fees))
+            state[k, 0] = fill
+            state[k, 1] = distance[i - 1, k]
+            state[k, 2] = fill + target[k] * close[i - 1]
+            return k, order_nb(size=amount, price=opened[i], fees=fees, slippage=slippage)
+    if c.last_position[k] > 0.0 and state[k, 3] == 0.0:
+        state[k, 3] = 1.0
+        level = state[k, 0] - state[k, 1]
+        price = 0.0
+        worse = slippage
+        if opened[i] <= level:
+            price = opened[i]
+        elif opened[i] >= state[k, 2]:
+            price, worse = opened[i], 0.0
+        elif low[i] <= level:
+            price = level
+        elif high[i] >= state[k, 2]:
+            price, worse = state[k, 2], 0.0
+        if price > 0.0:
+            return k, order_nb(size=-c.last_position[k], price=price, fees=fees, slippage=worse)
+    state[k, 0] = max(state[k, 0], close[i])
+    return -1, order_nothing_nb()
+
+
+def smoothed(x: np.ndarray, window: int) -> np.ndarray:
+    """Wilder's average, begun with the mean of the first `window` values."""
+    known = pd.Series(x)
+    first = known.first_valid_index() + window - 1
+    begun = known.copy()
+    begun[:first] = np.nan
+    begun[first] = known[first - window + 1 : first + 1].mean()
+    return begun.ewm(alpha=1 / window, adjust=False).mean().to_numpy()
+
+
+def work_c(data: dict[str, np.ndarray]):
+    opened, high, low, close = (data[f"sp500_{name}"] for name in ("open", "high", "low", "close"))
+    sets = works.sets_c()
+    series = pd.Series(close)
+    before = series.shift()
+    size = np.minimum(0.15 / (np.log(series / before).rolling(20).std() * np.sqrt(252)), 1.0).to_numpy()
+    true_range = np.maximum(high, before) - np.minimum(low, before)
+    atr = smoothed(true_range, 14)
+    step = series.diff()
+
+    def run() -> side.Answer:
+        rsi = {}
+        for window in {int(work["window"]) for work in sets}:
+            gain, loss = smoothed(step.clip(lower=0), window), smoothed((-step).clip(lower=0), window)
+            rsi[window] = 100 * gain / (gain + loss)
+        values, trades = [], []
+        for at in range(0, len(sets), CHUNK):
+            chunk = sets[at : at + CHUNK]
+            enter = np.column_stack([rsi[int(work["window"])] < work["level"] for work in chunk])
+            distance = np.column_stack([work["trail"] * atr for work in chunk])
+            target = np.array([work["target"] for work in chunk])
+            frame = pd.DataFrame(np.repeat(close[:, None], len(chunk), axis=1))
+            frame.index = pd.date_range("1900-01-01", periods=len(close), freq="D")
+            portfolio = vbt.Portfolio.from_order_func(
+                frame, _orders, enter, size, distance, target, opened, high, low, close, works.COMMISSION,
+                works.SLIPPAGE, np.zeros((len(chunk), 4)), init_cash=works.CAPITAL, flexible=True,
+                max_orders=2 * frame.size,
+            )  # fmt: skip
+            values.append(portfolio.final_value().to_numpy())
+            trades.append(portfolio.trades.count().to_numpy())
+            portfolio.sharpe_ratio()
+            portfolio.max_drawdown()
+        finals = np.concatenate(values)
+        return {
+            "final_equity": float(finals.mean()),
+            "trades": float(np.concatenate(trades).mean()),
+            "finals": list(finals),
+        }
+
+    return run
+
+
+if __name__ == "__main__":
+    prices = works.load()
+    side.serve(
+        {
+            "a": lambda: grid(prices["wti"], works.pairs(1)),
+            "b1000": lambda: grid(prices["wti"], works.pairs(1_000)),
+            "b10000": lambda: grid(prices["wti"], works.pairs(10_000)),
+            "c": lambda: work_c(prices),
+            "d": lambda: grid(prices["minute"], [(60, 240)]),
+            "e": lambda: panel(prices),
+        }
+    )

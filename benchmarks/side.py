@@ -1,0 +1,41 @@
+"""One side of a comparison, as a process: a line names a work and a thread count, the answer is one line of JSON.
+
+So that all sides stay warm and take turns: the timed part runs in the environment of the side, and only there.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+Answer = dict[str, Any]
+# Works whose first run is timed as it is, where a run takes minutes and smaller works have compiled everything.
+COLD = set(os.environ.get("COLD", "").split(","))
+
+
+def serve(works: dict[str, Callable[[], Callable[[], Answer]]]) -> None:
+    """`works`: by name, what prepares the work (not timed) and returns the timed part."""
+    prepared: dict[str, Callable[[], Answer]] = {}
+    out = os.fdopen(os.dup(1), "w")
+    # Whatever a library prints goes elsewhere.
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        name = line.strip()
+        answer: dict[str, Any] = {}
+        if name in works:
+            try:
+                if name not in prepared:
+                    prepared[name] = works[name]()
+                    if name not in COLD:
+                        prepared[name]()
+                begin = time.perf_counter()
+                answer = dict(prepared[name]())
+                answer["ms"] = (time.perf_counter() - begin) * 1e3
+                answer["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            except Exception as failed:
+                answer = {"error": f"{type(failed).__name__}: {failed}"[:300]}
+        out.write(json.dumps(answer) + "\n")
+        out.flush()

@@ -1,0 +1,220 @@
+"""Anti-gaming: agents that try to look good without knowing anything neither rank first nor pass."""
+
+from dataclasses import dataclass
+from math import isnan
+
+import numpy as np
+import pytest
+
+from backtesting.backtest import simulate
+from backtesting.bars import Bars
+from backtesting.costs import LIQUID_INDEX
+from backtesting.decisions import Signals, TargetDecisions
+from backtesting.evaluation import evaluate, market_returns
+from backtesting.gates import Verdict, judge
+from backtesting.nomination import Nomination, Nominee, Route
+from backtesting.splits import plan_split
+
+N = 5300
+CRASH = 700
+RNG = np.random.default_rng(3)
+HINT = np.repeat(RNG.choice([-1.0, 1.0], size=N // 10 + 1), 10)[:N]
+
+
+def made_market():
+    """Drift for everybody, a hint for who reads it, and one huge up day in the open window."""
+    returns = 0.0003 + 0.01 * RNG.normal(size=N)
+    returns[1:] += 0.01 * 1.8 / np.sqrt(252) * HINT[:-1]
+    returns[CRASH] = 0.25
+    close = 100 * np.exp(np.cumsum(returns))
+    opened = np.r_[100.0, close[:-1]]
+    columns = {
+        "open": opened,
+        "high": np.maximum(opened, close),
+        "low": np.minimum(opened, close),
+        "close": close,
+        "volume": np.full(N, 1e6),
+    }
+    return Bars(
+        symbols=("M",),
+        sessions=np.datetime64("1990-01-01") + np.arange(N),
+        source="made",
+        features={"hint": HINT[:, None]},
+        **{name: values[:, None] for name, values in columns.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A target position from the bars."""
+
+    name: str
+    target: object
+    warmup_bars: int = 0
+
+    def generate_signals(self, bars):
+        values = np.asarray(self.target(bars), dtype=float)
+        return Signals(self.name, bars, TargetDecisions(values[:, None], band=0.02))
+
+
+def constant(size):
+    return lambda bars: np.full(bars.n_bars, size)
+
+
+def lucky(bars):
+    """One trade, in front of the huge day."""
+    target = np.zeros(bars.n_bars)
+    target[CRASH - 3 : CRASH + 2] = 1.0
+    return target
+
+
+def flagged_only(bars):
+    """In the market around the suspicious bar alone, and a few bars elsewhere to seem busy."""
+    target = lucky(bars)
+    target[::400] = 0.3
+    return target
+
+
+def holds_losers(bars):
+    """Takes every small profit at once and never closes a loss."""
+    close = bars.close[:, 0]
+    target, held, entry = np.zeros(bars.n_bars), False, 0.0
+    for t in range(bars.n_bars):
+        if held and close[t] > entry * 1.005:
+            held = False
+        elif not held and t % 3 == 0:
+            held, entry = True, close[t]
+        target[t] = float(held)
+    return target
+
+
+def doubles_down(bars):
+    """More of what fell, up to twice the account: steady gains, rare ruin."""
+    close = bars.close[:, 0]
+    peak = np.maximum.accumulate(close)
+    return np.minimum(2.0, 0.5 + 5.0 * (1 - close / peak))
+
+
+def twist(bars):
+    """The incumbent with a wiggle nobody needs."""
+    return 1.0 - 0.03 * (np.arange(bars.n_bars) // 50 % 2)
+
+
+HOLD = Agent("hold", constant(1.0))
+READER = Agent("reader", lambda bars: bars.features["hint"][:, 0])
+ADVERSARIES = (
+    Agent("never trades", constant(0.0)),
+    Agent("always in", constant(1.0)),
+    Agent("parks cash", constant(0.02)),
+    Agent("maximum leverage", constant(2.0)),
+    Agent("one lucky trade", lucky),
+    Agent("flagged bars only", flagged_only),
+    Agent("hides losses", holds_losers),
+    Agent("doubles down", doubles_down),
+    Agent("copy with a twist", twist),
+)
+
+
+@pytest.fixture(scope="module")
+def judged():
+    bars = made_market()
+    split = plan_split(bars)
+    cut = bars.upto(split.open.stop)
+    book = {"hold": simulate(HOLD.generate_signals(cut), LIQUID_INDEX, window=split.open)}
+    nominees = []
+    for agent in (*ADVERSARIES, READER):
+        signals = agent.generate_signals(cut)
+        evaluation = evaluate(
+            agent.name,
+            f"b2:{agent.name}",
+            simulate(signals, LIQUID_INDEX, window=split.open),
+            book,
+            market=market_returns(cut, split.open),
+            periods_per_year=252.0,
+            n_trials=10,
+            rng=np.random.default_rng(1),
+        )
+        doubled = simulate(signals, LIQUID_INDEX.times(2.0), window=split.open)
+        nominees.append(Nominee(evaluation, doubled, agent))
+    nomination = Nomination(
+        nominees=tuple(nominees),
+        incumbents=(HOLD,),
+        bars_id=bars.bars_id,
+        open_bars_id=cut.bars_id,
+        split=split,
+        costs=LIQUID_INDEX,
+        alpha=0.05,
+        seed=1,
+        n_trials=10,
+        code_version="test",
+    )
+    return bars, nomination, {report.name: report for report in judge(nomination, bars).reports}
+
+
+def test_the_honest_reader_passes_beside_all_of_them(judged):
+    assert judged[2]["reader"].verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("name", [agent.name for agent in ADVERSARIES])
+def test_no_adversary_passes(judged, name):
+    report = judged[2][name]
+    assert report.verdict is Verdict.FAIL
+    assert any(not gate.passed for gate in report.results)
+
+
+def test_no_adversary_ranks_before_the_reader(judged):
+    scores = {n.name: n.open_evaluation.alpha_t for n in judged[1].nominees}
+    for agent in ADVERSARIES:
+        assert isnan(scores[agent.name]) or scores[agent.name] < scores["reader"]
+
+
+def test_constant_positions_of_any_size_have_no_alpha_of_their_own(judged):
+    scores = {n.name: n.open_evaluation.alpha_t for n in judged[1].nominees}
+    for name in ("never trades", "always in", "parks cash", "maximum leverage"):
+        assert isnan(scores[name]) or abs(scores[name]) < 2.0
+
+
+# --- The other two routes --------------------------------------------------------------------------------------------
+
+
+def routed(judged, **changes):
+    from dataclasses import replace
+
+    bars, nomination, _ = judged
+    reader = next(n for n in nomination.nominees if n.name == "reader")
+    others = tuple(n for n in nomination.nominees if n.name != "reader")
+    changed = replace(nomination, nominees=(*others, replace(reader, **changes)))
+    return next(r for r in judge(changed, bars).reports if r.name == "reader")
+
+
+def test_a_short_rule_of_a_proposer_that_may_remember_passes_by_its_length(judged):
+    report = routed(judged, route=Route.OCCAM, route_reason="its model may know these days", code_bits=10.0)
+    assert report.verdict is Verdict.PASS
+    assert "more than a rule of 10 bits may owe to memory or luck" in report.sentence
+
+
+def test_a_long_rule_of_such_a_proposer_is_told_what_it_must_show(judged):
+    report = routed(judged, route=Route.OCCAM, route_reason="its model may know these days", code_bits=90.0)
+    assert report.verdict is Verdict.UNDERPOWERED
+    # z(1 - 0.05 / 2^90) = 11.4; (11.4 + 0.84) / sqrt(19.8 years) = 2.7.
+    assert "this rule costs 90 bits and must show a residual Sharpe of about 2.69" in report.sentence
+
+
+def test_without_a_known_cutoff_only_days_to_come_count(judged):
+    report = routed(judged, route=Route.FORWARD, route_reason="its model has no published cutoff", code_bits=10.0)
+    assert report.verdict is Verdict.UNDERPOWERED
+    assert report.sentence == (
+        "underpowered: its model has no published cutoff, so no day of this history is clean evidence about it; only"
+        " days still to come are."
+    )
+
+
+def test_a_lone_peak_is_refused(judged):
+    report = routed(judged, neighbours_t=(0.1, -0.4, 0.2))
+    assert report.verdict is Verdict.FAIL
+    assert "slightly changed, the rule has a residual alpha with t = 0.10 (median)" in report.sentence
+
+
+def test_the_route_by_length_needs_a_length(judged):
+    with pytest.raises(ValueError, match="reader is to be judged by its length, but has none"):
+        routed(judged, route=Route.OCCAM)

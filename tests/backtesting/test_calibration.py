@@ -1,0 +1,82 @@
+"""Calibration: exact intervals, replications that can be made again, and rows that find their run."""
+
+from math import sqrt
+
+import numpy as np
+import pytest
+
+from backtesting.calibration import (
+    FAMILIES,
+    Cell,
+    Outcome,
+    Row,
+    clopper_pearson,
+    judge_streams,
+    nearest,
+    power_beside,
+    replicate,
+    tally,
+)
+
+HISTORY = 0.01 * np.random.default_rng(0).standard_t(5, 3000)
+
+
+def test_clopper_pearson_by_hand():
+    # No success in n trials: the upper end u solves (1 - u)^n = 0.025.
+    assert clopper_pearson(0, 50) == pytest.approx((0.0, 1 - 0.025 ** (1 / 50)))
+    assert clopper_pearson(50, 50) == pytest.approx((0.025 ** (1 / 50), 1.0))
+    # The textbook case 4 of 20: 5.7 % to 43.7 %.
+    assert clopper_pearson(4, 20) == pytest.approx((0.0573, 0.4366), abs=5e-5)
+    assert clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_replication_can_be_made_again_and_another_differs(family):
+    cell = Cell(family, 8, 5.0, 3.0)
+    first = [replicate(cell, number, 1, HISTORY) for number in range(3)]
+    assert first == [replicate(cell, number, 1, HISTORY) for number in range(3)]
+
+
+def test_an_unknown_family_is_named():
+    with pytest.raises(ValueError, match="unknown null family 'weird'; known: factor"):
+        replicate(Cell("weird", 5, 5.0), 0, 1, HISTORY)
+
+
+def test_a_huge_edge_is_found_and_only_that_one():
+    row = tally(
+        Cell("factor", 20, 10.0, 3.0), [replicate(Cell("factor", 20, 10.0, 3.0), n, 1, HISTORY) for n in range(8)]
+    )
+    assert row.power == 1.0
+    assert row.false_promotion <= 0.25
+
+
+def test_streams_whose_open_alpha_is_not_positive_cannot_pass():
+    rng = np.random.default_rng(1)
+    x = 0.01 * rng.normal(size=(2520, 3))
+    x[800:, 0] += 3.0 / sqrt(252) * 0.01
+    x[:750, 0] -= x[:750, 0].mean() + 0.0005
+    passed = judge_streams(x, 0.01 * rng.normal(size=(2520, 1)), alpha=0.05, rng=rng)
+    assert passed[0] == 0.0
+
+
+def test_cells_and_rows_read_back():
+    cell = Cell("factor", 200, 12.5, 1.0, 0.04)
+    assert Cell.of(cell.key) == cell
+    row = tally(cell, [Outcome(True, False), Outcome(False, True), Outcome(False, True)])
+    assert (row.replications, row.false_passes, row.true_passes) == (3, 1, 2)
+    assert Row.of(row.as_dict()) == row
+
+
+def test_the_nearest_row_is_near_in_logs_and_the_worst_of_its_families():
+    rows = [
+        Row(Cell("factor", 50, 20.0), 100, 4, 0),
+        Row(Cell("garch", 50, 20.0), 100, 6, 0),
+        Row(Cell("factor", 1000, 20.0), 100, 9, 0),
+        Row(Cell("factor", 50, 20.0, 1.0), 100, 0, 90),
+        Row(Cell("factor", 50, 20.0, 0.5), 100, 0, 20),
+    ]
+    found = nearest(rows, candidates=40, years=19.0)
+    assert found == rows[1]
+    assert [row.cell.sharpe for row in power_beside(rows, rows[1])] == [0.5, 1.0]
+    assert nearest(rows, candidates=600, years=19.0) == rows[2]
+    assert nearest(rows[3:], candidates=600, years=19.0) is None
