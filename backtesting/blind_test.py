@@ -26,7 +26,7 @@ def blind_test(
     """Test N sealed streams (n, N) together, alpha shared out by their open-window evidence.
 
     Args:
-        streams: net returns after the frozen hedge; NaN throughout for a nominee that broke: it cannot pass.
+        streams: net returns after the hedge; NaN throughout for a nominee that broke: it cannot pass.
         open_t: (N,) t-statistics of the same nominees on `open_bars` open bars; NaN for those that cannot pass anyway.
         edge: annual Sharpe ratio of the prior.
     """

@@ -127,7 +127,7 @@ def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcom
 
 
 def judge_streams(streams: FloatArray, book: FloatArray, *, alpha: float, rng: np.random.Generator) -> FloatArray:
-    """(N,) 1.0 where a stream passes: cut, hedge on the open part, test on the sealed part, as `gates.judge` does.
+    """(N,) 1.0 where a stream passes: cut, hedge each part by itself, test the sealed one, as `gates.judge` does.
 
     A stream whose open residual alpha is not positive is out, as it is at the open gates.
     """
@@ -137,7 +137,7 @@ def judge_streams(streams: FloatArray, book: FloatArray, *, alpha: float, rng: n
     hedge = residual_hedge(streams[:stop], book[:stop])
     open_t = hac_ts(streams[:stop] - book[:stop] @ hedge)
     open_t[~(open_t > 0.0)] = np.nan
-    sealed = streams[start:] - book[start:] @ hedge
+    sealed = streams[start:] - book[start:] @ residual_hedge(streams[start:], book[start:])
     test = blind_test(sealed, open_t, open_bars=stop, periods_per_year=BARS_A_YEAR, rng=rng, reps=REPS)
     return (test.p_adjusted <= alpha).astype(np.float64)
 

@@ -209,8 +209,7 @@ def effective_rank(streams: FloatArray) -> float:
     if not (np.isfinite(deviation).all() and (deviation > FLAT).all()):
         return _NAN
     scaled = (streams - streams.mean(axis=0)) / deviation / sqrt(len(streams))
-    # The correlation matrix and the singular values of the scaled streams share their eigenvalues.
-    share = np.linalg.svd(scaled, compute_uv=False) ** 2 / streams.shape[1]
+    share = np.linalg.eigvalsh(scaled.T @ scaled) / streams.shape[1]
     share = share[share > 1e-15]
     return float(np.exp(-np.sum(share * np.log(share))))
 

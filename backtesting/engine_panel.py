@@ -200,7 +200,7 @@ def _pay(real: FloatArray, money: FloatArray, k: int, cost: float) -> None:
 
 
 # The functions of an order take their arrays one by one: passing the whole account costs more than the order.
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _book(
     real: FloatArray,
     money: FloatArray,
@@ -222,7 +222,7 @@ def _book(
     _cost(real, money, k, units * abs(fill - real[PRICE, k]) * multiplier + _fee(c, notional, units))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _add(
     real: FloatArray,
     whole: IntArray,
@@ -252,13 +252,13 @@ def _add(
     real[UNITS, k] += direction * units
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _average_exit(real: FloatArray, k: int, units: float, price: float) -> None:
     real[REMOVED, k] += units
     real[EXIT_PRICE, k] += (price - real[EXIT_PRICE, k]) * (units / real[REMOVED, k])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _reduce(
     real: FloatArray,
     money: FloatArray,

@@ -5,10 +5,11 @@ not, because an answer that says more can be climbed: whoever sees a sealed numb
 So a report on a candidate that did not pass holds nothing that depends on sealed prices: its verdict, fail or
 underpowered, is settled by the open window and by how long the sealed one is. The sealed numbers travel separately.
 
-Every gate runs, even after a failure. The null hypothesis is "no residual alpha after costs": the hedge ratios were
-frozen on the open window, so each sealed statistic is the mean of a fixed stream. All nominees of a run are tested
-together by the weighted max-t of `blind_test`: more alpha for those that looked better where one could look, none for
-those that an open gate refuses, and every one of them in the count that a report states.
+Every gate runs, even after a failure. The null hypothesis is "no residual alpha after costs": each sealed statistic is
+the intercept of a regression on the incumbents and a constant position within the sealed window. Ratios frozen on the
+open window would let an exposure that grew since then pass for alpha (docs/decisions/0004-the-gate.md). All nominees of
+a run are tested together by the weighted max-t of `blind_test`: more alpha for those that looked better where one could
+look, none for those that an open gate refuses, and every one of them in the count that a report states.
 
 Not done yet: the test for replacing an incumbent. A near-copy of one cannot pass here.
 """
@@ -300,8 +301,8 @@ def _look(
         nothing = np.full(window.n_bars, np.nan)
         return _Look(nominee, nothing, float("nan"), float("nan"), f"{type(error).__name__}: {error}")
     names = sorted(book)
-    hedge = np.array([nominee.betas[name] for name in names])
-    stream = residual(result.returns, np.column_stack([book[name] for name in names]), hedge)
+    hedges = np.column_stack([book[name] for name in names])
+    stream = residual(result.returns, hedges, residual_hedge(result.returns, hedges))
     return _Look(nominee, stream, log_growth(doubled), profit_concentration(result), "")
 
 

@@ -2,6 +2,8 @@
 
 A decision reaches an engine only through here. What is prepared from the market (volatility and usual volume, for
 impact and participation) is causal: the value of bar t uses bars up to t. An array that nothing needs has shape (0, 0).
+The order of the fields is compiled into `engine_panel.py`, and numba's cache does not notice a change in this file:
+whoever moves a field edits that file as well.
 """
 
 from collections.abc import Callable, Mapping
@@ -120,8 +122,8 @@ def conditions(
 ) -> Conditions:
     """Annual rates spread over the bars of a year, basis points as fractions."""
     return Conditions(
-        start=window.start,
-        stop=window.stop,
+        start=int(window.start),
+        stop=int(window.stop),
         capital=float(capital),
         adverse=costs.adverse,
         commission=costs.commission,
@@ -132,7 +134,7 @@ def conditions(
         at_close=terms.fill == "close",
         delisted_after=int(terms.delisted_after),
         haircut=float(terms.haircut),
-        keep_positions=keep_positions,
+        keep_positions=bool(keep_positions),
     )
 
 

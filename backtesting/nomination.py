@@ -66,7 +66,7 @@ class Nominee:
 
     @property
     def betas(self) -> Mapping[str, float]:
-        """Hedge ratio by incumbent and to a constant position, frozen on the open window."""
+        """Hedge ratio by incumbent and to a constant position on the open window: evidence, not what the judge uses."""
         return self.open_evaluation.betas
 
 

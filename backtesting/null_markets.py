@@ -1,7 +1,9 @@
 """Null markets: returns without any edge, and one edge planted among them, for measuring what the gate lets through.
 
-Pure functions of a generator; no prices, no files. Every family has an expected return of zero whatever came before, so
-no rule earns anything; they differ in tails, in clusters of volatility and in how much of a real series they keep.
+Pure functions of a generator; no prices, no files. The families differ in tails, in clusters of volatility and in how
+much of a real series they keep. All but one have an expected return of zero whatever came before, so no rule earns
+anything. The exception is `bootstrapped`: it keeps how the real series' direction goes with its volatility, and the
+same days may come back, so a search has something to find there, and more than the nominal share of its runs pass.
 
 The streams of many rules come in two ways. `factor_streams` draws them directly, with the correlations that searches
 have. `timing_streams` lets random timing rules loose on one market, which is what a search really does: the same
@@ -12,7 +14,6 @@ from collections.abc import Callable
 from math import sqrt
 
 import numpy as np
-from scipy.signal import lfilter
 
 from backtesting.bars import FloatArray
 from backtesting.statistics import stationary_bootstrap
@@ -48,7 +49,7 @@ def garch(n: int, rng: np.random.Generator, history: FloatArray) -> FloatArray:
 def bootstrapped(n: int, rng: np.random.Generator, history: FloatArray) -> FloatArray:
     """(n,) a real series in stationary blocks of 40 days, without its mean and what its last 10 days foretell.
 
-    That part is a real edge: with it, a reversal rule earns something and the market is no null.
+    That part is a real edge: with it, a reversal rule earns something. What is left is still no strict null, see above.
     """
     return _blocks(n, rng, unforeseen(history))
 
@@ -67,11 +68,27 @@ def sign_flipped(n: int, rng: np.random.Generator, history: FloatArray) -> Float
     return flipped
 
 
+def block_flipped(n: int, rng: np.random.Generator, history: FloatArray) -> FloatArray:
+    """(n,) as `bootstrapped`, but every block with a sign of its own and no day used twice before all are used.
+
+    What the level of volatility says about the next day's direction is gone with it, and so is a stretch of days that
+    comes back in the sealed window after a search has seen it in the open one.
+    """
+    left = unforeseen(history)
+    drawn: list[FloatArray] = []
+    while sum(map(len, drawn)) < n:
+        rolled = np.roll(left, int(rng.integers(len(left))))
+        blocks = np.split(rolled, np.flatnonzero(rng.random(len(rolled)) < 1.0 / REAL_BLOCK))
+        drawn += [blocks[i] * rng.choice([-1.0, 1.0]) for i in rng.permutation(len(blocks))]
+    return np.concatenate(drawn)[:n]
+
+
 NULL_MARKETS: dict[str, NullMarket] = {
     "random-walk": random_walk,
     "garch": garch,
     "bootstrap": bootstrapped,
     "sign-flip": sign_flipped,
+    "block-flip": block_flipped,
 }
 
 
@@ -81,6 +98,8 @@ def factor_streams(n: int, count: int, rng: np.random.Generator) -> tuple[FloatA
     Families of Zipf size, correlation 0.6 inside and 0.1 across, one changing volatility for all, Student tails (6).
     The correlation across families is the market's, so a hedge against it takes that part out.
     """
+    from scipy.signal import lfilter  # half a second, and only simulated markets need it
+
     families = max(3, int(sqrt(count)))
     weight = 1.0 / np.arange(1, families + 1)
     family = rng.choice(families, size=count, p=weight / weight.sum())

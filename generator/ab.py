@@ -31,19 +31,22 @@ from backtesting.splits import LEAD_BARS, plan_split
 from generator.budget import estimated_tokens
 from generator.calls import PaidCalls
 from generator.comparison import PRIMARY, TYPICAL_RATE, Comparison, Detectable, Outcome, Pair, compare, detectable
-from generator.context import CARD, parents_wanted, propose_inputs
+from generator.config import CARD, RunConfig
+from generator.context import parents_wanted, propose_inputs
 from generator.llm.client import Usage
 from generator.llm.pricing import Price, cost
-from generator.loop import OPEN, spec_of
+from generator.loop import spec_of
 from generator.novelty import Known, refuse_positions, refuse_text
-from generator.open_window import OpenWindow
+from generator.open_window import OPEN, OpenWindow
 from generator.outputs import form_of
 from generator.repair import MAX_REPAIRS
 from generator.run import active_incumbents
 from generator.selection import Chosen, Entry, Snapshot, choose_parents
 from generator.slots import random_stream
 from generator.templates import Prompt, Sampling, render
-from generator.workflows.one_shot import MAX_OUTPUT_TOKENS, OneShot
+from generator.workflows.dialogue import MAX_OUTPUT_TOKENS, Desk
+from generator.workflows.one_shot import OneShot
+from generator.workflows.workflow import Task
 
 KIND = "ab"
 SIDES = ("a", "b")
@@ -230,15 +233,14 @@ async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher, *, concurrency: int =
     archive.abandon_calls(ab.run_id)
     workflows = {
         side: OneShot(
-            archive=archive,
-            calls=calls,
-            propose_prompt=ab.prompts[side],
-            repair_prompt=ab.prompts["repair"],
-            bars=ab.window.bars,
-            max_warmup=LEAD_BARS,
-            max_output_tokens=None,
-            temperature=None,
-            seed=config.seed % 2**31,
+            Desk(
+                archive,
+                {"propose": calls, "repair": calls},
+                {"propose": ab.prompts[side], "repair": ab.prompts["repair"]},
+                RunConfig(market=config.market, llm=config.llm, llm_mode=config.llm_mode, seed=config.seed),
+                ab.window.bars,
+                LEAD_BARS,
+            )
         )
         for side in SIDES
     }
@@ -252,7 +254,9 @@ async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher, *, concurrency: int =
             parents = ab.parents[slot.block][: parents_wanted(ab.prompts[slot.arm])]
             inputs = ab.inputs(slot.arm, slot.block)
             try:
-                answer = await workflows[slot.arm].propose(slot.slot_id, inputs, parents, repeat_index=slot.block)
+                answer = await workflows[slot.arm].propose(
+                    Task(slot, {"propose": inputs}, parents, ab.snapshot, asking=slot.block)
+                )
             except TouchstoneError as stop:
                 stopped.append(stop)
                 raise
@@ -336,20 +340,20 @@ def _evaluate(ab: Ab) -> None:
         seen = known[slot.arm]
         spec = spec_of(candidate)
         if states[slot.slot_id] == "evaluated":
-            _remember(seen, spec, f"pair {slot.block}", ab.window.simulate(TradingStrategy(spec)).exposure)
+            _learn(seen, slot, spec, ab.window.simulate(TradingStrategy(spec)).exposure, float("nan"))
             continue
         twin = refuse_text(spec, seen)
         if twin is not None:
             archive.reject(slot.slot_id, twin)
             continue
+        n_trials = archive.count_trials(ab.series, purpose=OPEN) + 1
+        rng = random_stream(ab.config.seed, f"{slot.arm}-{slot.block}", "evaluation")
         try:
             result = ab.window.simulate(TradingStrategy(spec))
             double = refuse_positions(result.exposure, seen)
             if isinstance(double, Rejection):
                 archive.reject(slot.slot_id, double)
                 continue
-            n_trials = archive.count_trials(ab.series, purpose=OPEN) + 1
-            rng = random_stream(ab.config.seed, f"{slot.arm}-{slot.block}", "evaluation")
             evaluation = ab.window.look(spec, n_trials=n_trials, rng=rng, result=result).open_evaluation
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             archive.reject(slot.slot_id, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
@@ -358,23 +362,25 @@ def _evaluate(ab: Ab) -> None:
             archive.add_trial(_trial(ab, slot, evaluation))
             archive.add_evaluation(slot.slot_id, spec.spec_id, ab.record.bars_id, evaluation.as_dict())
             archive.append_event(slot.slot_id, "evaluated")
-        _remember(seen, spec, f"pair {slot.block}", result.exposure)
+        _learn(seen, slot, spec, result.exposure, evaluation.alpha_t)
 
 
 def _known(ab: Ab) -> Known:
     """What was known before the comparison: incumbents and the frozen archive."""
     known = Known()
-    for entry in ab.snapshot.incumbents:
-        _remember(known, entry.spec, entry.ref, ab.window.incumbents[entry.ref].exposure)
+    for entry in (*ab.snapshot.incumbents, *ab.snapshot.candidates):
+        known.add_rule(entry.spec, entry.ref)
+    for name, result in ab.window.incumbents.items():
+        known.add_behaviour(name, result.exposure, 0.0)
     for entry in ab.snapshot.candidates:
-        _remember(known, entry.spec, entry.ref, ab.window.simulate(TradingStrategy(entry.spec)).exposure)
+        known.add_behaviour(entry.ref, ab.window.simulate(TradingStrategy(entry.spec)).exposure, entry.alpha_t)
     return known
 
 
-def _remember(known: Known, spec: Spec, name: str, positions: FloatArray) -> None:
-    # Prompts are compared by what is new, not by who beats whom, so no score is kept.
-    known.add_rule(spec, name)
-    known.add_behaviour(name, positions, float("nan"))
+def _learn(known: Known, slot: Slot, spec: Spec, positions: FloatArray, alpha_t: float) -> None:
+    label = f"pair {slot.block}"
+    known.add_rule(spec, label)
+    known.add_behaviour(label, positions, alpha_t)
 
 
 def _trial(ab: Ab, slot: Slot, evaluation: Evaluation) -> Trial:
@@ -466,17 +472,8 @@ def _frozen(
             alpha_t = stored["alpha_t"]
             metrics = {name: float("nan") if value is None else value for name, value in stored["metrics"].items()}
             score = float("nan") if alpha_t is None else float(alpha_t)
-            folds = tuple(float("nan") if t is None else float(t) for t in stored.get("behaviour", {}).get("folds", ()))
-            cell = stored.get("cell")
             entries[candidate.spec_id] = Entry(
-                slot_id,
-                arms[slot_id],
-                spec_of(candidate),
-                candidate.spec_id,
-                score,
-                metrics,
-                folds,
-                None if cell is None else (cell[0], cell[1], cell[2], cell[3], cell[4]),
+                slot_id, arms[slot_id], spec_of(candidate), candidate.spec_id, score, metrics
             )
     known = tuple(entries.values())
     failures = tuple(

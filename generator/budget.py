@@ -149,6 +149,11 @@ class Budget:
         )
         return usd
 
+    def settle_free(self, reservation: Reservation) -> None:
+        """Enter a call that cost nothing: it counts as a call, and neither tokens nor USD were used."""
+        self._close(reservation)
+        self._spent = replace(self._spent, calls=self._spent.calls + 1)
+
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back: the call was not made, or was refused before any model ran."""
         self._close(reservation)

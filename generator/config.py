@@ -16,6 +16,41 @@ CONTROL_ARMS = ("llm-independent", "random", "evolved")
 ARMS = ("llm", "llm-independent", "random", "evolved")
 WITHOUT_MODEL = {"random": 1.0, "evolved": 1.0}
 WITH_MODEL = {"llm": 12.0, "llm-independent": 3.0, "random": 2.0, "evolved": 3.0}
+CARD = "market-card"
+"""The prompt that the market card is written with; an input of the others, sent to nobody by itself."""
+
+WORKFLOWS: dict[str, dict[str, str]] = {
+    "one-shot": {"propose": "propose", "repair": "repair"},
+    "reasoner": {
+        "scope": "reason_scope",
+        "author": "reason_author",
+        "critic": "reason_critique",
+        "refine_brief": "refine_brief",
+        "refine_spec": "refine_spec",
+        "refine_risk": "refine_risk",
+        "repair": "repair",
+    },
+    "tool-agent": {"agent": "tool_agent", "result": "tool_result"},
+}
+"""The ways of asking a model for one candidate: each one's roles, and the prompt that a role uses by itself."""
+
+
+class RoleConfig(BaseModel):
+    """What one role of a workflow does otherwise than the run; None leaves it to the run, or to the prompt.
+
+    Attributes:
+        llm, llm_mode: another model for this role, and how its replies' form is asked for.
+        prompt: id of the prompt.
+        max_output_tokens, temperature: sent to the model.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    llm: str | None = None
+    llm_mode: Annotated[str, Field(pattern="^(schema|json|text)$")] | None = None
+    prompt: str | None = None
+    max_output_tokens: Annotated[int, Field(ge=64, le=100_000)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
 
 
 class RunConfig(BaseModel):
@@ -37,6 +72,11 @@ class RunConfig(BaseModel):
         prompt: id of the prompt that proposes; repair_prompt: of the one that repairs.
         reflect: after each block the model may write a few lessons, which later prompts of the arm `llm` see.
         max_output_tokens, temperature: sent to the model; None takes what the prompt recommends.
+        workflow: how a model is asked for one candidate: `one-shot`, `reasoner` or `tool-agent`.
+        roles: by role of the workflow, what differs there (`critic: {temperature: 0.2}`).
+        max_steps: calls that one slot may take in the workflows that take several.
+        max_backtests: looks at the open window that a tool agent may take in one slot; each is a trial.
+        max_slot_tokens: tokens after which a tool agent is not asked again in one slot.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -58,6 +98,11 @@ class RunConfig(BaseModel):
     reflect: bool = False
     max_output_tokens: Annotated[int, Field(ge=64, le=100_000)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    workflow: str = "one-shot"
+    roles: dict[str, RoleConfig] = Field(default_factory=dict)
+    max_steps: Annotated[int, Field(ge=2, le=50)] = 10
+    max_backtests: Annotated[int, Field(ge=0, le=20)] = 3
+    max_slot_tokens: Annotated[int, Field(ge=1_000, le=2_000_000)] = 120_000
 
     @field_validator("costs")
     @classmethod
@@ -79,6 +124,44 @@ class RunConfig(BaseModel):
         if self.reflect and self.shares.get("llm", 0.0) == 0.0:
             raise ValueError("reflect writes lessons for the arm 'llm', which has no slots in this run")
         return self
+
+    @model_validator(mode="after")
+    def _known_roles(self) -> Self:
+        if self.workflow not in WORKFLOWS:
+            raise ValueError(f"unknown workflow {self.workflow!r}; known: {', '.join(WORKFLOWS)}")
+        unknown = set(self.roles) - set(WORKFLOWS[self.workflow])
+        if unknown:
+            known = ", ".join(WORKFLOWS[self.workflow])
+            raise ValueError(f"the workflow {self.workflow} has no role {sorted(unknown)[0]!r}; known: {known}")
+        asked = {name for name, role in self.roles.items() if role.llm == "none"}
+        if asked:
+            raise ValueError(f"the role {sorted(asked)[0]!r} needs a model; leave its llm out to use the run's")
+        return self
+
+    def role(self, name: str) -> RoleConfig:
+        """The settings of a role of the workflow, the run's own filled in where it has none."""
+        own = self.roles.get(name, RoleConfig())
+        plain = {"propose": self.prompt, "repair": self.repair_prompt, "reflect": "lessons"}
+        return RoleConfig(
+            llm=own.llm or self.llm,
+            # A mode is a property of an endpoint: another model does not inherit it by accident.
+            llm_mode=own.llm_mode or ("schema" if own.llm not in (None, self.llm) else self.llm_mode),
+            prompt=own.prompt or plain.get(name) or WORKFLOWS[self.workflow][name],
+            max_output_tokens=own.max_output_tokens or self.max_output_tokens,
+            temperature=self.temperature if own.temperature is None else own.temperature,
+        )
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """Prompt id by role of the workflow, and the market card's; empty without a model."""
+        if self.llm == "none":
+            return {}
+        return {**{name: str(self.role(name).prompt) for name in self.asked}, CARD: CARD}
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The roles that a model is asked in."""
+        return (*WORKFLOWS[self.workflow], *(("reflect",) if self.reflect else ()))
 
     @property
     def shares(self) -> dict[str, float]:

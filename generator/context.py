@@ -22,6 +22,7 @@ from backtesting.bars import Bars
 from backtesting.costs import CostModel
 from backtesting.errors import InvalidConfig
 from backtesting.splits import Window
+from generator.config import CARD
 from generator.outputs import OUTPUTS, OutputForm, form_of
 from generator.selection import Chosen, Snapshot
 from generator.templates import Prompt, render
@@ -44,8 +45,7 @@ PROPOSE_INPUTS = (
 )
 """What a prompt that proposes may declare; it need not declare all."""
 REPAIR_INPUTS = ("vocabulary", "schema_notes", "reply", "errors")
-CARD = "market-card"
-"""The prompt that the card is written with; its text is an input of the others and is sent to nobody by itself."""
+REPAIR = "repair"
 
 
 def vocabulary(bars: Bars) -> str:
@@ -61,7 +61,7 @@ def vocabulary(bars: Bars) -> str:
     lines = ["Fields: " + ", ".join(f"{name} ({kind})" for name, kind in FIELDS.items() if name not in absent)]
     family = ""
     for function in FUNCTIONS.values():
-        if absent.intersection(function.reads):
+        if absent.intersection(function.reads) or (bars.n_assets == 1 and function.family == "cross_section"):
             continue
         if function.family != family:
             family = function.family
@@ -110,7 +110,7 @@ def parent_records(parents: Sequence[Chosen]) -> list[dict[str, Any]]:
             "label": f"P{number}",
             # In the form of the reply, so that the model sees one shape; its predecessors' prose is left out.
             "spec": {"name": chosen.entry.spec.name, "rule": to_wire(chosen.entry.spec)["rule"]},
-            "summary": _summary(chosen.entry.summary, chosen.entry.alpha_t),
+            "summary": figures(chosen.entry.summary, chosen.entry.alpha_t),
         }
         for number, chosen in enumerate(ordered, start=1)
     ]
@@ -151,6 +151,29 @@ def propose_inputs(
     Raises InvalidConfig where it declares one that nobody can give.
     """
     form = form_of(prompt.output)
+    unknown = [name for name in prompt.inputs if name not in PROPOSE_INPUTS]
+    if unknown or form.rule is None:
+        why = f"its input {unknown[0]!r} is not known there" if unknown else f"its output is {form.id!r}, no rule"
+        raise InvalidConfig(
+            f"the prompt {prompt.id!r} cannot propose a rule: {why}",
+            next_step=f"a prompt that proposes may use {', '.join(PROPOSE_INPUTS)}",
+        )
+    return known_inputs(prompt, card, bars, window, costs, snapshot, parents, max_warmup=max_warmup, n_tried=n_tried)
+
+
+def known_inputs(
+    prompt: Prompt,
+    card: Prompt,
+    bars: Bars,
+    window: Window,
+    costs: CostModel,
+    snapshot: Snapshot,
+    parents: Sequence[Chosen],
+    *,
+    max_warmup: int,
+    n_tried: int,
+) -> dict[str, Any]:
+    """Those of PROPOSE_INPUTS that a prompt declares; what else it declares, the workflow that uses it gives."""
     givers: dict[str, Callable[[], Any]] = {
         **_market_givers(prompt, card, bars, window),
         "costs": lambda: cost_words(costs),
@@ -159,14 +182,31 @@ def propose_inputs(
         "parents": lambda: parent_records(parents[: parents_wanted(prompt)]),
         "tried": lambda: list(snapshot.failures[-MAX_TRIED:]),
     }
-    unknown = [name for name in prompt.inputs if name not in PROPOSE_INPUTS]
-    if unknown or form.rule is None:
-        why = f"its input {unknown[0]!r} is not known there" if unknown else f"its output is {form.id!r}, no rule"
-        raise InvalidConfig(
-            f"the prompt {prompt.id!r} cannot propose a rule: {why}",
-            next_step=f"a prompt that proposes may use {', '.join(PROPOSE_INPUTS)}",
+    return {name: givers[name]() for name in prompt.inputs if name in givers}
+
+
+def inputs_by_role(
+    prompts: Mapping[str, Prompt],
+    bars: Bars,
+    window: Window,
+    costs: CostModel,
+    snapshot: Snapshot,
+    parents: Sequence[Chosen],
+    *,
+    max_warmup: int,
+    n_tried: int,
+) -> dict[str, dict[str, Any]]:
+    """What the loop gives to each role of a workflow; `prompts` by role, and the market card under CARD.
+
+    Raises InvalidConfig where the prompt of the role `propose`, which nobody adds anything to, wants more than that.
+    """
+    return {
+        role: (propose_inputs if role == "propose" else known_inputs)(
+            prompt, prompts[CARD], bars, window, costs, snapshot, parents, max_warmup=max_warmup, n_tried=n_tried
         )
-    return {name: givers[name]() for name in prompt.inputs}
+        for role, prompt in prompts.items()
+        if role not in (CARD, REPAIR)
+    }
 
 
 def real_inputs(prompt: Prompt, card: Prompt, bars: Bars, window: Window) -> dict[str, Any]:
@@ -207,13 +247,15 @@ def _reads(node: Node) -> tuple[str, ...]:
     return FUNCTIONS[node.op].reads if node.op in FUNCTIONS else ()
 
 
-def _summary(metrics: Mapping[str, float], alpha_t: float) -> str:
+def figures(metrics: Mapping[str, float], alpha_t: float | None = None) -> str:
+    """Open-window metrics in words, two digits each; `alpha_t` None leaves its part out."""
     parts = [
         f"Sharpe {_two(metrics.get('sharpe_ratio'))} after costs",
         f"in the market {_two(metrics.get('exposure'))} of the time",
         f"turnover {_two(metrics.get('turnover_annual'))} times equity a year",
-        f"t-statistic of what it adds to the ordinary rules {_two(alpha_t)}",
     ]
+    if alpha_t is not None:
+        parts.append(f"t-statistic of what it adds to the ordinary rules {_two(alpha_t)}")
     return ", ".join(parts)
 
 

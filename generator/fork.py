@@ -7,13 +7,16 @@ candidates stay in their run, because they were evaluated under what has changed
 
 from collections.abc import Mapping
 
-from agents.archive.records import TERMINAL_EVENTS, RunRecord
+from agents.archive.records import RunRecord
 from agents.archive.store import Archive
 from backtesting.bars import Bars
 from generator.config import RunConfig
 from generator.run import Run, changed_parts, config_of, open_run
 from generator.slots import random_stream
 from generator.templates import Prompt
+
+NOT_EVALUATED = ("planned", "prompted", "responded", "valid")
+"""Slots that are left; an evaluated one has had its look, and its candidate stays in the run that it was found in."""
 
 
 def segment_config(record: RunRecord, archive: Archive) -> RunConfig:
@@ -23,7 +26,7 @@ def segment_config(record: RunRecord, archive: Archive) -> RunConfig:
     """
     config = config_of(record)
     states = archive.slot_states(record.run_id)
-    left = sum(state not in (*TERMINAL_EVENTS, "in_review") for state in states.values())
+    left = sum(state in NOT_EVALUATED for state in states.values())
     seed = int(random_stream(config.seed, record.run_id, "fork").integers(2**31))
     return config.model_copy(update={"slots": max(1, left), "seed": seed})
 

@@ -105,7 +105,8 @@ class Grammar:
             return f"holds_for({self.condition(rng, 0)}, {_pick(rng, (2, 3, 5))})"
         for _ in range(MAX_TRIES):
             text = self._atom(rng)
-            if text is not None:
+            # A threshold in the unit of a squared volume may be a number beyond the language's bounds.
+            if text is not None and isinstance(parse(text), Node):
                 return text
         raise RuntimeError("the grammar found no condition with a value on these bars")
 

@@ -14,11 +14,9 @@ from typing import Any
 from agents.archive.records import Rejection
 from agents.archive.store import Archive
 from generator.calls import PaidCalls
-from generator.context import CARD, real_inputs
 from generator.extraction import ExtractionError, extract, judge_completion
 from generator.llm.client import Completion, CompletionRequest
-from generator.outputs import form_of
-from generator.run import Run
+from generator.search import LAG
 from generator.templates import Prompt, render
 
 PURPOSE = "reflect"
@@ -27,6 +25,27 @@ MAX_LESSONS = 5
 MAX_CHARS = 200
 MAX_OUTCOMES = 40
 MAX_OUTPUT_TOKENS = 1_000
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "lessons": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "lesson": {"type": "string"},
+                    "because": {"type": "string"},
+                    "evidence": {"type": "array", "items": {"type": "string"}},
+                },
+                "required": ["lesson", "because", "evidence"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["lessons"],
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True)
@@ -45,66 +64,60 @@ class Lesson:
 
 @dataclass(frozen=True, eq=False)
 class Reflector:
-    """Asks for lessons, and keeps them as events of the run.
+    """Asks for lessons, and keeps them as events of the run."""
 
-    Attributes:
-        prompt: one whose output is `lessons`; it is given what a market decides, and `outcomes`.
-        seed: sent to the server.
-    """
-
-    run: Run
+    archive: Archive
     calls: PaidCalls
     prompt: Prompt
+    run_id: str
     seed: int
 
     async def reflect(self, block: int) -> tuple[str, ...]:
-        """The lessons after a block, as lines; none after the last block, or where the model had no turn.
+        """The lessons after a block, as lines; none where no later block can see them, or the model had no turn.
 
         Raises:
             BudgetReached, EndpointError: as for any call.
         """
-        run, archive = self.run, self.run.archive
-        slots = archive.slots(run.run_id)
+        slots = self.archive.slots(self.run_id)
         turns = [slot for slot in slots if slot.block == block and slot.arm == ARM]
-        if not turns or block == slots[-1].block:
+        if not turns or block + LAG >= slots[-1].block:
             return ()
         written = self.written()
         if block in written:
             return written[block]
         shown = self._outcomes(block)
         records = [{"label": label, **outcome} for label, (_, outcome) in shown.items()]
-        inputs = real_inputs(self.prompt, run.prompts[CARD], run.open.bars, run.open.window)
-        form = form_of(self.prompt.output)
         request = CompletionRequest(
-            messages=render(self.prompt, {**inputs, "outcomes": records}),
+            messages=render(self.prompt, {"outcomes": records}),
             max_output_tokens=self.prompt.sampling.max_output_tokens or MAX_OUTPUT_TOKENS,
             temperature=self.prompt.sampling.temperature,
             seed=self.seed,
-            schema=form.schema,
-            schema_name=form.schema_name,
+            schema=SCHEMA,
+            schema_name="lessons",
             purpose=PURPOSE,
             repeat_index=block,
         )
-        answer = await self.calls.ask(turns[0].slot_id, 0, request)
+        answer = await self.calls.ask(
+            turns[0].slot_id, 0, request, asking=lambda: None, answered=lambda completion: None
+        )
         lessons, why = _read(answer, {label: slot_id for label, (slot_id, _) in shown.items()})
         data = {
             "block": block,
             "lessons": [{"lesson": x.lesson, "because": x.because, "slots": list(x.slots)} for x in lessons],
             "why": why,
         }
-        archive.append_run_event(run.run_id, "reflected", data)
+        self.archive.append_run_event(self.run_id, "reflected", data)
         return tuple(lesson.line for lesson in lessons)
 
     def written(self) -> dict[int, tuple[str, ...]]:
         """The lines written so far, by block."""
         return {
-            block: tuple(lesson.line for lesson in lessons)
-            for block, lessons in lessons_of(self.run.archive, self.run.run_id)
+            block: tuple(lesson.line for lesson in lessons) for block, lessons in lessons_of(self.archive, self.run_id)
         }
 
     def _outcomes(self, block: int) -> dict[str, tuple[str, dict[str, str]]]:
         """What became of the arm's legal rules up to and with this block: slot and outcome by label, latest last."""
-        archive, run_id = self.run.archive, self.run.run_id
+        archive, run_id = self.archive, self.run_id
         evaluations, candidates = archive.evaluations(run_id), {c.slot_id: c for c in archive.candidates(run_id)}
         rejected = {e.slot_id: e.data for e in archive.events(run_id) if e.kind == "rejected"}
         found = []

@@ -1,43 +1,43 @@
 """The loop: propose, validate, evaluate in the open window, block by block; then judge all candidates once.
 
 It is the only place where the stages meet, and the only impure one: each stage's result is stored before the next
-begins, in one transaction a step, so that a killed process goes on where it stopped. Within a block models are asked
-side by side; evaluation then follows the order of the slots, so concurrency changes no result.
+begins, in one transaction a step, so that a killed process goes on where it stopped.
 
-Not done yet: overlapping one block's evaluation with the next one's calls.
+While one block is evaluated the next one is proposed, so neither waits for the other: what a block sees is one block
+older than it could be (`search.LAG`). Models are asked side by side; evaluation follows the order of the slots, and
+whatever a step reads is fixed by the plan, so neither concurrency nor speed changes a result.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
-from agents.archive.records import Candidate, Proposal, Rejection, Slot, Spend, Trial
+from agents.archive.records import Candidate, Proposal, Rejection, Slot, Spend
 from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import TouchstoneError
-from backtesting.evaluation import Evaluation
 from backtesting.nomination import Nominee
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS
 from generator.archive_map import cell_of
 from generator.arms import ARMS, Drawn
 from generator.config import CONTROL_ARMS
-from generator.context import CARD, parents_wanted, propose_inputs
+from generator.context import inputs_by_role, parents_wanted
 from generator.grammar import Grammar
 from generator.lessons import Reflector
 from generator.novelty import refuse_positions, refuse_scores, refuse_text
+from generator.open_window import OPEN, open_trial
 from generator.run import Run
-from generator.search import NOTHING_SEARCHED, Search, Searched, parents_of
+from generator.search import LAG, NOTHING_SEARCHED, Search, Searched, parents_of
 from generator.selection import NONE_SHARE, Chosen, Snapshot, choose_parents, shown_to
 from generator.slots import random_stream
 from generator.verdicts import judge_run
-from generator.workflows.one_shot import OneShot
+from generator.workflows.workflow import Task, Workflow
 
-OPEN = "open"
-BROKEN = (ArithmeticError, LookupError, TypeError, ValueError)
-"""What a rule may raise where it cannot be evaluated; anything else is a broken world and stops the run."""
+UNPROPOSED = ("planned", "prompted", "responded")
 _NOBODY: tuple[Chosen, ...] = ()
 
 
@@ -72,15 +72,18 @@ Watcher = Callable[[Progress], None]
 
 async def evolve(
     run: Run,
-    workflow: OneShot | None,
+    workflow: Workflow | None,
     watch: Watcher,
     *,
     concurrency: int = 1,
+    watch_seconds: float = 0.0,
     reflector: Reflector | None = None,
 ) -> None:
     """Bring a run to its end: every slot in one terminal state, every candidate judged, the best few up for review.
 
     Args:
+        concurrency: slots that a model is asked for at the same time; up to two blocks are under way.
+        watch_seconds: the watcher is told at most this often, because what it is told is read from the archive.
         reflector: asks the model for lessons after each block; None for a run without.
 
     Raises:
@@ -89,30 +92,35 @@ async def evolve(
     if run.finished:
         return
     run.archive.abandon_calls(run.run_id)
-    loop = _Loop(run, workflow, watch, concurrency, reflector)
+    loop = _Loop(run, workflow, watch, concurrency, watch_seconds, reflector)
     loop.restore()
-    slots = run.archive.slots(run.run_id)
-    for block in sorted({slot.block for slot in slots}):
-        await loop.run_block([slot for slot in slots if slot.block == block])
-        await loop.reflect(block)
-    loop.tell("judging: the sealed window is opened once, for all candidates together")
+    await loop.run_blocks()
+    loop.tell("judging: the sealed window is opened once, for all candidates together", now=True)
     judge_run(run, loop.search.looks)
-    loop.tell("finished")
+    loop.tell("finished", now=True)
 
 
 class _Loop:
     """The stages of one run, in order."""
 
     def __init__(
-        self, run: Run, workflow: OneShot | None, watch: Watcher, concurrency: int, reflector: Reflector | None
+        self,
+        run: Run,
+        workflow: Workflow | None,
+        watch: Watcher,
+        concurrency: int,
+        watch_seconds: float,
+        reflector: Reflector | None,
     ) -> None:
         self.run = run
         self.search = Search(run)
         self.last = ""
+        self._reflector = reflector
+        self._watch_seconds = watch_seconds
+        self._told_at = float("-inf")
         self._workflow = workflow
         self._watch = watch
         self._gate = asyncio.Semaphore(concurrency)
-        self._reflector = reflector
         self._stopped: BaseException | None = None
         self._grammar = Grammar(run.open.bars, EvaluationCache(), LEAD_BARS)
 
@@ -136,37 +144,66 @@ class _Loop:
             for block, lessons in self._reflector.written().items():
                 self.search.learnt(block, lessons)
 
-    async def run_block(self, slots: Sequence[Slot]) -> None:
-        """Propose for every slot of a block from one snapshot, then evaluate in the order of the slots."""
+    async def run_blocks(self) -> None:
+        """Propose each block, and evaluate the one before it meanwhile.
+
+        At the first error no further call begins; those in flight come home and store their replies; then it is raised.
+        """
+        slots = self.run.archive.slots(self.run.run_id)
+        blocks = [[slot for slot in slots if slot.block == block] for block in sorted({slot.block for slot in slots})]
+        ahead: dict[str, asyncio.Task[None]] = {}
+        try:
+            for number, block in enumerate(blocks):
+                self._propose(block, ahead)
+                if number >= LAG:
+                    await self._evaluate_block(blocks[number - LAG], ahead)
+            for block in blocks[-LAG:]:
+                await self._evaluate_block(block, ahead)
+        except Exception as error:
+            self._stopped = self._stopped or error
+            raise
+        except BaseException:
+            for task in ahead.values():
+                task.cancel()
+            raise
+        finally:
+            await asyncio.gather(*ahead.values(), return_exceptions=True)
+
+    def _propose(self, block: Sequence[Slot], ahead: dict[str, "asyncio.Task[None]"]) -> None:
+        """Draw for the arms without a model, and send off the questions for the others, all from one snapshot."""
         states = self.run.archive.slot_states(self.run.run_id)
-        open_slots = [slot for slot in slots if states[slot.slot_id] in ("planned", "prompted", "responded", "valid")]
-        if not open_slots:
+        waiting = [slot for slot in block if states[slot.slot_id] in UNPROPOSED]
+        if not waiting:
             return
-        snapshot = self.search.snapshot(slots[0].block)
-        waiting = [slot for slot in open_slots if states[slot.slot_id] != "valid"]
-        own = [slot for slot in waiting if slot.arm in ARMS]
-        for slot in own:
-            self.tell(f"drawing ({slot.arm})")
-            self._draw(slot, snapshot)
-        asked = [slot for slot in waiting if slot.arm not in ARMS]
-        if asked:
-            self.tell(f"waiting for the model: {len(asked)} proposals")
-            await _all_or_first_error([self._ask(slot, snapshot) for slot in asked])
-        for slot in open_slots:
+        snapshot = self.search.snapshot(block[0].block)
+        for slot in waiting:
+            if slot.arm in ARMS:
+                self.tell(f"drawing ({slot.arm})")
+                self._draw(slot, snapshot)
+            else:
+                ahead[slot.slot_id] = asyncio.create_task(self._ask(slot, snapshot))
+
+    async def _evaluate_block(self, block: Sequence[Slot], ahead: dict[str, "asyncio.Task[None]"]) -> None:
+        """Evaluate the candidates of a block in the order of its slots, each as soon as it is there."""
+        for slot in block:
+            asked = ahead.get(slot.slot_id)
+            if asked is not None:
+                self.tell("waiting for the model")
+                await asked
+                del ahead[slot.slot_id]
             candidate = self.run.archive.candidate(slot.slot_id)
-            if candidate is not None:
+            if candidate is not None and self.run.archive.slot_state(slot.slot_id) == "valid":
                 await self._evaluate(slot, candidate)
-            self.tell("evaluating")
+                self.tell("evaluating")
+        if self._reflector is not None:
+            self.tell("reflecting")
+            self.search.learnt(block[0].block, await self._reflector.reflect(block[0].block))
 
-    async def reflect(self, block: int) -> None:
-        """After a block: let the model write down what it has learnt, if the run asks for that."""
-        if self._reflector is None:
+    def tell(self, stage: str, *, now: bool = False) -> None:
+        """Show the watcher where the run stands, if it was not told just before; `now` in any case."""
+        if not now and time.monotonic() - self._told_at < self._watch_seconds:
             return
-        self.tell("reflecting")
-        self.search.learnt(block, await self._reflector.reflect(block))
-
-    def tell(self, stage: str) -> None:
-        """Show the watcher where the run stands."""
+        self._told_at = time.monotonic()
         run, looks = self.run, self.search.looks
         outcomes = run.archive.count_outcomes(run.run_id)
         open_states = ("planned", "prompted", "responded", "valid")
@@ -212,15 +249,14 @@ class _Loop:
             raise RuntimeError(f"slot {slot.slot_id} belongs to the arm {slot.arm!r}, which needs a model")
         run = self.run
         rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
-        prompt = run.prompts["propose"]
+        n_parents = max(parents_wanted(prompt) for prompt in run.prompts.values())
         if slot.arm in CONTROL_ARMS:
             parents, shown, odds = _NOBODY, Snapshot((), ()), {}
         else:
-            parents = choose_parents(snapshot, slot.arm, rng, n_parents=parents_wanted(prompt))
+            parents = choose_parents(snapshot, slot.arm, rng, n_parents=n_parents)
             shown, odds = shown_to(snapshot, slot.arm, parents), {"none": NONE_SHARE}
-        inputs = propose_inputs(
-            prompt,
-            run.prompts[CARD],
+        inputs = inputs_by_role(
+            run.prompts,
             run.open.bars,
             run.open.window,
             run.open.costs,
@@ -233,7 +269,7 @@ class _Loop:
             if self._stopped is not None:
                 raise self._stopped  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
             try:
-                answer = await self._workflow.propose(slot.slot_id, inputs, parents)
+                answer = await self._workflow.propose(Task(slot, inputs, parents, shown))
             except TouchstoneError as stop:
                 self._stopped = stop
                 raise
@@ -267,24 +303,25 @@ class _Loop:
             return
         try:
             result = await asyncio.to_thread(self.run.open.simulate, TradingStrategy(spec))
-        except BROKEN as error:
-            self._refuse(slot, spec, _broken(error))
-            return
-        sibling = refuse_positions(result.exposure, known)
-        if isinstance(sibling, Rejection):
-            self._refuse(slot, spec, sibling)
-            return
-        n_trials = archive.count_trials(self.run.series, purpose=OPEN) + 1
-        try:
+            sibling = refuse_positions(result.exposure, known)
+            if isinstance(sibling, Rejection):
+                self._refuse(slot, spec, sibling)
+                return
+            # Looks of later slots, which may be taken at this very time, are not counted; the judgement counts all.
+            n_trials = archive.count_trials(self.run.series, purpose=OPEN, up_to=slot) + 1
             look = await asyncio.to_thread(self._look, slot.slot_id, spec, n_trials, result)
             behaviour = self.run.open.behaviour(spec, result)
-        except BROKEN as error:
-            self._refuse(slot, spec, _broken(error))
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            self._refuse(slot, spec, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
             return
         evaluation = look.open_evaluation
         refused = refuse_scores(evaluation.alpha_t, behaviour.signature, sibling, known)
         with archive.transaction():
-            archive.add_trial(self._trial(slot, evaluation))
+            stream_id = archive.add_stream(evaluation.result.returns)
+            bars_id = self.run.record.bars_id
+            archive.add_trial(
+                open_trial(evaluation, slot, bars_id=bars_id, series=self.run.series, stream_id=stream_id)
+            )
             if refused is not None:
                 self._refuse(slot, spec, refused)
                 return
@@ -305,40 +342,10 @@ class _Loop:
         rng = random_stream(self.run.config.seed, slot_id.rpartition("/")[2], "evaluation")
         return self.run.open.look(spec, n_trials=n_trials, rng=rng, result=result)
 
-    def _trial(self, slot: Slot, evaluation: Evaluation) -> Trial:
-        result = evaluation.result
-        return Trial(
-            spec_id=evaluation.spec_id,
-            bars_id=self.run.record.bars_id,
-            series=self.run.series,
-            window_start=result.window.start,
-            window_stop=result.window.stop,
-            first_session=str(result.sessions[0]),
-            last_session=str(result.sessions[-1]),
-            purpose=OPEN,
-            by=slot.arm,
-            metrics={name: _number(value) for name, value in result.metrics.items()},
-            run_id=self.run.run_id,
-            slot_id=slot.slot_id,
-            stream_id=self.run.archive.add_stream(result.returns),
-        )
-
     def _reject(self, slot: Slot, rejection: Rejection) -> None:
         self.run.archive.reject(slot.slot_id, rejection)
         self.last = f"slot {slot.index}: {rejection.code}: {rejection.reason}"
         self.tell("proposing")
-
-
-async def _all_or_first_error(tasks: Sequence[Coroutine[None, None, None]]) -> None:
-    """Run all; at the first error let the calls in flight come home and store their replies, then raise it."""
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-
-
-def _broken(error: Exception) -> Rejection:
-    return Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}")
 
 
 def spec_of(candidate: Candidate) -> Spec:

@@ -7,9 +7,11 @@ of the spec, the bars and the number of trials so far, so a resumed run makes th
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 
 import numpy as np
 
+from agents.archive.records import Slot, Trial
 from agents.strategy.neighbours import neighbours
 from agents.strategy.spec import Spec, check_for_bars
 from agents.strategy.strategy import TradingStrategy
@@ -24,6 +26,9 @@ from backtesting.statistics import hac_t
 from generator.behaviour import Behaviour, behaviour_of
 
 LATER_BARS = 63
+
+OPEN = "open"
+"""Purpose of a trial in the open window."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,3 +111,23 @@ class OpenWindow:
             n_trials=n_trials,
             rng=rng,
         )
+
+
+def open_trial(evaluation: Evaluation, slot: Slot, *, bars_id: str, series: str, stream_id: str) -> Trial:
+    """A slot's look at the open window, as the ledger counts it; the same look of the same slot is counted once."""
+    result = evaluation.result
+    return Trial(
+        spec_id=evaluation.spec_id,
+        bars_id=bars_id,
+        series=series,
+        window_start=result.window.start,
+        window_stop=result.window.stop,
+        first_session=str(result.sessions[0]),
+        last_session=str(result.sessions[-1]),
+        purpose=OPEN,
+        by=slot.arm,
+        metrics={name: float(value) if isfinite(value) else None for name, value in result.metrics.items()},
+        run_id=slot.run_id,
+        slot_id=slot.slot_id,
+        stream_id=stream_id,
+    )

@@ -19,6 +19,18 @@ from backtesting.errors import InvalidConfig
 
 EXAMPLE = "donchian_breakout"
 MAX_EDITS = 4
+BRIEF_FIELDS = ("mechanism", "other_side", "signal_idea", "exit_idea", "what_would_refute_it")
+SUBJECTS = ("brief", "spec", "risk")
+"""What a finding can be about."""
+TOOLS: dict[str, str] = {
+    "describe_data": "the market: its character in figures, the costs, and how the ordinary rules do in it",
+    "list_functions": "the functions and fields of the language; query: words to look for, or null for all",
+    "validate_spec": "spec: is it legal, and what is wrong with it",
+    "backtest_open": "spec: test it on the open window; counted as a trial, and there are few",
+    "search_archive": "query: words; earlier rules that hold them, with how they did",
+    "submit_spec": "spec: hand it in; a legal one ends the work",
+}
+"""The tools of an action: name and what it is for, as the prompt says it; only `submit_spec` ends the slot."""
 
 Json = dict[str, Any]
 Rule = Callable[[Mapping[str, Any], Mapping[str, Any]], "Json | list[SpecError]"]
@@ -287,6 +299,39 @@ _LESSONS_EXAMPLE: Json = {
     ]
 }
 
+_BRIEF = _form(**{name: {"type": "string"} for name in BRIEF_FIELDS})
+_BRIEF_EXAMPLE: Json = {
+    "mechanism": "Funds that have to sell within days push the price below what patient buyers pay.",
+    "other_side": "Holders with redemptions, who cannot wait.",
+    "signal_idea": "A fall of several days on more volume than usual.",
+    "exit_idea": "When volume is back to normal, or after two weeks.",
+    "what_would_refute_it": "No rise after such days.",
+}
+
+_FINDINGS = _form(
+    findings={
+        "type": "array",
+        "items": _form(
+            about={"type": "string", "enum": list(SUBJECTS)},
+            problem={"type": "string"},
+            suggestion={"type": "string"},
+        ),
+    }
+)
+_FINDINGS_EXAMPLE: Json = {
+    "findings": [
+        {"about": "risk", "problem": "The exit may never come in a long fall.", "suggestion": "Leave after ten bars."}
+    ]
+}
+
+_ACTION = _form(
+    thought=_text("why this step, in one or two sentences"),
+    tool={"type": "string", "enum": list(TOOLS)},
+    query={"anyOf": [{"type": "string"}, {"type": "null"}]},
+    spec={"anyOf": [WIRE_SCHEMA, {"type": "null"}]},
+)
+_ACTION_EXAMPLE: Json = {"thought": "The market comes first.", "tool": "describe_data", "query": None, "spec": None}
+
 
 def _spec_example() -> Json:
     # The source of the shipped rule names a year, and no prompt holds a date.
@@ -300,6 +345,9 @@ OUTPUTS: dict[str, OutputForm] = {
         OutputForm("spec-edits", _EDITS, "spec_edits", _EDITS_EXAMPLE, edited),
         OutputForm("critique", _CRITIQUE, "critique", _CRITIQUE_EXAMPLE),
         OutputForm("lessons", _LESSONS, "lessons", _LESSONS_EXAMPLE, check=_known_labels),
+        OutputForm("brief", _BRIEF, "brief", _BRIEF_EXAMPLE),
+        OutputForm("findings", _FINDINGS, "findings", _FINDINGS_EXAMPLE),
+        OutputForm("action", _ACTION, "action", _ACTION_EXAMPLE),
         OutputForm("text", None, "", {}),
     )
 }

@@ -56,7 +56,20 @@ RULES: dict[str, str] = {
 FIXABLE = ("invisible-character", "unused-input")
 
 # Inputs by the names that the loop gives them; all hold what a model, a data file or an earlier run wrote.
-UNTRUSTED_INPUTS = ("market_card", "parents", "tried", "reply", "errors", "candidate", "outcomes")
+WORKFLOW_INPUTS = ("brief", "spec", "findings")
+"""What a workflow of several steps gives to its own prompts, out of earlier replies."""
+UNTRUSTED_INPUTS = (
+    "market_card",
+    "parents",
+    "tried",
+    "reply",
+    "errors",
+    "candidate",
+    "outcomes",
+    "brief",
+    "spec",
+    "findings",
+)
 
 _LEAKS = re.compile(
     r"(?i)\b(s&p|sp ?500|nasdaq|dow jones|ftse|dax|nikkei|bitcoin|covid\w*|pandemic|lehman|dot-?com|subprime|brexit"
@@ -183,7 +196,11 @@ def _inputs(prompt: Prompt, draft: Draft, bench: Bench) -> Iterator[Finding]:
         if name in UNTRUSTED_INPUTS and not declared.untrusted:
             why = f"the input {name!r} holds what a model or a file wrote; declare it `untrusted: true` and fence it"
             yield _finding(draft, line, "unfenced-input", why, name)
-        if form is not None and form.rule is not None and name not in (*PROPOSE_INPUTS, *REPAIR_INPUTS):
+        if (
+            form is not None
+            and form.rule is not None
+            and name not in (*PROPOSE_INPUTS, *REPAIR_INPUTS, *WORKFLOW_INPUTS)
+        ):
             near = nearest(name, PROPOSE_INPUTS)
             hint = f"; did you mean {near!r}?" if near else f"; it gives {', '.join(PROPOSE_INPUTS)}"
             yield _finding(draft, line, "unsupplied-input", f"the loop cannot give {name!r}{hint}", name)
@@ -242,12 +259,14 @@ def _examples(prompt: Prompt, draft: Draft, bench: Bench) -> Iterator[Finding]:
     if form is None or form.schema is None:
         return
     shown: list[tuple[int, str]] = []
-    if "example" in prompt.inputs:
+    # A tool agent's replies hold a rule in a part of them; its example is one of that part.
+    if "example" in prompt.inputs and form.id != "action":
         shown.append((draft.line_of(("inputs", "example", "sample")), str(prompt.inputs["example"].sample)))
     for number, value in _objects(prompt):
         if not isinstance(value, dict):
             shown.append((number, str(value)))
-        elif set(value) & set(form.schema["properties"]):
+        elif 2 * len(set(value) & set(form.schema["properties"])) > len(value):
+            # Mostly the form's own fields: meant as a reply, and not as a part of one.
             shown.append((number, json.dumps(value)))
     for number, text in shown:
         followed = follow(prompt, completion_of(text), bench.window, prompt.samples)

@@ -70,7 +70,15 @@ class StoredCalls(PaidCalls):
         }
         self.n_replies = 0
 
-    async def ask(self, slot_id: str, attempt: int, request: CompletionRequest) -> Completion | Rejection:
+    async def ask(
+        self,
+        slot_id: str,
+        attempt: int,
+        request: CompletionRequest,
+        *,
+        asking: Callable[[], None],
+        answered: Callable[[Completion], None],
+    ) -> Completion | Rejection:
         """The stored reply, or the stored failure.
 
         Raises:
@@ -79,7 +87,10 @@ class StoredCalls(PaidCalls):
         reply = self._settled.get((slot_id, request.purpose, attempt))
         if reply is not None:
             self.n_replies += 1
-            return completion_from(reply)
+            found = completion_from(reply)
+            asking()
+            answered(found)
+            return found
         if request.purpose == "reflect" and request.repeat_index in self._unreflected:
             return Rejection("call", "llm_error", self._unreflected[request.repeat_index])
         failure = self._failed.get(slot_id)

@@ -99,8 +99,7 @@ def open_run(
 
     Args:
         continues: the stored run that is meant to go on; None for whichever the configuration names.
-        parent: id of the run that this one goes on from after something changed; see generator/fork.py. A continued run
-            has the one that it had.
+        parent: id of the run that this one goes on from after something changed; see generator/fork.py.
 
     Raises:
         DataError: too few bars for an open and a sealed window.
@@ -109,8 +108,6 @@ def open_run(
     Registry(archive).ensure_shipped(shipped_incumbents())
     incumbents = active_incumbents(archive)
     split = plan_split(bars, open_share=config.open_share)
-    if continues is not None:
-        parent = str(continues.config.get("forked_from", ""))
     identity = identity_of(config, bars, incumbents, prompts, parent)
     run_id = f"r-{content_id(identity).removeprefix('b2:')[:10]}"
     record = RunRecord(
@@ -136,7 +133,10 @@ def open_run(
 
 
 def unfinished_run(archive: Archive) -> RunRecord:
-    """The run of the loop that was begun last and has neither ended nor gone on as another; StorageError if none."""
+    """The run of the loop that was begun last and has neither ended nor gone on as another.
+
+    Raises StorageError if there is none.
+    """
     for record in reversed(archive.runs()):
         if "kind" in record.config:
             continue  # a comparison of prompts is continued by its own command

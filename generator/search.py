@@ -19,6 +19,8 @@ from generator.novelty import DUPLICATE_CODES, Known
 from generator.run import Run
 from generator.selection import Entry, Snapshot, Tried
 
+LAG = 1
+"""Blocks that are proposed ahead of the one that is evaluated."""
 WINDOW = 50
 """Slots over which new cells are counted: whether the search still goes anywhere."""
 
@@ -110,20 +112,20 @@ class Search:
         self._lessons[block] = lessons
 
     def snapshot(self, block: int) -> Snapshot:
-        """The archive as it stood when the block began."""
+        """The archive as it stood one block before this one began."""
         run = self._run
         incumbents = tuple(
             Entry(strategy.name, "incumbent", strategy.spec, strategy.spec_id, float("nan"), result.metrics)
             for strategy, result in ((strategy, run.open.incumbents[strategy.name]) for strategy in run.incumbents)
         )
-        before = {slot_id for slot_id, slot in self._slots.items() if slot.block < block}
+        before = {slot_id for slot_id, slot in self._slots.items() if slot.block < block - LAG}
         children = Counter(
             (self._slots[slot_id].arm, parent)
             for slot_id, parents in self._parents.items()
             if slot_id in before
             for parent in parents
         )
-        written = [lessons for after, lessons in sorted(self._lessons.items()) if after < block and lessons]
+        written = [lessons for after, lessons in sorted(self._lessons.items()) if after < block - LAG and lessons]
         return Snapshot(
             incumbents=incumbents,
             candidates=tuple(self._entries[slot_id] for slot_id in sorted(self._entries) if slot_id in before),

@@ -24,15 +24,18 @@ from backtesting.splits import LEAD_BARS, Split, plan_split
 from generator.arms import draw_evolved
 from generator.budget import Budget, Caps
 from generator.calls import PaidCalls
-from generator.context import CARD, propose_inputs
+from generator.config import RunConfig
+from generator.context import inputs_by_role
 from generator.grammar import Grammar
 from generator.llm.address import ModelAddress, parse_address
 from generator.llm.client import LLMClient
-from generator.llm.clients import Settings, open_client
-from generator.llm.pricing import load_prices, price_of
+from generator.llm.clients import Settings, open_client, price_at
+from generator.llm.pricing import load_prices
 from generator.selection import Entry, Snapshot
 from generator.templates import load_prompt, prompt_folders
+from generator.workflows.dialogue import Desk
 from generator.workflows.one_shot import OneShot
+from generator.workflows.workflow import Task
 
 RUN_ID = "single"
 
@@ -94,29 +97,15 @@ async def _propose(
     with Archive.in_memory() as archive:
         archive.add_run(RunRecord(RUN_ID, {}, bars.source, bars.bars_id, split.as_dict(), seed, ""), (slot,))
         budget = Budget(Caps(max_calls=max_calls), clock=time.monotonic)
-        workflow = OneShot(
-            archive=archive,
-            calls=PaidCalls(RUN_ID, archive, client, budget, price_of(address.text, load_prices())),
-            propose_prompt=load_prompt("propose", folders),
-            repair_prompt=load_prompt("repair", folders),
-            bars=open_bars,
-            max_warmup=LEAD_BARS,
-            max_output_tokens=None,
-            temperature=None,
-            seed=seed,
+        calls = PaidCalls(RUN_ID, archive, client, budget, price_at(address, load_prices()))
+        config = RunConfig(market=bars.source, llm=address.text, seed=seed)
+        prompts = {role: load_prompt(name, folders) for role, name in config.prompts.items()}
+        desk = Desk(archive, dict.fromkeys(prompts, calls), prompts, config, open_bars, LEAD_BARS)
+        snapshot = _incumbents()
+        inputs = inputs_by_role(
+            prompts, open_bars, split.open, LIQUID_INDEX, snapshot, (), max_warmup=LEAD_BARS, n_tried=0
         )
-        inputs = propose_inputs(
-            workflow.propose_prompt,
-            load_prompt(CARD, folders),
-            open_bars,
-            split.open,
-            LIQUID_INDEX,
-            _incumbents(),
-            (),
-            max_warmup=LEAD_BARS,
-            n_tried=0,
-        )
-        answer = await workflow.propose(slot.slot_id, inputs, ())
+        answer = await OneShot(desk).propose(Task(slot, inputs, (), snapshot))
     return answer if isinstance(answer, Rejection) else answer[0]
 
 

@@ -44,8 +44,10 @@ def commands_of(document: Path, program: str) -> list[list[str]]:
 
 
 def needs_something(words: list[str]) -> bool:
-    """A placeholder that a reader fills in, a key, or the network."""
-    return any(PLACEHOLDER.search(word) or word.startswith(("openai:", "yahoo:")) for word in words)
+    """A placeholder that a reader fills in, a key, the network, or a person who ends it with Ctrl-C."""
+    return words[1:3] == ["prompts", "watch"] or any(
+        PLACEHOLDER.search(word) or word.startswith(("openai:", "yahoo:")) for word in words
+    )
 
 
 def check_options(words: list[str]) -> None:

@@ -136,7 +136,7 @@ def test_the_installed_command_works_from_any_folder(installed: Path, tmp_path: 
 
     assert touchstone("--version") == f"touchstone {PROJECT['project']['version']}\n"
     prompts = events("prompts", "list")
-    assert [prompt["id"] for prompt in prompts] == ["propose", "repair"]
+    assert {"propose", "repair"} <= {prompt["id"] for prompt in prompts}
     # The wheel's own files, not this folder's.
     assert all(Path(prompt["path"]).is_relative_to(installed.parent) for prompt in prompts)
     market = "sample:sp500"

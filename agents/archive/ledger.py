@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from agents.archive import tables
 from agents.archive.database import Database, record_of, values_of
-from agents.archive.records import Call, Spend, Trial
+from agents.archive.records import Call, Slot, Spend, Trial
 from backtesting.bars import FloatArray
 from backtesting.errors import StorageError
 from backtesting.hashing import arrays_id
@@ -111,12 +111,16 @@ class Ledger(Database):
     def spend(self, run_id: str | None = None) -> Spend:
         """What a run, or all runs, have spent."""
         query = sa.select(
-            tables.calls.c.cost_usd, tables.calls.c.reserved_usd, tables.calls.c.reserved_tokens, tables.calls.c.usage
+            tables.calls.c.cost_usd,
+            tables.calls.c.reserved_usd,
+            tables.calls.c.reserved_tokens,
+            tables.calls.c.usage,
+            tables.calls.c.status,
         ).order_by(tables.calls.c.call_id)
         if run_id is not None:
             query = query.where(tables.calls.c.run_id == run_id)
         prices: list[float] = []
-        tokens, calls, unpriced = 0, 0, 0
+        tokens, calls, unpriced, free = 0, 0, 0, 0
         with self._reading() as connection:
             for row in connection.execute(query):
                 price = row.cost_usd if row.cost_usd is not None else row.reserved_usd
@@ -124,16 +128,19 @@ class Ledger(Database):
                     unpriced += 1
                 else:
                     prices.append(price)
-                tokens += _tokens(row.usage, row.reserved_tokens)
+                used = _tokens(row.usage, row.reserved_tokens)
+                tokens += used
                 calls += 1
-        return Spend(usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced)
+                free += row.status == "settled" and price == 0.0 and used == 0
+        return Spend(usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced, free=free)
 
     @staticmethod
     def spend_of(call: Call) -> Spend:
         """What one call counts for in `spend`."""
         price = call.cost_usd if call.cost_usd is not None else call.reserved_usd
         tokens = _tokens(call.usage, call.reserved_tokens)
-        return Spend(usd=price or 0.0, tokens=tokens, calls=1, unpriced=int(price is None))
+        free = call.status == "settled" and price == 0.0 and tokens == 0
+        return Spend(usd=price or 0.0, tokens=tokens, calls=1, unpriced=int(price is None), free=int(free))
 
     def add_trial(self, trial: Trial) -> None:
         """Count a look. A slot that repeats a look after a kill (same rule, window and purpose) is counted once."""
@@ -151,13 +158,22 @@ class Ledger(Database):
         with self._reading() as connection:
             return tuple(record_of(Trial, row) for row in connection.execute(query))
 
-    def count_trials(self, series: str | None = None, *, purpose: str | None = None) -> int:
-        """How many looks there were, over all runs, arms and people; at one series (`series_key`) or at all."""
+    def count_trials(self, series: str | None = None, *, purpose: str | None = None, up_to: Slot | None = None) -> int:
+        """How many looks there were, over all runs, arms and people; at one series (`series_key`) or at all.
+
+        Args:
+            up_to: leaves out the later slots of this slot's run, in the order of the plan.
+        """
         query = sa.select(sa.func.count()).select_from(tables.trials)
         if series is not None:
             query = query.where(tables.trials.c.series == series)
         if purpose is not None:
             query = query.where(tables.trials.c.purpose == purpose)
+        if up_to is not None:
+            later = sa.select(tables.slots.c.slot_id).where(
+                tables.slots.c.run_id == up_to.run_id, tables.slots.c.index > up_to.index
+            )
+            query = query.where(tables.trials.c.slot_id.is_(None) | tables.trials.c.slot_id.not_in(later))
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
 

@@ -175,7 +175,22 @@ def m002_decisions(connection: sa.Connection) -> None:
         _append_only(connection, table)
 
 
-MIGRATIONS: tuple[Migration, ...] = (m001_runs, m002_decisions)
+def m003_probes(connection: sa.Connection) -> None:
+    """What model endpoints were seen to do."""
+    _execute(
+        connection,
+        """
+        CREATE TABLE probes (
+            probe_id INTEGER PRIMARY KEY AUTOINCREMENT, address TEXT NOT NULL, model TEXT NOT NULL,
+            mode TEXT NOT NULL CHECK (mode IN ('schema', 'json', 'text')), findings TEXT NOT NULL,
+            usage TEXT NOT NULL, at TEXT NOT NULL)
+        """,
+        "CREATE INDEX probes_by_address ON probes (address, probe_id)",
+    )
+    _append_only(connection, "probes")
+
+
+MIGRATIONS: tuple[Migration, ...] = (m001_runs, m002_decisions, m003_probes)
 
 
 def _append_only(connection: sa.Connection, table: str) -> None:

@@ -53,6 +53,7 @@ REJECTION_CODES: tuple[str, ...] = (
     "eval_error",
     "budget",
     "llm_error",
+    "no_submission",
 )
 
 CALL_STATUSES: tuple[str, ...] = ("reserved", "settled", "failed", "abandoned")
@@ -217,17 +218,43 @@ class Spend:
         tokens: input and output, reported or else reserved.
         calls: all of them, whatever became of them.
         unpriced: calls without a price; their tokens count, their dollars are unknown.
+        free: calls that brought a reply for nothing: no token, no dollar; recorded ones, and those of a person.
     """
 
     usd: float
     tokens: int
     calls: int
     unpriced: int
+    free: int = 0
 
     def __add__(self, other: "Spend") -> "Spend":
         return Spend(
-            self.usd + other.usd, self.tokens + other.tokens, self.calls + other.calls, self.unpriced + other.unpriced
+            self.usd + other.usd,
+            self.tokens + other.tokens,
+            self.calls + other.calls,
+            self.unpriced + other.unpriced,
+            self.free + other.free,
         )
+
+
+@dataclass(frozen=True)
+class ProbeRecord:
+    """What a probe found out about a model endpoint.
+
+    Attributes:
+        address: the model address that was asked; model: as the server names it.
+        mode: the strictest way of asking for a form that the endpoint keeps (`schema`, `json`, `text`).
+        findings: name, answer (`yes`, `no`, `unknown`) and what was seen, each.
+        usage: tokens that the probe took, as far as they were counted.
+    """
+
+    address: str
+    model: str
+    mode: str
+    findings: Sequence[Json]
+    usage: Json
+    probe_id: int = 0
+    at: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Archive: the one object that keeps what happened. It writes records down and gives them back; it judges nothing.
 
-It is one object over several nouns (runs, ledger, verdicts, audit trail; a file each) because one transaction may span
-them:
+It is one object over several nouns (runs, ledger, probes, verdicts, audit trail; a file each) because one transaction
+may span them:
 
     with archive.transaction():
         archive.put_gate_report(slot_id, nomination_id=..., report=...)
@@ -11,9 +11,10 @@ Every method outside such a block is a transaction of its own, and is on the dis
 """
 
 from agents.archive.ledger import Ledger
+from agents.archive.probes import Probes
 from agents.archive.runs import RunStore
 from agents.archive.verdicts import Verdicts
 
 
-class Archive(RunStore, Ledger, Verdicts):
+class Archive(RunStore, Ledger, Probes, Verdicts):
     """What happened, forever. `Archive.open(path, create=True)`, or `Archive.in_memory()` for a trial."""

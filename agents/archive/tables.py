@@ -121,6 +121,16 @@ calls = _table(
     failure=sa.Text,
     at=sa.Text,
 )
+probes = _table(
+    "probes",
+    probe_id=sa.Integer,
+    address=sa.Text,
+    model=sa.Text,
+    mode=sa.Text,
+    findings=JsonText,
+    usage=JsonText,
+    at=sa.Text,
+)
 streams = _table("streams", stream_id=sa.Text, n_bars=sa.Integer, data=sa.LargeBinary)
 trials = _table(
     "trials",

@@ -23,9 +23,6 @@ from backtesting.metrics import METRICS
 
 logger = logging.getLogger(__name__)
 
-LESS_IS_BETTER = ("volatility_annual", "max_drawdown_bars", "turnover_annual", "cost_share", "kurtosis")
-NO_BETTER = ("exposure", "n_trades", "average_bars_held")
-
 
 class Agent(Protocol):
     """What the manager asks of an agent; `TradingStrategy` is one. It goes by its `name`, else by its class's."""
@@ -140,7 +137,7 @@ def _shipped() -> list[Agent]:
 
 
 def _check_metric(metric: str) -> None:
-    useful = [name for name in METRICS if name not in LESS_IS_BETTER and name not in NO_BETTER]
+    useful = [name for name, known in METRICS.items() if known.higher_is_better]
     if metric in useful:
         return
     if metric in METRICS:

@@ -350,6 +350,9 @@ def _comoment(x: FloatArray, y: FloatArray, window: int, which: int) -> FloatArr
             if which == 2:
                 if not still_y and own_y > 0.0:
                     out[t, k] = together / own_y
+            elif window == 2 and not still_x and not still_y:
+                # Two points always lie on a line; the sums would say so but for a rounding.
+                out[t, k] = 1.0 if (a > x[t - 1, k]) == (b > y[t - 1, k]) else -1.0
             elif not still_x and not still_y and own_x > 0.0 and own_y > 0.0:
                 out[t, k] = min(1.0, max(-1.0, together / (math.sqrt(own_x) * math.sqrt(own_y))))
     return out

@@ -6,6 +6,7 @@ Everything of one bar is computed from that bar's row alone, so nothing looks ah
 
 import numpy as np
 
+from agents.strategy.expression.canonical import invert
 from agents.strategy.expression.evaluate import EvaluationCache, condition, numbers
 from agents.strategy.expression.nodes import Node
 from agents.strategy.functions.cross_section import neutral_to
@@ -20,8 +21,8 @@ def portfolio_targets(
 ) -> TargetDecisions:
     """Targets as fractions of equity.
 
-    An asset without a price keeps what is held; one that may not be held gets 0. A bar on which the universe has
-    names but none has a score decides nothing (NaN): the score is not known yet.
+    An asset without a price keeps what is held; one that may not be held gets 0. A bar on which nobody can be held,
+    but for some asset the universe or the score is unknown, decides nothing (NaN).
 
     Raises:
         DataError: the bars lack a feature that the spec names.
@@ -35,12 +36,15 @@ def portfolio_targets(
             )
         score = neutral_to(score, bars.features[spec.neutralise])
     priced = np.isfinite(bars.close)
-    admitted = priced & condition(nodes["universe"], bars, cache) if "universe" in nodes else priced
+    admitted = open_question = priced
+    if "universe" in nodes:
+        admitted = priced & condition(nodes["universe"], bars, cache)
+        open_question = priced & ~condition(invert(nodes["universe"]), bars, cache)
     volatility = numbers(nodes["weight"], bars, cache) if "weight" in nodes else None
     target = np.full(bars.close.shape, np.nan)
     for t in range(0, bars.n_bars, spec.rebalance.every_bars):
         eligible = admitted[t] & np.isfinite(score[t])
-        if eligible.any() or not admitted[t].any():
+        if eligible.any() or not open_question[t].any():
             moved = None if volatility is None else volatility[t]
             target[t] = np.where(priced[t], _row(spec, score[t], eligible, moved), np.nan)
     return TargetDecisions(target=target, band=spec.rebalance.band)
@@ -86,7 +90,8 @@ def capped(raw: FloatArray, gross: float, cap: float) -> FloatArray:
     left = gross
     while free.any() and left > 0:
         shares = np.where(free, raw, 0.0)
-        shares = left * shares / float(np.add.accumulate(shares)[-1])
+        # Divided first: the smallest numbers would vanish in the product.
+        shares = left * (shares / float(np.add.accumulate(shares)[-1]))
         over = free & (shares > cap)
         if not over.any():
             return np.where(free, shares, weights)

@@ -40,7 +40,8 @@ LANGUAGE = 2
 MAX_PROSE = 600
 # More than anybody reads; a hostile reply may hold thousands of unknown keys.
 MAX_ERRORS = 40
-_NAME = re.compile(r"[a-z][a-z0-9_]{2,47}")
+NAME_PATTERN = "[a-z][a-z0-9_]{2,47}"
+_NAME = re.compile(NAME_PATTERN)
 _FEATURE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(10))}
 
@@ -426,6 +427,16 @@ class Member(_Part):
         return {"agent": self.agent} if self.spec is None else self.spec.rule()
 
 
+MAX_MEMBERS = 12
+
+
+def _few(members: Any) -> Any:
+    # Counted before any is read: a hostile reply may hold thousands.
+    if isinstance(members, list | tuple) and not 2 <= len(members) <= MAX_MEMBERS:
+        raise PydanticCustomError("members", f"an ensemble has 2 to {MAX_MEMBERS} members, {len(members)} are given")
+    return members
+
+
 class EnsembleSpec(_Spec):
     """Several strategies as one: each is followed on paper, and what they hold is averaged or put to the vote.
 
@@ -434,7 +445,11 @@ class EnsembleSpec(_Spec):
     """
 
     kind: Literal["ensemble"]
-    members: Annotated[tuple[Member, ...], Field(strict=False, min_length=2, max_length=12)]
+    members: Annotated[
+        tuple[Member, ...],
+        BeforeValidator(_few),
+        Field(strict=False, json_schema_extra={"minItems": 2, "maxItems": MAX_MEMBERS}),
+    ]
     fusion: Fusion = Field(default_factory=lambda: MeanFusion(kind="mean"))
     weights: Literal["equal", "given", "inverse_volatility"] = "equal"
     window: Annotated[int, Field(ge=20, le=1000)] = 250
@@ -513,7 +528,7 @@ KINDS: dict[str, type[Spec]] = {
     "ensemble": EnsembleSpec,
 }
 
-_ADAPTER: TypeAdapter[Spec] = TypeAdapter(Annotated[Spec, Field(discriminator="kind")])
+SPEC_ADAPTER: TypeAdapter[Spec] = TypeAdapter(Annotated[Spec, Field(discriminator="kind")])
 
 
 def with_members(spec: Spec, find: Callable[[str], Spec | None]) -> Spec | list[SpecError]:
@@ -558,7 +573,7 @@ def load_spec(text_or_mapping: str | bytes | Mapping[str, Any], *, origin: str) 
         if isinstance(config, str):
             return [SpecError("", "unreadable", "", "one JSON object or YAML mapping", "", config, origin)]
     try:
-        return _ADAPTER.validate_python(dict(config))
+        return SPEC_ADAPTER.validate_python(dict(config))
     except ValidationError as refused:
         details = refused.errors(include_url=False)[:MAX_ERRORS]
         found = [error for detail in details for error in _spec_errors(detail)]

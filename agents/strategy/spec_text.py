@@ -126,10 +126,6 @@ def _document(events: Iterator[yaml.Event]) -> Any:
     return value
 
 
-def _line(event: yaml.Event) -> int:
-    return event.start_mark.line + 1 if event.start_mark is not None else 1
-
-
 def _value(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Any:
     line = _line(event)
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
@@ -154,6 +150,10 @@ def _value(event: yaml.Event, events: Iterator[yaml.Event], depth: int) -> Any:
             raise _Refused(f'"{key[:40]}" is given twice (line {line})')
         mapping[key] = _value(_following(events), events, depth + 1)
     return mapping
+
+
+def _line(event: yaml.Event) -> int:
+    return event.start_mark.line + 1 if event.start_mark is not None else 0
 
 
 def _following(events: Iterator[yaml.Event]) -> yaml.Event:

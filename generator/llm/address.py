@@ -1,9 +1,14 @@
 """ModelAddress: which model to ask, as one word on the command line.
 
-    openai:MODEL             the vendor itself
-    openai:MODEL@BASE_URL    any server that speaks the same protocol
-    scripted:PATH            replies from a JSONL file, offline
-    none                     no model; other arms propose
+    openai:MODEL                          the vendor itself
+    openai:MODEL@BASE_URL                 any server that speaks the same protocol
+    langchain:PROVIDER:MODEL[@BASE_URL]   any provider that LangChain speaks to
+    record:FOLDER->ADDRESS                another address, and every reply kept in a folder
+    replay:FOLDER                         the kept replies, offline; a question without one stops the run
+    replay-or-live:FOLDER->ADDRESS        the kept replies, and the address where there is none
+    manual:FOLDER                         a person carries prompts and replies to and from any chat window
+    scripted:PATH                         replies from a JSONL file, offline
+    none                                  no model; other arms propose
 
 A base URL comes from the user alone, never from a prompt, a reply or a strategy, and still it is checked: a prompt and
 a key are about to be sent there. Host names are not resolved here, so a name that points to a forbidden address passes;
@@ -16,15 +21,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from backtesting.errors import EndpointError, UsageError
 from generator.llm.secret import Secret, one_line
 
-Kind = Literal["none", "openai", "scripted"]
-KINDS: dict[str, Kind] = {"none": "none", "openai": "openai", "scripted": "scripted"}
-FORMS = "none, openai:MODEL, openai:MODEL@BASE_URL, scripted:PATH"
+Kind = Literal["none", "openai", "langchain", "scripted", "manual", "replay", "record", "replay-or-live"]
+KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
+FORMS = (
+    "none, openai:MODEL, openai:MODEL@BASE_URL, langchain:PROVIDER:MODEL, replay:FOLDER, 'record:FOLDER->ADDRESS', "
+    "'replay-or-live:FOLDER->ADDRESS', manual:FOLDER, scripted:PATH"
+)
+ARROW = "->"
+# Kinds that need a path and nothing else, and what the path is.
+_PATHS: dict[Kind, str] = {"scripted": "FILE", "manual": "FOLDER", "replay": "FOLDER"}
 
 OPENAI_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -32,6 +43,7 @@ NO_KEY = Secret("not-needed")
 
 _WITH_URL = re.compile(r"\A(?P<model>[^\s@]*(?:@[^\s@:/]+)*?)@(?P<url>[a-zA-Z][a-zA-Z0-9+.\-]*://.*)\Z")
 _MODEL = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._:/@+\-]{0,199}\Z")
+_PROVIDER = re.compile(r"\A[a-z][a-z0-9_]{1,39}\Z")
 _HOST_NAME = re.compile(r"\A(?!-)[a-z0-9_\-]{1,63}(?:\.[a-z0-9_\-]{1,63})*\.?\Z")
 # Where clouds hand out credentials to whoever asks.
 _METADATA_HOSTS = frozenset({"metadata", "metadata.google.internal", "metadata.goog", "instance-data"})
@@ -45,9 +57,11 @@ class ModelAddress:
     Attributes:
         text: the address in its one spelling; it names the client in the archive.
         kind: which client answers.
-        model: model name for `openai`, "" otherwise.
-        base_url: for `openai`, without a trailing slash; "" otherwise.
-        path: the file for `scripted`, else None.
+        model: model name for `openai` and `langchain`, "" otherwise.
+        base_url: for `openai` always and for `langchain` where one was given, without a trailing slash; else "".
+        path: the file for `scripted`, the folder for `manual` and the recordings, else None.
+        provider: LangChain's name of it, "" otherwise.
+        live: the address behind a recording, else None.
     """
 
     text: str
@@ -55,6 +69,8 @@ class ModelAddress:
     model: str = ""
     base_url: str = ""
     path: Path | None = None
+    provider: str = ""
+    live: "ModelAddress | None" = None
 
     @property
     def is_loopback(self) -> bool:
@@ -80,11 +96,16 @@ def parse_address(text: str) -> ModelAddress:
                 f"model address 'none' takes nothing after it, found {one_line(rest)!r}", next_step="drop it"
             )
         return ModelAddress("none", "none")
-    if kind == "scripted":
+    found = KINDS[kind]
+    if found in _PATHS:
         if not rest:
-            raise UsageError("model address 'scripted:' names no file", next_step="write scripted:PATH")
-        return ModelAddress(f"scripted:{rest}", "scripted", path=Path(rest))
-    return _openai(rest)
+            raise UsageError(
+                f"model address '{kind}:' names no {_PATHS[found].lower()}", next_step=f"write {kind}:{_PATHS[found]}"
+            )
+        return ModelAddress(f"{kind}:{rest}", found, path=Path(rest))
+    if found in ("record", "replay-or-live"):
+        return _recording(found, rest)
+    return _langchain(rest) if found == "langchain" else _openai(rest)
 
 
 def api_key(address: ModelAddress, environ: Mapping[str, str]) -> Secret:
@@ -117,28 +138,61 @@ def is_loopback(host: str) -> bool:
     return address is not None and address.is_loopback
 
 
+def _recording(kind: Kind, rest: str) -> ModelAddress:
+    folder, arrow, behind = rest.partition(ARROW)
+    if not folder or not arrow or not behind:
+        raise UsageError(
+            f"model address {one_line(f'{kind}:{rest}')!r} names no folder and address",
+            next_step=f"write '{kind}:FOLDER{ARROW}ADDRESS', in quotes because of the >",
+        )
+    live = parse_address(behind)
+    if live.kind == "none" or live.path is not None:
+        raise UsageError(
+            f"model address {one_line(f'{kind}:{rest}')!r} records {live.kind!r}, which asks no model",
+            next_step="put an openai: or langchain: address behind the arrow",
+        )
+    return ModelAddress(f"{kind}:{folder}{ARROW}{live.text}", kind, path=Path(folder), live=live)
+
+
+def _langchain(rest: str) -> ModelAddress:
+    provider, colon, behind = rest.partition(":")
+    if not colon or not _PROVIDER.match(provider):
+        raise UsageError(
+            f"model address {one_line('langchain:' + rest)!r} names no provider and model",
+            next_step="write langchain:PROVIDER:MODEL, for example langchain:anthropic:claude-sonnet-4-5",
+        )
+    model, url = _model_and_url(behind, "langchain", default="")
+    text = f"langchain:{provider}:{model}" + (f"@{url}" if url else "")
+    return ModelAddress(text, "langchain", model=model, base_url=url, provider=provider)
+
+
 def _openai(rest: str) -> ModelAddress:
+    model, url = _model_and_url(rest, "openai", default=OPENAI_URL)
+    text = f"openai:{model}" if url == OPENAI_URL else f"openai:{model}@{url}"
+    return ModelAddress(text, "openai", model=model, base_url=url)
+
+
+def _model_and_url(rest: str, kind: str, *, default: str) -> tuple[str, str]:
+    """What `MODEL[@BASE_URL]` spells."""
     with_url = _WITH_URL.match(rest)
     if "://" in rest and with_url is None:
         raise UsageError(
-            f"model address {one_line('openai:' + rest)!r} has a URL but no '@' between model and URL",
-            next_step="write openai:MODEL@BASE_URL",
+            f"model address {one_line(f'{kind}:{rest}')!r} has a URL but no '@' between model and URL",
+            next_step=f"write {kind}:MODEL@BASE_URL",
         )
-    model, url = (with_url["model"], with_url["url"]) if with_url else (rest, OPENAI_URL)
+    model = with_url["model"] if with_url else rest
     if with_url is None and re.search(r"@(?:[^@]*[:/]|localhost\Z)", rest):
         # Read as a model name this would send the prompts to the vendor instead of to the server that was meant.
         raise UsageError(
-            f"model address {one_line('openai:' + rest)!r} looks like a server without its scheme",
+            f"model address {one_line(f'{kind}:{rest}')!r} looks like a server without its scheme",
             next_step="write the base URL with http:// or https://",
         )
     if not _MODEL.match(model):
         raise UsageError(
-            f"{one_line(model)!r} in model address openai: is not a model name",
+            f"{one_line(model)!r} in model address {kind}: is not a model name",
             next_step="use the server's own name of the model: letters, digits and . _ : / @ + -",
         )
-    url = _checked_url(url)
-    text = f"openai:{model}" if url == OPENAI_URL else f"openai:{model}@{url}"
-    return ModelAddress(text, "openai", model=model, base_url=url)
+    return model, _checked_url(with_url["url"]) if with_url else default
 
 
 def _checked_url(url: str) -> str:

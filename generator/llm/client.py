@@ -137,6 +137,7 @@ class Completion:
         attempts: requests that were sent, this one included.
         payload_id: content id of the effective payload, the address and the repeat index.
         raw_body: the body of the answer as text.
+        free: nothing was charged for it, whatever `usage` says: it came out of a recording, or from a person.
     """
 
     text: str | None
@@ -148,6 +149,7 @@ class Completion:
     attempts: int
     payload_id: str
     raw_body: str
+    free: bool = False
 
 
 class CallFailed(EndpointError):

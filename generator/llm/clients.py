@@ -1,16 +1,33 @@
-"""CLIENTS: how each kind of model address is opened. A new kind is one entry here and one in `address.KINDS`."""
+"""CLIENTS: how each kind of model address is opened. A new kind is one entry here and one in `address.Kind`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from backtesting.errors import UsageError
-from generator.llm.address import Kind, ModelAddress, api_key
-from generator.llm.client import LLMClient, Mode
-from generator.llm.openai_client import DEFAULT_PATIENCE, OpenAIClient, Patience
+from generator.llm.address import NO_KEY, OPENAI_URL, Kind, ModelAddress, api_key
+from generator.llm.client import CompletionRequest, LLMClient, Mode
+from generator.llm.langchain_client import (
+    LangChainClient,
+    environment_secrets,
+    langchain_payload_id,
+    open_chat_model,
+)
+from generator.llm.manual import ManualClient
+from generator.llm.openai_client import OpenAIClient, openai_payload_id
+from generator.llm.pace import Pace
+from generator.llm.patience import DEFAULT_PATIENCE, Patience
+from generator.llm.pricing import FREE, Price, price_of
+from generator.llm.recorded import RecordedClient, Recording, recorded_address
 from generator.llm.scripted import load_script
-from generator.llm.transport import proxy_for
+from generator.llm.transport import open_http, proxy_for
+
+
+def _no_screen(text: str) -> None:
+    """For clients that show nothing, and programs that read the files of `manual:` themselves."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +39,16 @@ class Settings:
         rng: randomness of waits; no result depends on it.
         mode: how a schema is asked for.
         patience: attempts and deadlines.
+        pace: the limiter that the clients of a run share; None gives each its own.
+        show: puts text on the screen of the person who answers `manual:`.
     """
 
     environ: Mapping[str, str]
     rng: np.random.Generator
     mode: Mode = "schema"
     patience: Patience = DEFAULT_PATIENCE
+    pace: Pace | None = None
+    show: Callable[[str], None] = _no_screen
 
 
 def open_client(address: ModelAddress, settings: Settings) -> LLMClient:
@@ -44,14 +65,95 @@ def _openai(address: ModelAddress, settings: Settings) -> LLMClient:
         rng=settings.rng,
         mode=settings.mode,
         patience=settings.patience,
+        pace=settings.pace,
         proxy=proxy_for(address.base_url, settings.environ),
     )
 
 
+def _langchain(address: ModelAddress, settings: Settings) -> LLMClient:
+    http, key = None, None
+    if address.provider == "openai":
+        key = api_key(address, settings.environ)
+        proxy = proxy_for(address.base_url or OPENAI_URL, settings.environ)
+        http = open_http(read_seconds=settings.patience.attempt_seconds, proxy=proxy)
+    return LangChainClient(
+        address,
+        open_chat_model(address, http=http, key=key),
+        rng=settings.rng,
+        mode=settings.mode,
+        patience=settings.patience,
+        pace=settings.pace,
+        http=http,
+        secrets=(*environment_secrets(settings.environ), *((key,) if key and key != NO_KEY else ())),
+    )
+
+
 def _scripted(address: ModelAddress, settings: Settings) -> LLMClient:
+    return load_script(_path(address))
+
+
+def _manual(address: ModelAddress, settings: Settings) -> LLMClient:
+    return ManualClient(_path(address), show=settings.show)
+
+
+def _replay(address: ModelAddress, settings: Settings) -> LLMClient:
+    recording = Recording.read(_path(address))
+    behind, mode = recorded_address(recording.folder)
+    return RecordedClient(address, recording, _payload_id(behind, mode))
+
+
+def _record(address: ModelAddress, settings: Settings) -> LLMClient:
+    return _recording(address, settings, reuse=False)
+
+
+def _replay_or_live(address: ModelAddress, settings: Settings) -> LLMClient:
+    return _recording(address, settings, reuse=True)
+
+
+def _recording(address: ModelAddress, settings: Settings, *, reuse: bool) -> LLMClient:
+    behind = _live(address)
+    live = open_client(behind, settings)
+    recording = Recording.open(_path(address), behind.text, settings.mode)
+    return RecordedClient(address, recording, live.payload_id, live=live, reuse=reuse)
+
+
+CLIENTS: dict[Kind, Callable[[ModelAddress, Settings], LLMClient]] = {
+    "openai": _openai,
+    "langchain": _langchain,
+    "scripted": _scripted,
+    "manual": _manual,
+    "replay": _replay,
+    "record": _record,
+    "replay-or-live": _replay_or_live,
+}
+
+# How the questions of a recorded address were named, without a key and without opening it.
+_PAYLOAD_IDS: dict[Kind, Callable[[ModelAddress, Mode, CompletionRequest], str]] = {
+    "openai": openai_payload_id,
+    "langchain": langchain_payload_id,
+}
+
+
+def price_at(address: ModelAddress, prices: Mapping[str, Price]) -> Price | None:
+    """What a token costs at `address`; None is "unpriced". Behind a recording it is the price of what is recorded."""
+    if address.kind in ("replay", "manual"):
+        return FREE
+    return price_of((address.live or address).text, prices)
+
+
+def _payload_id(address: ModelAddress, mode: Mode) -> Callable[[CompletionRequest], str]:
+    if address.kind not in _PAYLOAD_IDS:
+        raise UsageError(f"{address.text!r} is no address that is recorded", next_step="restore the recording's head")
+    return partial(_PAYLOAD_IDS[address.kind], address, mode)
+
+
+def _path(address: ModelAddress) -> Path:
     if address.path is None:
-        raise UsageError(f"model address {address.text!r} names no file", next_step="write scripted:PATH")
-    return load_script(address.path)
+        raise UsageError(f"model address {address.text!r} names no path", next_step=f"write {address.kind}:PATH")
+    return address.path
 
 
-CLIENTS: dict[Kind, Callable[[ModelAddress, Settings], LLMClient]] = {"openai": _openai, "scripted": _scripted}
+def _live(address: ModelAddress) -> ModelAddress:
+    if address.live is None:
+        raise UsageError(f"model address {address.text!r} has nothing to record", next_step="write FOLDER->ADDRESS")
+    return address.live

@@ -1,10 +1,9 @@
 """OpenAIClient: chat completions through the `openai` SDK, at the vendor or at any server that speaks the protocol.
 
 The SDK brings the request over and nothing else. Its parsers are not used: they turn a cut reply into an exception and
-an HTML page into a `str`; we read the raw bytes strictly instead. Its retries are off: there is one owner of retries,
-here, so that one budget line is one known number of requests. The mode (schema, json, text) is fixed for the life of
-the client: a server that refuses the schema stops the run and names the flag to use, and is not asked differently in
-secret.
+an HTML page into a `str`; we read the raw bytes strictly instead. Its retries are off: `patience` owns them, so that
+one budget line is one known number of requests. The mode (schema, json, text) is fixed for the life of the client: a
+server that refuses the schema stops the run and names the flag to use, and is not asked differently in secret.
 
 What is tried again: no connection, a deadline (once), 408, 409, 429 unless the account is out of credit, and 5xx; at
 most `max_attempts` requests, all within `deadline_seconds`. What a model says is never tried again here.
@@ -13,18 +12,15 @@ most `max_attempts` requests, all within `deadline_seconds`. What a model says i
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 import numpy as np
-from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
-from generator.llm.address import NO_KEY, ModelAddress
+from generator.llm.address import KEY_VARIABLE, NO_KEY, ModelAddress
 from generator.llm.client import (
     CallFailed,
     CapField,
@@ -36,42 +32,15 @@ from generator.llm.client import (
     payload_id_of,
     storable,
 )
+from generator.llm.pace import Pace
+from generator.llm.patience import DEFAULT_PATIENCE, AttemptFailed, Patience, Sleep, ask_patiently
 from generator.llm.secret import Secret, one_line, redact
+from generator.llm.status import read_status
 from generator.llm.transport import ReplyRefused, open_http
 
-MAX_ATTEMPTS = 4
-DEADLINE_SECONDS = 120.0
-ATTEMPT_SECONDS = 90.0
-# A server that wants a longer pause than this is not waited for.
-MAX_RETRY_AFTER = 120.0
-BACKOFF_BASE = 0.5
-BACKOFF_CAP = 20.0
-RETRIED_STATUS = frozenset({408, 409, 429})
 KEPT_BODY_CHARS = 4_000
 
 FINISH: dict[Any, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long and how often a call is tried."""
-
-    max_attempts: int = MAX_ATTEMPTS
-    attempt_seconds: float = ATTEMPT_SECONDS
-    deadline_seconds: float = DEADLINE_SECONDS
-
-
-DEFAULT_PATIENCE = Patience()
-
-
-class _Failed(Exception):
-    """One attempt failed; `again`: another could succeed; `retry_after`: seconds the server wants to rest."""
-
-    def __init__(self, error: CallFailed, *, again: bool = False, retry_after: float | None = None) -> None:
-        super().__init__(error.what)
-        self.error = error
-        self.again = again
-        self.retry_after = retry_after
 
 
 class OpenAIClient:
@@ -83,6 +52,7 @@ class OpenAIClient:
         rng: jitter of the waits.
         mode: how the schema of a request is asked for: enforced by the server, as some JSON, or in words only.
         patience: attempts and deadlines.
+        pace: the limiter that the clients of a run share; None is one of its own.
         proxy: URL of a proxy, see `proxy_for`.
         sleep, wall_clock: waiting, and the time of day for a `Retry-After` that is a date; replaced in tests.
     """
@@ -95,8 +65,9 @@ class OpenAIClient:
         rng: np.random.Generator,
         mode: Mode = "schema",
         patience: Patience = DEFAULT_PATIENCE,
+        pace: Pace | None = None,
         proxy: str | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Sleep = asyncio.sleep,
         wall_clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         from openai import AsyncOpenAI
@@ -106,6 +77,7 @@ class OpenAIClient:
         self._rng = rng
         self._mode: Mode = mode
         self._patience = patience
+        self._pace = pace or Pace()
         self._sleep = sleep
         self._wall_clock = wall_clock
         http = open_http(read_seconds=self._patience.attempt_seconds, proxy=proxy)
@@ -120,77 +92,47 @@ class OpenAIClient:
 
     def payload_id(self, request: CompletionRequest) -> str:
         """The id that the completion of `request` will carry."""
-        return payload_id_of(self._payload(request), address=self.address, repeat_index=request.repeat_index)
+        return openai_payload_id(self._address, self._mode, request)
 
     async def complete(self, request: CompletionRequest) -> Completion:
         """The model's answer, after at most `max_attempts` requests. Raises CallFailed."""
-        began = time.monotonic()
-        attempts = 0
-        timeouts = 0
-        charged = False
-
-        async def attempt() -> Completion:
-            nonlocal attempts, timeouts, charged
-            attempts += 1
-            try:
-                return await self._ask(request, attempts, began)
-            except _Failed as failed:
-                charged = charged or failed.error.charged
-                timeouts += failed.error.failure == "timeout"
-                failed.again = failed.again and not (failed.error.failure == "timeout" and timeouts > 1)
-                raise
-
-        retrying = AsyncRetrying(
+        return await ask_patiently(
+            lambda attempt, began: self._ask(request, attempt, began),
+            patience=self._patience,
+            pace=self._pace,
+            rng=self._rng,
             sleep=self._sleep,
-            wait=self._wait,
-            stop=self._stop,
-            retry=_try_again,
-            reraise=True,
+            out_of_time=lambda why: self._failure(why, "timeout"),
         )
-        try:
-            async with asyncio.timeout(self._patience.deadline_seconds):
-                return await retrying(attempt)
-        except _Failed as failed:
-            error = failed.error
-            error.charged = charged
-        except TimeoutError:
-            limit = self._patience.deadline_seconds
-            error = self._failure(f"no answer within {limit:g} s over {attempts} attempts", "timeout")
-        error.attempts = attempts
-        error.latency_seconds = time.monotonic() - began
-        # Without the chain: the exceptions below hold requests, and requests hold the key.
-        raise error from None
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._sdk.close()
 
-    def _payload(self, request: CompletionRequest) -> dict[str, Any]:
-        cap: CapField = "max_completion_tokens" if self._address.is_vendor else "max_tokens"
-        return request.payload(self._address.model, mode=self._mode, cap_field=cap)
-
     async def _ask(self, request: CompletionRequest, attempts: int, began: float) -> Completion:
-        """One request. Raises _Failed."""
+        """One request. Raises AttemptFailed."""
         import openai
 
         try:
             async with asyncio.timeout(self._patience.attempt_seconds):
-                response = await self._sdk.chat.completions.with_raw_response.create(**self._payload(request))
+                response = await self._sdk.chat.completions.with_raw_response.create(
+                    **_payload(self._address, self._mode, request)
+                )
                 body = response.http_response.content
         except (openai.APITimeoutError, TimeoutError):
             why = f"no answer within {self._patience.attempt_seconds:g} s"
-            raise _Failed(self._failure(why, "timeout"), again=True) from None
+            raise AttemptFailed(self._failure(why, "timeout"), again=True) from None
         except openai.APIStatusError as error:
             raise self._refused(error.response.status_code, error.response.headers, error.response.content) from None
         except (openai.APIConnectionError, httpx2.HTTPError, OSError) as error:
             raise self._broken_off(error) from None
         except (openai.OpenAIError, httpx2.InvalidURL, UnicodeError) as error:
             why = f"the request could not be made: {self._shown(str(error))}"
-            raise _Failed(self._failure(why, "bad_request")) from None
+            raise AttemptFailed(self._failure(why, "bad_request")) from None
         return self._completion(request, body, attempts, time.monotonic() - began)
 
     def _completion(self, request: CompletionRequest, body: bytes, attempts: int, latency: float) -> Completion:
-        """The answer that the bytes of a reply spell. Raises _Failed with `protocol`; never tried again."""
+        """The answer that the bytes of a reply spell. Raises AttemptFailed with `protocol`; never tried again."""
         try:
             text = body.decode("utf-8-sig")
         except UnicodeDecodeError:
@@ -227,42 +169,23 @@ class OpenAIClient:
             raw_body=text,
         )
 
-    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> _Failed:
+    def _refused(self, status: int, headers: Mapping[str, str], body: bytes) -> AttemptFailed:
         """The failure that an HTTP status other than 2xx means."""
         text = body.decode("utf-8", "replace")
-        code, message = _error_of(text)
-        said = f": {self._shown(message)}" if message else ""
-
-        def failed(what: str, failure: Any, next_step: str, **more: Any) -> _Failed:
-            again, rest = more.pop("again", False), more.pop("retry_after", None)
-            error = self._failure(f"{what}{said}", failure, next_step, status=status, raw_body=text, **more)
-            return _Failed(error, again=again, retry_after=rest)
-
-        if status == 401:
-            return failed("the key was rejected", "auth", "check OPENAI_API_KEY and that it belongs to this server")
-        if status == 403:
-            return failed("access was denied", "auth", "check that the key may use this model, and your region")
-        if status == 404:
-            return failed("model or path not found", "not_found", "check the model name and the base URL (often /v1)")
-        if status == 413 or code == "context_length_exceeded":
-            return failed("the prompt is too large", "too_large", "shorten the prompt or use a model with more context")
-        if status == 429 and (code == "insufficient_quota" or "insufficient_quota" in text):
-            return failed("the account is out of credit", "quota", "add credit, or use another key")
-        if status == 429:
-            rest = _retry_after(headers, self._wall_clock())
-            again = rest is None or rest <= MAX_RETRY_AFTER
-            wants = f" (asked to wait {rest:.0f} s)" if rest is not None else ""
-            step = "wait and --resume, or lower --concurrency"
-            return failed(f"too many requests{wants}", "rate_limited", step, again=again, retry_after=rest)
-        if status in RETRIED_STATUS or status >= 500:
-            rest = _retry_after(headers, self._wall_clock())
-            again = rest is None or rest <= MAX_RETRY_AFTER
-            step = "try again later with --resume"
-            return failed(f"HTTP {status}", "server", step, again=again, retry_after=rest)
-        if 300 <= status < 400:
-            step = "give the final base URL; redirects are not followed, they would carry the prompt elsewhere"
-            return failed(f"HTTP {status}, a redirect", "protocol", step, stops_run=True, charged=False)
-        return failed(f"HTTP {status}, the request was not taken", "bad_request", self._downgrade(message))
+        refused = read_status(
+            status, headers, text, key_variable=KEY_VARIABLE, now=self._wall_clock(), downgrade=self._downgrade
+        )
+        said = f": {self._shown(refused.message)}" if refused.message else ""
+        error = self._failure(
+            f"{refused.what}{said}",
+            refused.failure,
+            refused.next_step,
+            status=status,
+            raw_body=text,
+            stops_run=refused.stops_run,
+            charged=refused.charged,
+        )
+        return AttemptFailed(error, again=refused.again, retry_after=refused.retry_after)
 
     def _downgrade(self, message: str) -> str:
         """What to change after a 400."""
@@ -274,22 +197,23 @@ class OpenAIClient:
             return "this model takes no temperature of ours: leave it out of the configuration"
         return "check the model, the prompt and the sampling settings against what the server says"
 
-    def _broken_off(self, error: BaseException) -> _Failed:
+    def _broken_off(self, error: BaseException) -> AttemptFailed:
         """The failure behind the SDK's connection error: ours, or the network's."""
         cause: BaseException | None = error
         while cause is not None and not isinstance(cause, ReplyRefused):
             cause = cause.__cause__
         if cause is not None:
             failure: Any = "too_large" if cause.too_large else "protocol"
-            return _Failed(self._failure(str(cause), failure, "check that the base URL is a chat-completions server"))
+            step = "check that the base URL is a chat-completions server"
+            return AttemptFailed(self._failure(str(cause), failure, step))
         reason = error.__cause__ or error
         why = self._shown(str(reason)) or type(reason).__name__
         step = "check the network and the base URL; for a TLS complaint, the certificates of the system"
         # A connection that never stood cannot have cost anything; one that broke may have.
         charged = not isinstance(reason, httpx2.ConnectError)
-        return _Failed(self._failure(f"no connection: {why}", "transport", step, charged=charged), again=True)
+        return AttemptFailed(self._failure(f"no connection: {why}", "transport", step, charged=charged), again=True)
 
-    def _not_a_completion(self, why: str, text: str) -> _Failed:
+    def _not_a_completion(self, why: str, text: str) -> AttemptFailed:
         error = self._failure(
             f"the answer is not a chat completion: {why}",
             "protocol",
@@ -297,7 +221,7 @@ class OpenAIClient:
             status=200,
             raw_body=text,
         )
-        return _Failed(error)
+        return AttemptFailed(error)
 
     def _failure(
         self, what: str, failure: Any, next_step: str = "try again later with --resume", **more: Any
@@ -315,56 +239,16 @@ class OpenAIClient:
     def _secrets(self) -> tuple[Secret, ...]:
         return () if self._key == NO_KEY else (self._key,)
 
-    def _wait(self, state: RetryCallState) -> float:
-        """Seconds before the next attempt: what the server asked for and a little, else full jitter under 2**n."""
-        failed = _failed(state)
-        if failed is not None and failed.retry_after is not None:
-            return failed.retry_after + float(self._rng.uniform(0.0, 1.0))
-        ceiling = min(BACKOFF_CAP, BACKOFF_BASE * 2.0**state.attempt_number)
-        return float(self._rng.uniform(0.0, ceiling))
 
-    def _stop(self, state: RetryCallState) -> bool:
-        """No further attempt: too many, or the wait alone would pass the deadline."""
-        late = (state.seconds_since_start or 0.0) + state.upcoming_sleep >= self._patience.deadline_seconds
-        return late or stop_after_attempt(self._patience.max_attempts)(state)
+def openai_payload_id(address: ModelAddress, mode: Mode, request: CompletionRequest) -> str:
+    """Content id of what goes over the wire to `address`."""
+    payload = _payload(address, mode, request)
+    return payload_id_of(payload, address=address.text, repeat_index=request.repeat_index)
 
 
-def _failed(state: RetryCallState) -> _Failed | None:
-    error = state.outcome.exception() if state.outcome is not None else None
-    return error if isinstance(error, _Failed) else None
-
-
-def _try_again(state: RetryCallState) -> bool:
-    failed = _failed(state)
-    return failed is not None and failed.again
-
-
-def _retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds the server wants to rest: `retry-after-ms`, or `retry-after` in seconds or as a date."""
-    for name, scale in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        try:
-            seconds = float(headers.get(name, "")) * scale
-        except ValueError:
-            continue
-        if seconds >= 0:  # also false for NaN
-            return seconds
-    try:
-        date = parsedate_to_datetime(headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds())
-
-
-def _error_of(text: str) -> tuple[str, str]:
-    """Code and message of an error body; what is not JSON is its own message."""
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        return "", "" if text.lstrip().startswith("<") else text
-    error = body.get("error", body) if isinstance(body, dict) else body
-    if not isinstance(error, dict):
-        return "", str(error)
-    return str(error.get("code") or ""), str(error.get("message") or error.get("detail") or "")
+def _payload(address: ModelAddress, mode: Mode, request: CompletionRequest) -> dict[str, Any]:
+    cap: CapField = "max_completion_tokens" if address.is_vendor else "max_tokens"
+    return request.payload(address.model, mode=mode, cap_field=cap)
 
 
 def _error_message(answer: Mapping[str, Any]) -> str:

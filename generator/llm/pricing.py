@@ -37,6 +37,9 @@ class Price:
         return asdict(self)
 
 
+FREE = Price(0.0, 0.0, 0.0, date="always", source="no model is asked")
+
+
 def load_prices(override: Path | None = None) -> dict[str, Price]:
     """Prices by model address; those of the file `override` win over the shipped ones. Raises InvalidConfig."""
     return {**_shipped(), **(_read(override) if override is not None else {})}

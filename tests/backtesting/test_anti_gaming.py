@@ -10,7 +10,7 @@ from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import LIQUID_INDEX
 from backtesting.decisions import Signals, TargetDecisions
-from backtesting.evaluation import evaluate, market_returns
+from backtesting.evaluation import evaluate, market_returns, residual, residual_hedge
 from backtesting.gates import Verdict, judge
 from backtesting.nomination import Nomination, Nominee, Route
 from backtesting.splits import plan_split
@@ -218,3 +218,22 @@ def test_a_lone_peak_is_refused(judged):
 def test_the_route_by_length_needs_a_length(judged):
     with pytest.raises(ValueError, match="reader is to be judged by its length, but has none"):
         routed(judged, route=Route.OCCAM)
+
+
+def test_an_exposure_that_grows_in_the_sealed_window_is_no_alpha():
+    # The agent holds 0.3 of the account on the open window and 0.9 on the sealed one: all of it the market's drift.
+    bars = made_market()
+    split = plan_split(bars)
+
+    def grows(seen):
+        wiggle = 0.03 * HINT[::-1][: seen.n_bars]
+        return np.where(np.arange(seen.n_bars) < split.open.stop, 0.3, 0.9) + wiggle
+
+    agent = Agent("grows", grows)
+    hold = simulate(HOLD.generate_signals(bars), LIQUID_INDEX, window=split.sealed).returns
+    own = simulate(agent.generate_signals(bars), LIQUID_INDEX, window=split.sealed).returns
+    frozen = own - 0.3 * hold
+    fitted = residual(own, hold[:, None], residual_hedge(own, hold[:, None]))
+    # What frozen ratios leave is 0.9 - 0.3 = 0.6 of what everybody earned, less costs; a regression leaves the wiggle.
+    assert frozen.mean() == pytest.approx(0.6 * hold.mean(), rel=0.15)
+    assert abs(fitted.mean()) < 0.2 * frozen.mean()

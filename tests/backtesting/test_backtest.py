@@ -19,6 +19,7 @@ from backtesting.errors import UsageError
 from backtesting.metrics import METRICS
 from backtesting.result import REASONS, Trade
 from backtesting.splits import Window
+from backtesting.terms import Terms
 
 NAN = float("nan")
 
@@ -251,6 +252,100 @@ class TestRefusals:
     def test_an_account_that_overflows(self):
         with pytest.raises(UsageError, match="odd: the account overflows at 2020-01-02"):
             simulate(Signals("odd", flat(3), TargetDecisions(np.full((3, 1), 1e307))), LIQUID_INDEX)
+
+    @pytest.mark.parametrize(
+        ("rule", "sentence"),
+        [
+            ({"limit_bars": 0}, "limit_bars is 0"),
+            ({"cooldown_bars": -1}, "cooldown_bars is -1"),
+            ({"max_positions": -1}, "max_positions is -1"),
+            ({"max_gross": 0.0}, "max_gross is 0.0"),
+            ({"halt_drawdown": 1.0}, "halt_drawdown is 1.0"),
+            ({"halt_bars": -2}, "halt_bars is -2"),
+        ],
+    )
+    def test_rules_out_of_range(self, rule, sentence):
+        yes = np.ones(3, dtype=bool)
+        with pytest.raises(UsageError, match=f"cross: {sentence}"):
+            simulate(decide(flat(3), yes, ~yes, **rule), FREE)
+
+    def test_a_feature_that_is_not_there(self):
+        bars = replace(flat(3), features={"funding_rate": np.zeros((3, 1))})
+        with pytest.raises(UsageError) as caught:
+            simulate(hold(bars), FREE, terms=Terms(funding="funding_rat"))
+        assert "funding reads the feature 'funding_rat', sample:flat has funding_rate; did you mean" in str(
+            caught.value
+        )
+
+    def test_impact_without_volume(self):
+        bars = replace(flat(3), volume=np.full((3, 1), NAN))
+        with pytest.raises(UsageError, match="hold: impact and participation need volume, sample:flat has none"):
+            simulate(hold(bars), CostModel(0.0, 0.0, 0.0, 0.0, 0.0, impact=1.0))
+
+    def test_multipliers_for_other_assets(self):
+        with pytest.raises(UsageError, match=r"terms\.multiplier has 2 numbers, the bars hold 1 symbols"):
+            simulate(hold(flat(3)), FREE, terms=Terms(multiplier=(1.0, 2.0)))
+
+    def test_a_benchmark_of_another_length_or_with_gaps(self):
+        for benchmark in (np.zeros(2), np.array([0.0, NAN, 0.0])):
+            with pytest.raises(UsageError, match="hold: the benchmark has shape"):
+                simulate(hold(flat(3)), FREE, benchmark=benchmark)
+
+
+class TestWhichEngine:
+    def test_both_engines_give_the_same_report_where_both_can_run(self, sp500):
+        signals = decide(sp500, *golden_cross(sp500), stop_distance=0.05 * sp500.close)
+        fast = simulate(signals, LIQUID_INDEX)
+        general = simulate(signals, LIQUID_INDEX, keep_positions=True)
+        assert fast.equity.tobytes() == general.equity.tobytes()
+        assert fast.trades == general.trades
+        assert str(dict(fast.metrics)) == str(dict(general.metrics))
+        assert general.positions is not None
+        assert general.positions[:, 0].tobytes() == fast.exposure.tobytes()
+        assert fast.positions is None
+
+    def test_a_long_gap_delists_and_a_short_one_does_not(self):
+        for missing, reason in ((10, "delisted"), (9, "open")):
+            prices = np.full((15, 1), 100.0)
+            prices[3 : 3 + missing] = NAN
+            bars = replace(flat(15), open=prices, high=prices, low=prices, close=prices)
+            made = Signals("hold", bars, TargetDecisions(np.vstack(([[1.0]], np.full((14, 1), NAN)))))
+            assert simulate(made, FREE).trades[0].reason == reason
+
+    def test_several_assets_share_one_account(self):
+        bars = flat(3, n_assets=2)
+        result = simulate(Signals("two", bars, TargetDecisions(np.full((3, 2), 0.5))), FREE, keep_positions=True)
+        assert [(trade.asset, trade.units) for trade in result.trades] == [(0, 5000.0), (1, 5000.0)]
+        assert result.metrics["exposure"] == pytest.approx(2 / 3)  # flat, then all in twice
+        assert result.positions is not None
+        assert result.positions[2].tolist() == [0.5, 0.5]
+
+    def test_terms_and_what_was_not_filled_are_on_the_result(self):
+        bars = flat(40)
+        prices = 100.0 * 1.01 ** (np.arange(40.0)[:, None] % 2)
+        bars = replace(bars, open=prices, high=prices, low=prices, close=prices, volume=np.full((40, 1), 1000.0))
+        costs = CostModel(0.0, 0.0, 0.0, 0.0, 0.0, participation=0.1)
+        result = simulate(hold(bars), costs, terms=Terms(lot=1.0))
+        assert result.terms == Terms(lot=1.0)
+        assert result.trades[0].units > 100.0  # 100 a bar, bar after bar
+        assert result.unfilled > 0.0
+
+    def test_against_itself_the_market_has_a_beta_of_one(self, sp500):
+        returns = np.concatenate(([0.0], sp500.close[1:, 0] / sp500.close[:-1, 0] - 1))
+        always = np.ones(sp500.n_bars, dtype=bool)
+        result = simulate(decide(sp500, always, ~always), FREE, benchmark=returns)
+        assert result.metrics["beta"] == pytest.approx(1.0, abs=1e-3)
+        assert result.metrics["alpha"] == pytest.approx(0.0, abs=2e-3)
+        assert result.metrics["up_capture"] == pytest.approx(1.0, abs=1e-2)
+
+    def test_excursions_of_the_cross_are_those_of_its_highs_and_lows(self, sp500):
+        result = simulate(decide(sp500, *golden_cross(sp500)), LIQUID_INDEX)
+        for trade in result.trades:
+            held = slice(trade.entry_bar, trade.exit_bar)
+            low = min(sp500.low[held, 0].min(), trade.entry_price, trade.exit_price)
+            high = max(sp500.high[held, 0].max(), trade.entry_price, trade.exit_price)
+            assert trade.mae == pytest.approx(low / trade.entry_price - 1)
+            assert trade.mfe == pytest.approx(high / trade.entry_price - 1)
 
 
 class TestTheShortCall:

@@ -12,6 +12,7 @@ from backtesting import engine as plain
 from backtesting import engine_panel as compiled
 from backtesting import engine_reference as reference
 from backtesting import inputs
+from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import FREE, CostModel
 from backtesting.decisions import SignalDecisions, Signals, TargetDecisions
@@ -71,8 +72,8 @@ def run(engine: ModuleType, made: Signals, costs: CostModel = FREE, terms: Terms
     bars = made.bars
     on = inputs.conditions(bars, costs, terms, Window(0, bars.n_bars), capital, keep_positions=True)
     orders = inputs.orders(made)
-    simulate = engine.run_signals if isinstance(orders, SignalOrders) else engine.run_targets
-    return simulate(inputs.market(made, costs, terms), on, orders)
+    trade = engine.run_signals if isinstance(orders, SignalOrders) else engine.run_targets
+    return trade(inputs.market(made, costs, terms), on, orders)
 
 
 def trades(books: Books) -> list[tuple]:
@@ -537,8 +538,8 @@ def test_the_past_does_not_change_when_bars_are_added(seed):
         return [v[:cut] if isinstance(v, np.ndarray) and v.ndim == 2 and len(v) == n_bars else v for v in made]
 
     past, until = Market(*shorter(prices)), on._replace(stop=cut)
-    for simulate, orders in ((compiled.run_signals, entering), (compiled.run_targets, aiming)):
-        full, half = simulate(prices, on, orders), simulate(past, until, type(orders)(*shorter(orders)))
+    for trade, orders in ((compiled.run_signals, entering), (compiled.run_targets, aiming)):
+        full, half = trade(prices, on, orders), trade(past, until, type(orders)(*shorter(orders)))
         for whole_curve, half_curve in zip(full[:4], half[:4], strict=True):
             np.testing.assert_array_equal(whole_curve[: cut - on.start], half_curve)
         closed = half.whole[:, 3] != REASONS.index("open")
@@ -552,7 +553,9 @@ def test_one_asset_on_plain_terms_is_the_plain_engine(seed):
     prices, on, entering, aiming = wild_case(seed)
     none = inputs.ready(np.zeros((0, 0)))
     one = [inputs.ready(values[:, :1]) for values in prices[:4]]
-    market_ = Market(*one, none, none, none, none.astype(bool), np.ones(1), np.zeros(1))
+    market_ = Market(
+        *one, none, none, none, inputs.ready(none, np.bool_), *map(inputs.ready, (np.ones(1), np.zeros(1)))
+    )
     bare = on._replace(per_unit=0.0, minimum=0.0, at_close=False, delisted_after=0, keep_positions=False)
     account = (
         bare.start,
@@ -578,3 +581,17 @@ def test_one_asset_on_plain_terms_is_the_plain_engine(seed):
         theirs = (books.equity, books.exposure, books.turnover, books.whole[:, :4], books.real, books.costs_paid)
         for left, right in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(left, right)
+
+
+def test_each_kernel_is_compiled_once_whatever_comes_in():
+    """A second signature would cost every user the compilation again, for a difference that nobody asked for."""
+    bars = market([100, 101, 102, 103], [50, 50, 51, 52], rate=[0.0] * 8)
+    strided = np.asfortranarray(np.full((4, 2), 0.5))
+    for terms in (CASH, Terms(fill="close", multiplier=(2.0, 3.0), lot=1.0, roll_every=2, funding="rate")):
+        for costs in (FREE, CostModel(1, 1, 1, 0, 0, commission_minimum=1, impact=1, participation=1)):
+            for window in (None, Window(np.int64(0), np.int64(3))):  # type: ignore[arg-type]
+                for rules in ({}, {"limit": 99.0, "limit_bars": 2, "max_gross": 2, "halt_drawdown": 0.1, "rearm": 1}):
+                    simulate(signals(bars, long=[0, (1, 1)], **rules), costs, terms=terms, window=window)
+                simulate(Signals("two", bars, TargetDecisions(strided, max_net=1)), costs, terms=terms, window=window)
+    assert len(compiled._run_signals.signatures) == 1
+    assert len(compiled._run_targets.signatures) == 1

@@ -19,19 +19,19 @@ from agents.archive.records import Slot
 from agents.archive.store import Archive
 from agents.data_fetch.data_fetch import fetch_bars
 from backtesting.bars import Bars
-from backtesting.splits import LEAD_BARS
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
-from generator.context import CARD
 from generator.llm.address import api_key, parse_address
 from generator.llm.client import LLMClient
-from generator.llm.openai_client import OpenAIClient, Patience
+from generator.llm.openai_client import OpenAIClient
+from generator.llm.patience import Patience
 from generator.llm.pricing import Price
 from generator.loop import evolve
 from generator.run import Run, open_run
 from generator.templates import load_prompt, prompt_folders
-from generator.workflows.one_shot import OneShot
+from generator.workflows.workflow import Workflow
+from generator.workflows.workflows import build_workflow
 
 MARKET = "synthetic:planted?years=6&seed=1"
 # In dollars per million tokens, as the price list writes it.
@@ -124,8 +124,7 @@ def settings(server: Any | None = None, **more: Any) -> RunConfig:
 def open_(config: RunConfig, archive: Archive, bars: Bars | None = None) -> Run:
     """The run, planned and stored, with the shipped prompts if there is a model."""
     folders = prompt_folders()
-    roles = {} if config.llm == "none" else {"propose": config.prompt, "repair": config.repair_prompt, CARD: CARD}
-    prompts = {role: load_prompt(name, folders) for role, name in roles.items()}
+    prompts = {role: load_prompt(name, folders) for role, name in config.prompts.items()}
     return open_run(config, archive, bars or market(config.market), prompts)
 
 
@@ -146,22 +145,13 @@ def client_of(run: Run, patience: Patience | None = None, waits: list[float] | N
     )
 
 
-def workflow(run: Run, client: LLMClient, *, caps: Caps = NO_CAPS, price: Price | None = PRICE) -> OneShot:
+def workflow(run: Run, client: LLMClient, *, caps: Caps = NO_CAPS, price: Price | None = PRICE) -> Workflow:
     """The workflow as the command line builds it, its budget beginning with what the run has spent before."""
     spend = run.archive.spend(run.run_id)
     spent = Spend(usd=spend.usd, tokens=spend.tokens, calls=spend.calls, unpriced_calls=spend.unpriced)
     budget = Budget(caps, clock=time.monotonic, spent=spent)
-    return OneShot(
-        archive=run.archive,
-        calls=PaidCalls(run.run_id, run.archive, client, budget, price),
-        propose_prompt=run.prompts["propose"],
-        repair_prompt=run.prompts["repair"],
-        bars=run.open.bars,
-        max_warmup=LEAD_BARS,
-        max_output_tokens=run.config.max_output_tokens,
-        temperature=run.config.temperature,
-        seed=run.config.seed,
-    )
+    calls = PaidCalls(run.run_id, run.archive, client, budget, price)
+    return build_workflow(run, dict.fromkeys(run.prompts, calls))
 
 
 def go(

@@ -16,7 +16,8 @@ from backtesting.splits import Window
 from generator.ab import SIDES, Ab, AbConfig, Result, open_ab, result_of, run_ab
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
-from generator.context import CARD, parents_wanted, propose_inputs
+from generator.config import CARD
+from generator.context import parents_wanted, propose_inputs
 from generator.llm.client import CallFailed, CompletionRequest, Usage
 from generator.llm.pricing import Price
 from generator.llm.scripted import Line, ScriptedClient, completion

@@ -184,3 +184,10 @@ def test_caps_hold_at_every_moment_with_many_calls_in_flight(
     asyncio.run(all_at_once())
     assert ledger.reserved_tokens == 0
     assert ledger.reserved_usd == 0.0
+
+
+def test_free_call_counts_as_a_call_and_gives_everything_else_back() -> None:
+    ledger = budget(max_tokens=10_000)
+    ledger.settle_free(held(ledger.reserve(300, 1_000, None)))
+    assert ledger.spent == Spend(calls=1)
+    assert ledger.reserved_tokens == 0

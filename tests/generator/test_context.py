@@ -33,6 +33,7 @@ from generator.selection import Chosen, Entry, Snapshot
 from generator.templates import load_prompt, prompt_folders, render
 
 SPECS = shipped_incumbents()
+PROPOSE, MARKET_CARD = (load_prompt(name, prompt_folders()) for name in ("propose", "market-card"))
 
 
 def entry(alpha_t: float, **summary: float) -> Entry:
@@ -49,7 +50,9 @@ def closes(values: list[float]) -> Bars:
 def test_vocabulary_names_every_function_of_the_registry_and_what_it_does(kit: Any) -> None:
     text = vocabulary(kit.market())
     for function in FUNCTIONS.values():
-        assert f"  {function.signature}: {function.formula}." in text
+        # Functions of a cross-section need a panel, and this market is one asset.
+        wanted = function.family != "cross_section"
+        assert (f"  {function.signature}: {function.formula}." in text) == wanted
     assert text.splitlines()[0].startswith("Fields: ")
 
 
@@ -71,7 +74,7 @@ def test_vocabulary_leaves_out_what_the_market_does_not_have() -> None:
 
 def test_market_card_by_hand() -> None:
     # Closes 100, 110, 99, 108.9: log returns of 1.1, 0.9, 1.1; they rose on 2 of 3 days and fell 10 % from the peak.
-    card = market_card(closes([50.0, 100.0, 110.0, 99.0, 108.9]), Window(1, 5))
+    card = market_card(MARKET_CARD, closes([50.0, 100.0, 110.0, 99.0, 108.9]), Window(1, 5))
     returns = np.log([1.1, 0.9, 1.1])
     yearly = float(np.std(returns, ddof=1)) * 252**0.5
     assert f"volatility about {yearly:.2g} a year" in card
@@ -85,7 +88,7 @@ def test_market_card_by_hand() -> None:
 
 def test_market_card_has_no_name_no_date_and_no_price(kit: Any) -> None:
     bars = kit.market("sample:sp500")
-    text = "\n".join(market_card(bars, plan_split(bars).open)).lower()
+    text = "\n".join(market_card(MARKET_CARD, bars, plan_split(bars).open)).lower()
     assert not re.search(r"\b(19|20)\d\d\b", text)
     for word in ("sp500", "s&p", "index", "sample"):
         assert word not in text
@@ -97,6 +100,8 @@ def test_no_prompt_holds_the_name_of_the_market_or_a_date(kit: Any) -> None:
     window = plan_split(bars).open
     parents = [Chosen(entry(1.234567, sharpe_ratio=0.876543, exposure=0.5, turnover_annual=12.3456), 0.5)]
     inputs = propose_inputs(
+        PROPOSE,
+        MARKET_CARD,
         bars.upto(window.stop),
         window,
         COSTS["liquid-index"],
@@ -146,7 +151,7 @@ def test_example_is_legal_on_the_market_that_it_is_shown_for(kit: Any) -> None:
 
 def test_notes_name_every_field_of_the_example(kit: Any) -> None:
     reply = json.loads(example(form_of(SPEC_FORM), kit.market()))
-    notes = schema_notes()
+    notes = schema_notes(form_of(SPEC_FORM))
 
     def keys(value: Any) -> set[str]:
         if not isinstance(value, dict):
@@ -160,6 +165,8 @@ def test_only_the_last_failures_are_told(kit: Any) -> None:
     failures = tuple(f"rule {number}: no" for number in range(40))
     bars = kit.market()
     inputs = propose_inputs(
+        PROPOSE,
+        MARKET_CARD,
         bars,
         Window(300, 657),
         COSTS["liquid-index"],
@@ -184,5 +191,5 @@ def test_repair_prompt_gets_the_reply_as_data_and_every_error(kit: Any) -> None:
 
 @pytest.mark.parametrize("bars", [closes([100.0] * 6)])
 def test_market_that_never_moves_has_undefined_figures_and_no_crash(bars: Bars) -> None:
-    card = market_card(bars, Window(0, 6))
+    card = market_card(MARKET_CARD, bars, Window(0, 6))
     assert "lag-one autocorrelation of daily returns about undefined" in card

@@ -76,10 +76,10 @@ def test_five_hundred_draws_use_every_family_and_are_legal_but_for_their_warmup(
 
 def test_every_function_of_every_family_is_drawn_some_time(kit: Any) -> None:
     grammar = grammar_on(open_bars(kit, "sample:sp500"))
-    drawn = {node.op for config in draws(grammar, 900) for node in nodes_of(config)}
+    drawn = {node.op for config in draws(grammar, 1800) for node in nodes_of(config)}
     wanted = {function.name for family in FAMILIES for function in grammar.functions(family)}
-    # `abs`, `min` and the like belong to no family that is drawn; of the others at most one may have had bad luck.
-    assert len(wanted - drawn) <= 1, wanted - drawn
+    # `abs`, `min` and the like belong to no family that is drawn; of the others few may have had bad luck.
+    assert len(wanted - drawn) <= len(wanted) // 50, wanted - drawn
 
 
 def test_market_without_volume_gets_no_volume(kit: Any) -> None:

@@ -128,10 +128,12 @@ def test_kill_at_every_commit(kit: Any, chat_server: Any, tmp_path: Path) -> Non
             assert killed.ended == -signal.SIGKILL
             n_killed += 1
     assert beyond["before"] < MOST
-    assert n_killed >= (5 if FAST else 35)
+    assert n_killed >= (4 if FAST else 25)
     if not FAST:
-        # Every question was in flight once when the process died, and was asked once more: those are all of them.
-        assert n_resent == len(asked)
+        # Every question was in flight at some death and was asked once more. While a block is evaluated, the next one's
+        # question stays in flight over several commits, so there may be more; that none was paid twice which had been
+        # stored is what `check` holds.
+        assert n_resent >= len(asked)
 
 
 def test_kill_with_calls_side_by_side(kit: Any, chat_server: Any, tmp_path: Path) -> None:

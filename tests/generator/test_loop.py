@@ -13,9 +13,9 @@ import pytest
 from agents.archive.store import Archive
 from backtesting.errors import BudgetReached, EndpointError, TouchstoneError
 from generator.budget import Caps
-from generator.llm.openai_client import Patience
+from generator.llm.patience import Patience
 from generator.loop import Progress, evolve
-from generator.workflows import one_shot
+from generator.workflows import dialogue
 
 
 def one_slot(kit: Any, server: Any, archive: Archive, **more: Any) -> Any:
@@ -202,10 +202,10 @@ def test_calls_in_flight_come_home_before_the_run_stops(kit: Any, chat_server: A
     run = kit.open_(kit.settings(chat_server, slots=4), archive)
     with pytest.raises(EndpointError):
         kit.go(run, concurrency=2)
-    # Two were in flight: one was refused, the other's reply was stored; the other two slots were not begun.
+    # Two were in flight: one was refused, the other's reply came home and was evaluated; two slots were not begun.
     assert len(chat_server.requests) == 2
     assert sorted(call.status for call in archive.calls(run.run_id)) == ["failed", "settled"]
-    assert sorted(archive.slot_states(run.run_id).values()) == ["planned", "planned", "prompted", "valid"]
+    assert sorted(archive.slot_states(run.run_id).values()) == ["evaluated", "planned", "planned", "prompted"]
 
 
 # --- the books -------------------------------------------------------------------------------------------------------
@@ -251,7 +251,7 @@ def test_reply_is_stored_before_anything_reads_it(
         raise ZeroDivisionError("the reader broke")
 
     with monkeypatch.context() as patched:
-        patched.setattr(one_shot, "read_reply", breaks)
+        patched.setattr(dialogue, "read_reply", breaks)
         with pytest.raises(ZeroDivisionError):
             kit.go(run)
     stored = archive.settled_call(f"{run.run_id}/0000", "propose", 0)
@@ -338,18 +338,40 @@ def test_sealed_prices_reach_no_proposal_prompt_or_evaluation(kit: Any, chat_ser
     assert sum(a != b for a, b in zip(*sealed, strict=True)) >= len(sealed[0]) - 1
 
 
-def test_slots_of_a_block_see_the_archive_as_the_block_began(kit: Any, chat_server: Any, archive: Archive) -> None:
+def test_slots_of_a_block_see_the_archive_as_it_was_one_block_before(
+    kit: Any, chat_server: Any, archive: Archive
+) -> None:
     replies = iter(range(100))
     kit.answer_with(chat_server, lambda received: chat_server.says(kit.reply(next(replies))))
-    run = kit.go(kit.open_(kit.settings(chat_server, slots=6, block=3), archive))
+    run = kit.go(kit.open_(kit.settings(chat_server, slots=8, block=2), archive))
     names = {strategy.name for strategy in run.incumbents}
-    parents = [archive.proposals(slot.slot_id)[0].parents for slot in archive.slots(run.run_id)]
-    assert all(set(chosen) <= names for chosen in parents[:3])
-    early = {slot.slot_id for slot in archive.slots(run.run_id)[:3]}
-    assert all(set(chosen) <= names | early for chosen in parents[3:])
+    slots = [slot.slot_id for slot in archive.slots(run.run_id)]
+    parents = [set(archive.proposals(slot_id)[0].parents) for slot_id in slots]
     tried = [json.loads(text)[1]["content"] for text in kit.questions(chat_server)]
-    assert all("\n0 rules have been tried" in text for text in tried[:3])
-    assert all("\n3 rules have been tried" in text for text in tried[3:])
+    # Blocks 0 and 1 are proposed before anything is evaluated; block 2 sees block 0, block 3 sees blocks 0 and 1.
+    for at, (known, count) in enumerate([(0, 0)] * 4 + [(2, 2)] * 2 + [(4, 4)] * 2):
+        assert parents[at] <= names | set(slots[:known])
+        assert f"\n{count} rules have been tried" in tried[at]
+
+
+def test_next_block_is_asked_while_the_last_one_is_evaluated(
+    kit: Any, chat_server: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replies = iter(range(100))
+    kit.answer_with(chat_server, lambda received: chat_server.says(kit.reply(next(replies))))
+    run = kit.open_(kit.settings(chat_server, slots=4, block=2), archive)
+    look = type(run.open).look
+    asked_by_then = []
+
+    def slow(self: Any, *args: Any, **more: Any) -> Any:
+        time.sleep(0.5)
+        asked_by_then.append(len(chat_server.requests))
+        return look(self, *args, **more)
+
+    monkeypatch.setattr(type(run.open), "look", slow)
+    kit.go(run, concurrency=4)
+    # While the first candidate of block 0 was looked at, all four questions of both blocks had gone out.
+    assert asked_by_then[0] == 4
 
 
 def test_same_rule_twice_is_one_candidate_and_one_trial(kit: Any, chat_server: Any, archive: Archive) -> None:

@@ -15,7 +15,6 @@ from backtesting.errors import BudgetReached, CheckFailed, EndpointError
 from generator import run as run_module
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
-from generator.context import CARD
 from generator.interfaces.cli.evolve import drive
 from generator.llm.client import CompletionRequest
 from generator.llm.scripted import Line, ScriptedClient
@@ -23,7 +22,7 @@ from generator.replay import Replayed, decisions, replay
 from generator.run import Run, open_run
 from generator.templates import load_prompt, prompt_folders
 
-ROLES = {"propose": "propose", "repair": "repair", "reflect": "reflect", CARD: CARD}
+ROLES = {"propose": "propose", "repair": "repair", "reflect": "lessons", "market-card": "market-card"}
 LESSONS = json.dumps({"lessons": [{"lesson": "Trade less.", "because": "costs", "evidence": ["R1"]}]})
 
 

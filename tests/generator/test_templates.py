@@ -88,7 +88,7 @@ def test_example_in_the_propose_prompt_is_a_legal_spec() -> None:
 def test_json_mode_is_told_to_write_json() -> None:
     # Servers refuse JSON mode when the word does not occur in the messages.
     asked = [prompt for prompt in list_prompts(SHIPPED) if prompt.output != "text"]
-    assert len(asked) == 8
+    assert len(asked) == 16
     for prompt in asked:
         assert all("JSON" in message.content for message in render(prompt, prompt.samples))
 
@@ -135,7 +135,9 @@ def test_name_is_never_a_path(name: str) -> None:
 
 
 def test_unknown_prompt_suggests_the_nearest() -> None:
-    with pytest.raises(InvalidConfig, match=r"no prompt 'propos'; did you mean 'propose'\?.*known: .*propose, "):
+    with pytest.raises(
+        InvalidConfig, match=r"no prompt 'propos'; did you mean 'propose'\?.*known: .*propose, .*repair"
+    ):
         load_prompt("propos", SHIPPED)
 
 

@@ -46,7 +46,7 @@ def rounded(value: float) -> float:
 def number(value: float) -> Node:
     """A literal number."""
     value = rounded(value)
-    return Node(NUMBER, (), value, "", Dimension.RATIO, f"{value:.6g}", 0, 1, 0)
+    return Node(NUMBER, (), value, "", Dimension.RATIO, f"{value:.6g}", 0, 1, 0, 1, 0, abs(value))
 
 
 def boolean(value: bool) -> Node:
@@ -69,7 +69,7 @@ def feature(name: str) -> Node:
 
 def call(name: str, args: tuple[Node, ...], dimension: Dimension, *, warmup: int, work: int) -> Node:
     """A function of the registry; `warmup` is its own, on top of that of its arguments."""
-    text = f"{name}({', '.join(arg.text for arg in args)})"
+    text = f"{name}({', '.join([arg.text for arg in args])})"
     return _node(name, args, dimension, text, own_warmup=warmup, work=work)
 
 
@@ -204,8 +204,10 @@ def function(name: str, args: list[Node], dimension: Dimension, *, warmup: int, 
         if name == "crosses":
             args = sorted((first, second), key=_commuting)
         elif first.is_number or (name == "crosses_below" and not second.is_number):
-            # Two series crossing: always "above". A level stands second.
-            name, args = ("crosses_below" if name == "crosses_above" else "crosses_above"), [second, first]
+            # Two series crossing: always "above". A level stands second. Balanced again in the order that is printed,
+            # so that the text reads back as this node.
+            name = "crosses_below" if name == "crosses_above" else "crosses_above"
+            args = list(_balanced(args[1], args[0], either_way=False))
         else:
             args = [first, second]
     elif name in ("correlation", "covariance"):
@@ -270,9 +272,17 @@ def _junction(op: str, conditions: Iterable[Node], *, neutral: Node, decided: No
 def _node(
     op: str, args: tuple[Node, ...], dimension: Dimension, text: str, *, own_warmup: int = 0, work: int = 1
 ) -> Node:
-    warmup = max((arg.warmup for arg in args), default=0) + own_warmup
-    depth = max((arg.depth for arg in args), default=0) + 1
-    return Node(op, args, 0.0, "", dimension, text, warmup, depth, work)
+    warmup = depth = size = effort = 0
+    largest = 0.0
+    for arg in args:
+        size += arg.size
+        effort += arg.effort
+        warmup = arg.warmup if arg.warmup > warmup else warmup
+        depth = arg.depth if arg.depth > depth else depth
+        largest = arg.largest if arg.largest > largest else largest
+    return Node(
+        op, args, 0.0, "", dimension, text, warmup + own_warmup, depth + 1, work, size + 1, effort + work, largest
+    )
 
 
 def _extreme(name: str, args: list[Node], dimension: Dimension, work: int) -> Node:
@@ -300,9 +310,9 @@ def _extreme(name: str, args: list[Node], dimension: Dimension, work: int) -> No
 def _balanced(left: Node, right: Node, *, either_way: bool) -> tuple[Node, Node]:
     """The two sides of a comparison: like terms joined, added terms on the left, taken ones on the right.
 
-    A number stands on the right. Both are scaled so that the first term by text has weight one, or, where six digits
-    cannot hold the other weights then, so that all are whole numbers without a common factor. With `either_way` the
-    sides may change places, and the first term stands on the left.
+    A number stands on the right. Both are scaled so that the first term on the left has weight one, or, where six
+    digits cannot hold the other weights then, so that all are whole numbers without a common factor. With `either_way`
+    the sides may change places, and the first term by text stands on the left.
     """
     if not _weighted(left) and not _weighted(right) and left.text != right.text:
         return left, right
@@ -319,7 +329,9 @@ def _balanced(left: Node, right: Node, *, either_way: bool) -> tuple[Node, Node]
     if not terms:
         return number(float(constant)), number(0.0)
     lead = terms[0][0]
-    factor = 1 / lead if either_way else 1 / abs(lead)
+    if not either_way:
+        lead = abs(next((weight for weight, _ in terms if weight > 0), lead))
+    factor = 1 / lead
     if not all(_exact(weight * factor) for weight in (*(weight for weight, _ in terms), constant)):
         every = [weight for weight, _ in terms] + ([constant] if constant else [])
         whole = Fraction(math.lcm(*(w.denominator for w in every)), math.gcd(*(abs(w.numerator) for w in every)))

@@ -39,6 +39,8 @@ class Node:
         warmup: leading bars at which the value cannot be known yet.
         depth: longest way to a leaf; a leaf has 1.
         work: operations a bar of this node alone, roughly.
+        size, effort, largest: an upper bound on the distinct parts and on their work together (a part that occurs
+            twice is counted twice), and the largest number in it; so that bounds are mostly checked without a walk.
     """
 
     op: str
@@ -50,6 +52,9 @@ class Node:
     warmup: int
     depth: int
     work: int
+    size: int = 1
+    effort: int = 0
+    largest: float = 0.0
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Node) and self.text == other.text

@@ -158,13 +158,12 @@ def parse_score(text: str) -> Node | tuple[SpecError, ...]:
 
 def too_large(*roots: Node) -> SpecError | None:
     """The error if the trees together are beyond the bounds on nodes or work, else None."""
-    return _too_many(distinct_nodes(*roots))
-
-
-def _too_many(nodes: list[Node]) -> SpecError | None:
+    if sum(root.size for root in roots) <= MAX_NODES and sum(root.effort for root in roots) <= MAX_WORK:
+        return None
+    nodes = distinct_nodes(*roots)
     if len(nodes) > MAX_NODES:
         return _bound("nodes", len(nodes), MAX_NODES, "distinct parts")
-    work = sum([node.work for node in nodes])
+    work = sum(node.work for node in nodes)
     return _bound("work", work, MAX_WORK, "operations a bar") if work > MAX_WORK else None
 
 
@@ -197,14 +196,13 @@ def read_afresh(text: str) -> Node | tuple[SpecError, ...]:
 
 def _within_bounds(node: Node) -> Node | tuple[SpecError, ...]:
     errors = []
-    parts = distinct_nodes(node)
     if node.depth > MAX_DEPTH:
         errors.append(_bound("depth", node.depth, MAX_DEPTH, "levels"))
     if len(node.text) > MAX_CHARACTERS:
         errors.append(_bound("length", len(node.text), MAX_CHARACTERS, "characters in its full form"))
-    if error := _too_many(parts):
+    if error := too_large(node):
         errors.append(error)
-    if any(part.op == NUMBER and not abs(part.value) <= MAX_NUMBER for part in parts):
+    if node.largest > MAX_NUMBER:
         errors.append(
             SpecError(
                 "", "number", "a huge number", f"at most {MAX_NUMBER:g}", "", f"a number is beyond {MAX_NUMBER:g}"

@@ -115,7 +115,7 @@ COMMANDS = {
     "review": Entry("The review queue: list, show, approve, reject.", _review),
     "agents": Entry("The registry: list, show, promote.", _agents),
     "runs": Entry("What happened: list, show.", _runs),
-    "prompts": Entry("The prompts: list, show, render.", _prompts),
+    "prompts": Entry("The prompt writer's bench: new, lint, render, try, diff, ab, keep, watch.", _prompts),
     "doctor": Entry("Is this installation healthy?", _doctor),
 }
 

@@ -1,5 +1,9 @@
-"""`touchstone doctor`: is this installation healthy? Nothing is changed, no secret is shown, nothing is sent."""
+"""`touchstone doctor`: is this installation healthy? Nothing is changed, no secret is shown, nothing is sent.
 
+With `--llm ADDRESS` it asks that model a few small questions instead, and keeps what it found in the workspace.
+"""
+
+import asyncio
 import os
 import platform
 import shutil
@@ -9,16 +13,22 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated
 
+import numpy as np
 import typer
 
+from agents.archive.records import ProbeRecord
 from agents.data_fetch.data_fetch import fetch_bars
 from agents.strategy.incumbents import shipped_incumbents
 from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
 from backtesting.costs import LIQUID_INDEX
-from backtesting.errors import TouchstoneError
+from backtesting.errors import TouchstoneError, UsageError
 from generator.interfaces.cli import workspace
-from generator.interfaces.cli.output import Output
+from generator.interfaces.cli.output import Output, plain
+from generator.llm.address import ModelAddress, parse_address
+from generator.llm.client import LLMClient, Mode
+from generator.llm.clients import Settings, open_client
+from generator.probe import Probed, probe
 from generator.templates import list_prompts
 
 app = typer.Typer(add_completion=False)
@@ -96,10 +106,31 @@ CHECKS: dict[str, Callable[[], str]] = {
 }
 
 
-@app.command(epilog="Example: touchstone doctor")
-def main(json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False) -> None:
-    """Check Python, packages, workspace, disk, engine, prompts and model settings; exit code 8 if one fails."""
+PROBED = ("openai", "langchain")
+
+EXAMPLES = """Examples:
+
+  touchstone doctor
+
+  touchstone doctor --llm openai:qwen3@http://127.0.0.1:8080/v1
+"""
+
+
+@app.command(epilog=EXAMPLES)
+def main(
+    llm: Annotated[
+        str | None, typer.Option(help="Ask this model what it does: about eight short calls, at its price.")
+    ] = None,
+    json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
+) -> None:
+    """Check Python, packages, workspace, disk, engine, prompts and model settings; exit code 8 if one fails.
+
+    With --llm: is the schema enforced, the output cap kept, the usage counted, a cut reply called cut?
+    """
     output = Output.from_environment(json_lines=json_lines)
+    if llm is not None:
+        _ask_model(parse_address(llm), output)
+        return
     findings = [_checked(name, check) for name, check in CHECKS.items()]
     for finding in findings:
         output.event("check", name=finding.name, healthy=finding.healthy, found=finding.found)
@@ -107,6 +138,44 @@ def main(json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on 
     output.table("Doctor", ("check", "", "found"), rows)
     if not all(finding.healthy for finding in findings):
         raise typer.Exit(8)
+
+
+def _ask_model(address: ModelAddress, output: Output) -> None:
+    """Probe a model, keep what was found, and say which mode to use."""
+    if address.kind not in PROBED:
+        raise UsageError(
+            f"{address.text} is no endpoint, so there is nothing to find out about it",
+            next_step="give an openai: or langchain: address",
+        )
+
+    def open_in(mode: Mode) -> LLMClient:
+        return open_client(address, Settings(environ=os.environ, rng=np.random.default_rng(), mode=mode))
+
+    found = asyncio.run(probe(open_in))
+    with workspace.opened(create=True) as archive:
+        findings = [{"name": item.name, "answer": item.answer, "found": item.found} for item in found.findings]
+        archive.add_probe(ProbeRecord(address.text, found.model, found.mode, findings, found.usage.as_dict()))
+    for item in found.findings:
+        output.event("probe", address=address.text, name=item.name, answer=item.answer, found=item.found)
+    output.event(
+        "probed",
+        address=address.text,
+        model=found.model,
+        mode=found.mode,
+        calls=found.calls,
+        tokens=found.usage.total_tokens,
+    )
+    rows = [(item.name.replace("_", " "), item.answer, plain(item.found, 200)) for item in found.findings]
+    output.table(f"{address.text} ({plain(found.model, 80) or 'no answer'})", ("property", "", "seen"), rows)
+    output.line(_advice(found))
+    output.note(f"{found.calls} calls, {found.usage.total_tokens} tokens; kept in {workspace.home()}, shown with runs")
+
+
+def _advice(found: Probed) -> str:
+    if found.mode == "schema":
+        return "The schema is enforced: the usual mode, --llm-mode schema, is right."
+    reason = "JSON is, the schema is not" if found.mode == "json" else "neither schema nor JSON is"
+    return f"Of a reply's form, {reason} enforced: use --llm-mode {found.mode}. A run does not change it by itself."
 
 
 def _checked(name: str, check: Callable[[], str]) -> Finding:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,28 +17,29 @@ from agents.archive.records import RunRecord
 from agents.archive.store import Archive
 from agents.data_fetch.data_fetch import fetch_report
 from backtesting.errors import InvalidConfig, TouchstoneError, UsageError
-from backtesting.splits import LEAD_BARS
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
-from generator.context import CARD
 from generator.fork import open_segment
 from generator.interfaces.cli import report, workspace
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import ProgressView
 from generator.lessons import Reflector
-from generator.llm.address import parse_address
+from generator.llm.address import FORMS, parse_address
 from generator.llm.client import LLMClient
-from generator.llm.clients import Settings, open_client
-from generator.llm.pricing import load_prices, price_of
+from generator.llm.clients import Settings, open_client, price_at
+from generator.llm.pace import Pace
+from generator.llm.pricing import load_prices
 from generator.loop import Watcher, evolve
 from generator.run import Run, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
-from generator.workflows.one_shot import OneShot
+from generator.workflows.workflows import build_workflow
 
 app = typer.Typer(add_completion=False)
 
 NO_CAPS = Caps()
+# More often than this nobody reads it, and each time costs a few queries.
+WATCH_SECONDS = 0.1
 
 EXAMPLES = """Examples:
 
@@ -60,14 +62,15 @@ def main(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random (1).")] = None,
     llm: Annotated[
         str | None,
-        typer.Option(
-            envvar="TOUCHSTONE_LLM", help="Model address: openai:MODEL[@BASE_URL], scripted:FILE or none (none)."
-        ),
+        typer.Option(envvar="TOUCHSTONE_LLM", help=f"Model address (none). Known: {FORMS}."),
     ] = None,
     llm_mode: Annotated[
         str | None, typer.Option(help="How the reply's form is asked for: schema, json or text (schema).")
     ] = None,
     arms: Annotated[str | None, typer.Option(help="Shares of the arms, e.g. llm=3,random=1,evolved=1.")] = None,
+    workflow: Annotated[
+        str | None, typer.Option(help="How the model is asked: one-shot, reasoner or tool-agent (one-shot).")
+    ] = None,
     costs: Annotated[str | None, typer.Option(help="Cost model by name (liquid-index).")] = None,
     open_share: Annotated[float | None, typer.Option(help="Share of the history that may be looked at (0.3).")] = None,
     queue: Annotated[int | None, typer.Option(help="How many candidates go to review (5).")] = None,
@@ -105,6 +108,7 @@ def main(
         "open_share": open_share,
         "queue": queue,
         "prompt": prompt,
+        "workflow": workflow,
         "reflect": reflect,
     }
     if fork and not resume:
@@ -148,7 +152,8 @@ def run_it(
         if continues is not None and fork:
             run = open_segment(continues, archive, bars, prompts)
         else:
-            run = open_run(config, archive, bars, prompts, continues=continues)
+            parent = str(continues.config.get("forked_from", "")) if continues else ""
+            run = open_run(config, archive, bars, prompts, continues=continues, parent=parent)
         _announce(run, output)
         if not run.finished:
             asyncio.run(_evolve(run, output, caps, concurrency))
@@ -162,18 +167,11 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
             if run.config.llm == "none":
                 await drive(run, None, view)
                 return
-            address = parse_address(run.config.llm)
-            client = _client(run.config)
+            clients = _Clients(run, output, concurrency)
             try:
-                price = price_of(address.text, load_prices(workspace.price_file()))
-                spend = run.archive.spend(run.run_id)
-                spent = Spend(usd=spend.usd, tokens=spend.tokens, calls=spend.calls, unpriced_calls=spend.unpriced)
-                budget = Budget(caps, clock=time.monotonic, spent=spent)
-                budget.check_enforceable(price)
-                calls = PaidCalls(run.run_id, run.archive, client, budget, price)
-                await drive(run, calls, view, concurrency=concurrency)
+                await drive(run, clients.calls(caps), view, concurrency=concurrency)
             finally:
-                await client.aclose()
+                await clients.aclose()
     except (TouchstoneError, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as stop:
         states = run.archive.slot_states(run.run_id)
         begun = sum(state not in ("planned", "prompted", "responded", "valid") for state in states.values())
@@ -182,39 +180,83 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
         raise
 
 
-async def drive(run: Run, calls: PaidCalls | None, watch: Watcher, *, concurrency: int = 1) -> None:
-    """Bring a run to its end with these calls; None where no model takes part."""
+async def drive(
+    run: Run, calls: Mapping[str, PaidCalls] | PaidCalls | None, watch: Watcher, *, concurrency: int = 1
+) -> None:
+    """Bring a run to its end with these calls, by role or one for all; None where no model takes part."""
     if calls is None:
         await evolve(run, None, watch)
         return
+    by_role = dict.fromkeys(run.config.asked, calls) if isinstance(calls, PaidCalls) else calls
     reflector = None
     if run.config.reflect:
         seed = run.config.seed % 2**31
-        reflector = Reflector(run, calls, run.prompts["reflect"], seed)
-    await evolve(run, _workflow(run, calls), watch, concurrency=concurrency, reflector=reflector)
-
-
-def _client(config: RunConfig) -> LLMClient:
-    settings = Settings(environ=os.environ, rng=np.random.default_rng(), mode=config.llm_mode)  # type: ignore[arg-type]
-    return open_client(parse_address(config.llm), settings)
+        reflector = Reflector(run.archive, by_role["reflect"], run.prompts["reflect"], run.run_id, seed)
+    await evolve(
+        run,
+        build_workflow(run, by_role),
+        watch,
+        concurrency=concurrency,
+        watch_seconds=WATCH_SECONDS,
+        reflector=reflector,
+    )
 
 
 async def _opens(config: RunConfig) -> None:
-    await _client(config).aclose()
+    roles = [config.role(name) for name in config.asked]
+    for llm, mode in sorted({(str(role.llm), str(role.llm_mode)) for role in roles}):
+        settings = Settings(environ=os.environ, rng=np.random.default_rng(), mode=mode)  # type: ignore[arg-type]
+        await open_client(parse_address(llm), settings).aclose()
 
 
-def _workflow(run: Run, calls: PaidCalls) -> OneShot:
-    return OneShot(
-        archive=run.archive,
-        calls=calls,
-        propose_prompt=run.prompts["propose"],
-        repair_prompt=run.prompts["repair"],
-        bars=run.open.bars,
-        max_warmup=LEAD_BARS,
-        max_output_tokens=run.config.max_output_tokens,
-        temperature=run.config.temperature,
-        seed=run.config.seed % 2**31,
-    )
+class _Clients:
+    """The models of a run: one client for each different address and mode, one pace and one budget for all."""
+
+    def __init__(self, run: Run, output: Output, concurrency: int) -> None:
+        self._run = run
+        self._output = output
+        self._pace = Pace(concurrency)
+        self._opened: dict[tuple[str, str], LLMClient] = {}
+
+    def calls(self, caps: Caps) -> dict[str, PaidCalls]:
+        """How each role asks its model, the budget beginning with what the run has spent before."""
+        run = self._run
+        spend, prices = run.archive.spend(run.run_id), load_prices(workspace.price_file())
+        spent = Spend(usd=spend.usd, tokens=spend.tokens, calls=spend.calls, unpriced_calls=spend.unpriced)
+        budget = Budget(caps, clock=time.monotonic, spent=spent)
+        by_client: dict[tuple[str, str], PaidCalls] = {}
+        by_role: dict[str, PaidCalls] = {}
+        for role in run.config.asked:
+            wanted = run.config.role(role)
+            key = (str(wanted.llm), str(wanted.llm_mode))
+            if key not in by_client:
+                price = price_at(parse_address(key[0]), prices)
+                budget.check_enforceable(price)
+                by_client[key] = PaidCalls(run.run_id, run.archive, self._client(*key), budget, price)
+            by_role[role] = by_client[key]
+        return by_role
+
+    async def aclose(self) -> None:
+        for client in self._opened.values():
+            await client.aclose()
+
+    def _client(self, llm: str, mode: str) -> LLMClient:
+        address = parse_address(llm)
+        probed = self._run.archive.last_probe(address.text)
+        if probed is not None and probed.mode != mode:
+            self._output.note(
+                f"{address.text} was probed on {probed.at[:10]}: its replies' form is kept in mode {probed.mode},"
+                f" this run asks in mode {mode} (touchstone doctor --llm, --llm-mode)"
+            )
+        settings = Settings(
+            environ=os.environ,
+            rng=np.random.default_rng(),
+            mode=mode,  # type: ignore[arg-type]
+            pace=self._pace,
+            show=self._output.note,
+        )
+        self._opened[llm, mode] = open_client(address, settings)
+        return self._opened[llm, mode]
 
 
 def _announce(run: Run, output: Output) -> None:
@@ -258,20 +300,16 @@ def _announce(run: Run, output: Output) -> None:
     if config.llm == "none":
         output.note(f"no model is used: proposals come from the arms {arms}, without a key and without network")
     else:
-        output.note(f"model {config.llm}, arms {arms}")
+        others = ", ".join(f"{role} {own.llm}" for role, own in config.roles.items() if own.llm)
+        output.note(f"model {config.llm}{f' ({others})' if others else ''}, workflow {config.workflow}, arms {arms}")
     if os.environ.get("LANGSMITH_TRACING", "").lower() in ("1", "true"):
         output.note("LANGSMITH_TRACING is set; Touchstone itself sends nothing there")
 
 
 def prompts_of(config: RunConfig) -> dict[str, Prompt]:
-    """The prompts of a run, by role."""
-    if config.llm == "none":
-        return {}
-    roles = {"propose": config.prompt, "repair": config.repair_prompt, CARD: CARD}
-    if config.reflect:
-        roles["reflect"] = "reflect"
+    """The prompts of a run, by role; none without a model."""
     folders = workspace.folders()
-    return {role: load_prompt(name, folders) for role, name in roles.items()}
+    return {role: load_prompt(name, folders) for role, name in config.prompts.items()}
 
 
 def _run_config(given: dict[str, Any], file: Path | None) -> RunConfig:
@@ -281,10 +319,8 @@ def _run_config(given: dict[str, Any], file: Path | None) -> RunConfig:
         raise UsageError(
             "evolve needs a market", next_step="add --market sample:sp500, csv:PATH, yahoo:SYMBOL or synthetic:planted"
         )
-    if values.get("llm", "none") != "none":
-        parse_address(values["llm"])
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(step) for step in first["loc"]) or "configuration"
@@ -292,6 +328,9 @@ def _run_config(given: dict[str, Any], file: Path | None) -> RunConfig:
             f"{where}: {first['msg'].removeprefix('Value error, ')}",
             next_step="correct it; touchstone evolve --help lists the options",
         ) from None
+    for llm in (config.llm, *(role.llm for role in config.roles.values() if role.llm)):
+        parse_address(llm)
+    return config
 
 
 def _section(file: Path) -> dict[str, Any]:

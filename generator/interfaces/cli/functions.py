@@ -1,11 +1,14 @@
 """`touchstone functions`: the vocabulary of the strategy language, printed from the registry that defines it."""
 
+import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from agents.strategy.indicators import ALIASES, FIELDS, FUNCTIONS
 from agents.strategy.spec_error import did_you_mean, nearest
+from agents.strategy.vocabulary import vocabulary_page
 from backtesting.errors import UsageError
 from generator.interfaces.cli.output import Output
 
@@ -15,10 +18,14 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog="Example: touchstone functions rsi")
 def main(
     name: Annotated[str | None, typer.Argument(help="One function, by name or alias.")] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The page docs/functions.md.")] = False,
     json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
     """List the fields and functions, or explain one."""
     output = Output.from_environment(json_lines=json_lines)
+    if markdown:
+        sys.stdout.write(vocabulary_page())
+        return
     if name is None:
         output.line("Fields: " + ", ".join(f"{field} ({kind})" for field, kind in FIELDS.items()))
         rows = [(f.family, f.signature, f.formula) for f in FUNCTIONS.values()]
@@ -47,6 +54,9 @@ def main(
             "function",
             name=entry.name,
             family=entry.family,
+            parameters=[asdict(parameter) for parameter in entry.parameters],
+            result=entry.result,
+            reads=list(entry.reads),
             signature=entry.signature,
             formula=entry.formula,
             nan_rule=entry.nan_rule,

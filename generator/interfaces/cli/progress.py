@@ -96,7 +96,8 @@ def spent(state: Progress) -> str:
     if not spend.calls:
         return "nothing, no model is asked"
     unpriced = f", {spend.unpriced} calls unpriced" if spend.unpriced else ""
-    return f"${spend.usd:.4f} in {spend.calls} calls, {spend.tokens} tokens{unpriced}"
+    free = f", {spend.free} free" if spend.free else ""
+    return f"${spend.usd:.4f} in {spend.calls} calls, {spend.tokens} tokens{free}{unpriced}"
 
 
 def _minutes(seconds: float) -> str:

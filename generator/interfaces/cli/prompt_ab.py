@@ -17,7 +17,7 @@ from generator.ab import SIDES, Ab, AbConfig, Result, open_ab, result_of, run_ab
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.comparison import COST_RATIO, PRIMARY
-from generator.context import CARD
+from generator.config import CARD
 from generator.interfaces.cli import prompt_bench, workspace
 from generator.interfaces.cli.output import Output, number
 from generator.llm.address import parse_address

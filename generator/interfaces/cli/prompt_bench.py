@@ -15,7 +15,7 @@ from agents.data_fetch.data_fetch import fetch_bars
 from backtesting.errors import InvalidConfig, StorageError, UsageError
 from backtesting.splits import plan_split
 from generator.calls import completion_from
-from generator.context import CARD
+from generator.config import CARD
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.backtest import count_trial
 from generator.interfaces.cli.output import Output, number, percent, plain

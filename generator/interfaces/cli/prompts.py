@@ -17,7 +17,8 @@ from agents.data_fetch.data_fetch import fetch_bars
 from backtesting.errors import InvalidConfig, UsageError
 from backtesting.splits import plan_split
 from generator.budget import estimated_tokens
-from generator.context import CARD, real_inputs
+from generator.config import CARD
+from generator.context import real_inputs
 from generator.interfaces.cli import prompt_ab, prompt_bench, workspace
 from generator.interfaces.cli.output import Output, plain
 from generator.llm.client import Message

@@ -7,7 +7,10 @@ from typing import Any
 
 from agents.archive.records import Candidate, StoredReport
 from agents.archive.store import Archive
+from agents.strategy.code_length import code_bits
+from agents.strategy.spec import Spec
 from backtesting.calibration import BARS_A_YEAR
+from backtesting.occam import detectable_sharpe
 from generator.calibration_table import load_table, quote
 from generator.history import History, history_of
 from generator.interfaces.cli import workspace
@@ -28,6 +31,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
     states = archive.slot_states(run_id)
     ending = next((e.data for e in reversed(archive.events(run_id)) if e.kind == "finished"), None)
     spend = archive.spend(run_id)
+    llm = record.config.get("config", {}).get("llm", "none")
+    probed = archive.last_probe(llm)
     ranked = sorted(evaluations, key=lambda slot_id: _rank(evaluations[slot_id], reports.get(slot_id)))
     output.event(
         "run",
@@ -44,6 +49,7 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         nomination_id=(ending or {}).get("nomination_id"),
         opened=(ending or {}).get("opened"),
         spend={"usd": spend.usd, "tokens": spend.tokens, "calls": spend.calls, "unpriced": spend.unpriced},
+        probe=None if probed is None else {"at": probed.at, "mode": probed.mode, "findings": list(probed.findings)},
     )
     if output.json_lines:
         for comparison in uplifts_of(history_of(archive, run_id)):
@@ -118,7 +124,21 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         output.line(f"Not evaluated: {parts}.")
     if spend.calls:
         unpriced = f" ({spend.unpriced} calls unpriced)" if spend.unpriced else ""
-        output.line(f"Spent: ${spend.usd:.4f}, {spend.tokens} tokens in {spend.calls} calls{unpriced}.")
+        free = f", {spend.free} of them free of charge (recorded or by hand)" if spend.free else ""
+        output.line(f"Spent: ${spend.usd:.4f}, {spend.tokens} tokens in {spend.calls} calls{free}{unpriced}.")
+    if probed is not None:
+        answers = ", ".join(f"{found['name'].replace('_', ' ')} {found['answer']}" for found in probed.findings)
+        output.line(f"Model {llm}, probed {probed.at[:10]}: {answers}.")
+
+
+def price_of_length(spec: Spec, years: float) -> str:
+    """What a rule of this length must show where its proposer may know the history, as a sentence."""
+    bits = code_bits(spec)
+    needed = detectable_sharpe(bits, round(years * BARS_A_YEAR), alpha=0.05, periods_per_year=BARS_A_YEAR)
+    return (
+        f"Length: {bits:.0f} bits. Proposed by somebody who may know the history, it must show a residual Sharpe of"
+        f" about {needed:.1f} on {years:.0f} years."
+    )
 
 
 def uplifts_of(history: History) -> tuple[Comparison, ...]:

@@ -9,11 +9,14 @@ from agents.archive.records import ReviewItem
 from agents.archive.store import Archive
 from agents.manager.review import decide, digest_of, find_item
 from agents.strategy.spec import load_spec, rule_text
+from backtesting.calibration import BARS_A_YEAR
+from generator.calibration_table import load_table, quote
 from generator.history import MODEL_ORIGINS
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, plain
 from generator.interfaces.cli.report import (
     origin_in_words,
+    price_of_length,
     show_evaluation,
     show_metrics,
     show_report,
@@ -121,10 +124,13 @@ def _packet(item: ReviewItem, summary: dict[str, Any], evaluation: dict[str, Any
         f"{report['n_candidates']} candidates judged together, {report['n_trials']} looks at this market counted,"
         f" alpha {number(report['alpha'], 4)}, detectable Sharpe {number(report['minimum_detectable_sharpe'])}."
     )
+    output.line(quote(load_table(workspace.home()), candidates=report["n_candidates"], years=summary["years"]))
     output.line()
     spec = load_spec(candidate.spec, origin="")
     output.line("What it does", style="bold")
     output.line(rule_text(spec) if not isinstance(spec, list) else "This spec is not legal any more.")
+    if not isinstance(spec, list):
+        output.line(price_of_length(spec, summary["years"]))
     output.line()
     show_report(report, output)
     output.line()
@@ -148,6 +154,7 @@ def _summary(archive: Archive, item: ReviewItem) -> dict[str, Any]:
     run = archive.run(candidate.slot_id.rpartition("/")[0])
     return {
         "slot_id": candidate.slot_id,
+        "years": (run.split["sealed"]["stop"] - run.split["open"]["start"]) / BARS_A_YEAR,
         "name": candidate.name,
         "spec_id": candidate.spec_id,
         "origin": candidate.origin,

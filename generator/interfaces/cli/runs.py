@@ -85,7 +85,7 @@ def report(
     """One run as one HTML file: funnel, best so far by arm, cell map, lineage, repetitions, cost, verdicts."""
     output = Output.from_environment(json_lines=json_lines)
     with workspace.opened() as archive:
-        run_id = _of_the_loop(archive, _found(archive, run))
+        run_id = _of_the_loop(archive, run)
         history = history_of(archive, run_id)
         page = run_page(history, uplifts_of(history), now=archive.now())
     file = out if out is not None else workspace.home() / "reports" / f"{run_id}.html"
@@ -106,7 +106,7 @@ def replay(run: RunName = "last", json_lines: Json = False) -> None:
     """Make every decision of a finished run again, offline, from the stored replies, and compare it byte for byte."""
     output = Output.from_environment(json_lines=json_lines)
     with workspace.opened() as archive:
-        run_id = _of_the_loop(archive, _found(archive, run))
+        run_id = _of_the_loop(archive, run)
         config = config_of(archive.run(run_id))
         bars = fetch_bars(config.market, cache_dir=workspace.home() / "snapshots")
         with ProgressView(output) as view:
@@ -146,10 +146,8 @@ def _found(archive: Archive, run: str) -> str:
     return found[0]
 
 
-def _of_the_loop(archive: Archive, run_id: str) -> str:
+def _of_the_loop(archive: Archive, run: str) -> str:
+    run_id = _found(archive, run)
     if archive.run(run_id).config.get("kind") == KIND:
-        raise UsageError(
-            f"{run_id} is a comparison of prompts and no run of the loop",
-            next_step=f"see touchstone runs show {run_id}",
-        )
+        raise UsageError(f"{run_id} is a comparison of prompts", next_step="see it with touchstone runs show")
     return run_id

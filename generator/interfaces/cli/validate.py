@@ -1,39 +1,83 @@
 """`touchstone validate`: is this spec legal, and what does it do?"""
 
+import json
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from agents.data_fetch.data_fetch import fetch_bars
-from agents.strategy.spec import check_for_bars, rule_text
+from agents.strategy.incumbents import shipped_incumbents
+from agents.strategy.schema import editor_schema, spec_schema
+from agents.strategy.spec import Spec, check_for_bars, rule_text, with_members
+from agents.strategy.spec_error import SpecError
 from agents.strategy.strategy import TradingStrategy
+from backtesting.errors import UsageError
 from backtesting.splits import LEAD_BARS
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output
+from generator.interfaces.cli.report import price_of_length
 from generator.interfaces.cli.specs import legal_spec, show_errors
 
 app = typer.Typer(add_completion=False)
 
+# Of the history that the price of a rule's length is quoted for.
+YEARS = 20.0
 
-@app.command(epilog="Example: touchstone validate my_rule.yaml --market sample:sp500")
+
+class SchemaForm(StrEnum):
+    """For whom a schema is written."""
+
+    JSON = "json"
+    YAML = "yaml"
+
+
+_SCHEMAS = {SchemaForm.JSON: spec_schema, SchemaForm.YAML: editor_schema}
+
+
+@app.command(
+    epilog="Example: touchstone validate my_rule.yaml --market sample:sp500."
+    " With touchstone validate --schema yaml > spec.schema.json and a first line"
+    " '# yaml-language-server: $schema=spec.schema.json' an editor checks while you write."
+)
 def main(
-    file: Annotated[str, typer.Argument(help="A YAML or JSON spec, or the name of a shipped incumbent.")],
+    file: Annotated[str | None, typer.Argument(help="A YAML or JSON spec, or the name of a shipped incumbent.")] = None,
     market: Annotated[str | None, typer.Option(help="Also check that this market has what the rule needs.")] = None,
+    schema: Annotated[
+        SchemaForm | None, typer.Option(help="Print the JSON Schema of a spec, for programs or for editors of YAML.")
+    ] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
     """Check a spec: every error, its place, what is allowed, and the nearest legal thing. Exit code 3 if illegal."""
     output = Output.from_environment(json_lines=json_lines)
-    spec = legal_spec(file, output)
-    if market is not None:
-        bars = fetch_bars(market, cache_dir=workspace.home() / "snapshots")
-        errors = check_for_bars(spec, bars, max_warmup=LEAD_BARS)
-        if errors:
-            show_errors(file, errors, output)
-            raise typer.Exit(3)
+    if schema is not None:
+        wanted = _SCHEMAS[schema]()
+        output.event("schema", form=schema.value, schema=wanted)
+        output.line(json.dumps(wanted, indent=1))
+        return
+    if file is None:
+        raise UsageError("no spec is given", next_step="name a file, or ask for --schema json or --schema yaml")
+    spec = with_members(legal_spec(file, output), _shipped)
+    errors = spec if isinstance(spec, list) else _market_errors(spec, market)
+    if errors or isinstance(spec, list):
+        show_errors(file, errors, output)
+        raise typer.Exit(3)
     strategy = TradingStrategy(spec)
     output.event(
         "valid", file=file, name=spec.name, spec_id=spec.spec_id, warmup_bars=strategy.warmup_bars, rule=spec.rule()
     )
     output.line(f"{spec.name} is legal.", style="green")
     output.line(rule_text(spec))
+    output.line(price_of_length(spec, YEARS))
     output.line(f"Warm-up {strategy.warmup_bars} bars. {spec.spec_id}")
+
+
+def _shipped(name: str) -> Spec | None:
+    return {spec.name: spec for spec in shipped_incumbents()}.get(name)
+
+
+def _market_errors(spec: Spec, market: str | None) -> list[SpecError]:
+    if market is None:
+        return []
+    bars = fetch_bars(market, cache_dir=workspace.home() / "snapshots")
+    return check_for_bars(spec, bars, max_warmup=LEAD_BARS)

@@ -380,8 +380,9 @@ def test_an_older_file_is_not_read_without_the_right_to_update_it(
 def test_a_newer_file_is_refused(tmp_path: Path) -> None:
     path = make(tmp_path / "touchstone.db")
     connection = sqlite3.connect(path)
-    connection.execute("INSERT INTO migrations VALUES (3, 'm003_future', '')")
-    connection.execute("PRAGMA user_version = 3")
+    newer = len(database.MIGRATIONS) + 1
+    connection.execute("INSERT INTO migrations VALUES (?, ?, '')", (newer, f"m{newer:03d}_future"))
+    connection.execute(f"PRAGMA user_version = {newer}")
     connection.commit()
     connection.close()
     with pytest.raises(StorageError, match="was written by a newer or a different Touchstone"):

@@ -144,3 +144,14 @@ def test_a_damaged_stream_is_noticed(archive: Archive) -> None:
 def test_a_stream_has_one_dimension(archive: Archive) -> None:
     with pytest.raises(ValueError, match="this one has 2"):
         archive.add_stream(np.zeros((2, 2)))
+
+
+def test_looks_of_later_slots_of_the_same_run_can_be_left_out(planned: Archive) -> None:
+    first, second = planned.slots("r1")[:2]
+    planned.add_trial(trial(by="ann", purpose="backtest"))
+    for slot in (first, second):
+        planned.add_trial(trial(run_id="r1", slot_id=slot.slot_id))
+    assert planned.count_trials("SP500") == 3
+    assert planned.count_trials("SP500", up_to=second) == 3
+    assert planned.count_trials("SP500", up_to=first) == 2
+    assert planned.count_trials("SP500", purpose="open", up_to=first) == 1

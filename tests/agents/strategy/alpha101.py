@@ -97,7 +97,7 @@ def correlation(x: Frame, y: Frame, d: int) -> Frame:
     moves = (ts_max(x, d) > ts_min(x, d)) & (ts_max(y, d) > ts_min(y, d))
     with np.errstate(all="ignore"):
         found = paired(x, y, d, lambda a, b: (a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)))
-    return found.where(moves)
+    return found.where(moves).round(12)
 
 
 def covariance(x: Frame, y: Frame, d: int) -> Frame:
@@ -149,10 +149,8 @@ def maximum(x: Frame, y: Frame) -> Frame:
 
 
 def indneutralize(x: Frame, group: Frame) -> Frame:
-    out = x.copy()
-    for t in x.index:
-        out.loc[t] = x.loc[t] - x.loc[t].groupby(group.loc[t]).transform("mean")
-    return out
+    # Here no asset ever changes its group.
+    return x - x.T.groupby(group.iloc[0]).transform("mean").T
 
 
 @dataclass(frozen=True)

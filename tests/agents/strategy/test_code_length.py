@@ -31,10 +31,10 @@ def simple(enter="close > sma(close, 200)", leave="not (close > sma(close, 200))
 
 
 def test_a_simple_trend_rule_by_hand():
-    # rules 1, long only 1, comparison 1, ">" 1; close 2 - log2(1/2 + 1/32); function -log2(3/8), sma among 16 common
-    # -log2(0.75/16 + 0.25/128), close as its argument 1, 200 on a grid of six; exit mirror 2, no protection 1, size 1.
-    close = 2 - log2(1 / 2 + 1 / 32)
-    average = -log2(3 / 8) - log2(0.75 / 16 + 0.25 / 128) + 1 - log2(7 / 8) + log2(6)
+    # rules 1, long only 1, comparison 1, ">" 1; close 2 - log2(1/2 + 1/64); function -log2(3/8), sma among 16 common
+    # -log2(0.75/16 + 0.25/256), close as its argument 1, 200 on a grid of six; exit mirror 2, no protection 1, size 1.
+    close = 2 - log2(1 / 2 + 1 / 64)
+    average = -log2(3 / 8) - log2(0.75 / 16 + 0.25 / 256) + 1 - log2(7 / 8) + log2(6)
     assert code.code_bits(simple()) == pytest.approx(1 + 1 + 1 + 1 + close + average + 2 + 1 + 1)
     assert code.code_bits(simple()) < 21
 

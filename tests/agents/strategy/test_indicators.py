@@ -309,6 +309,13 @@ def test_compiled_kernel_equals_its_plain_loop(name: str, bars: Bars) -> None:
         "adaptive": [(bars.close, held)], "super_trend": [(bars.open, bars.close, bars.high - bars.low)],
         "parabolic": [(bars.high, bars.low, 0.02, 0.2)], "compounded": [(steps,)], "signed_run": [(steps,)],
         "since_event": [(held, bars.close, which) for which in (-1, 0, 1)],
+        "held_target": [(np.sign(steps), 0.1)],
+        "held_signals": [
+            (
+                bars.open, bars.high, bars.low, bars.close, held, 1.0 - held, np.roll(held, 3), held, 1.0 + steps,
+                bars.high - bars.low, bars.high - bars.low, 0.02 * bars.close, 5.0,
+            ),
+        ],
         "group_sum": [(bars.close, np.zeros(bars.close.shape, dtype=np.int64), 1)],
     }  # fmt: skip
     for args in settings[name]:

@@ -48,7 +48,17 @@ def test_none_and_scripted() -> None:
     [
         ("", "unknown model address ''"),
         ("opnai:gpt", "did you mean 'openai'?"),
-        ("langchain:anthropic:x", "unknown model address"),
+        ("langchain:anthropic", "names no provider and model"),
+        ("langchain:Anthropic:x", "names no provider and model"),
+        ("langchain:anthropic:", "is not a model name"),
+        ("langchain:openai:m@http://example.com/v1", "is not encrypted"),
+        ("replay:", "names no folder"),
+        ("manual:", "names no folder"),
+        ("record:folder", "names no folder and address"),
+        ("record:->openai:m", "names no folder and address"),
+        ("record:folder->none", "which asks no model"),
+        ("record:folder->scripted:x", "which asks no model"),
+        ("record:folder->openai:m@ftp://example.com", "has the scheme 'ftp'"),
         ("openai:", "is not a model name"),
         ("openai:two words", "is not a model name"),
         ("openai:https://example.com/v1", "no '@' between model and URL"),
@@ -108,3 +118,27 @@ def test_what_cannot_be_a_key_is_not_quoted(text: str) -> None:
     with pytest.raises(EndpointError) as caught:
         api_key(parse_address("openai:m"), {"OPENAI_API_KEY": text})
     assert "sk-" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "provider", "model", "url"),
+    [
+        ("langchain:anthropic:claude-sonnet-4-5", "anthropic", "claude-sonnet-4-5", ""),
+        ("langchain:ollama:qwen3:8b@http://localhost:11434", "ollama", "qwen3:8b", "http://localhost:11434"),
+        ("langchain:openai:m@https://API.example.com:443/v1/", "openai", "m", "https://api.example.com/v1"),
+    ],
+)
+def test_langchain_address_names_provider_model_and_perhaps_a_server(
+    text: str, provider: str, model: str, url: str
+) -> None:
+    address = parse_address(text)
+    assert (address.kind, address.provider, address.model, address.base_url) == ("langchain", provider, model, url)
+    assert parse_address(address.text) == address
+
+
+@pytest.mark.parametrize("kind", ["record", "replay-or-live"])
+def test_recording_has_a_folder_and_the_address_behind_it(kind: str) -> None:
+    address = parse_address(f"{kind}:some/folder->openai:m@https://example.com/v1/")
+    assert (address.kind, address.path) == (kind, Path("some/folder"))
+    assert address.live == parse_address("openai:m@https://example.com/v1")
+    assert parse_address(address.text) == address

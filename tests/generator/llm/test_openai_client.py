@@ -10,7 +10,9 @@ import pytest
 
 from generator.llm.address import parse_address
 from generator.llm.client import CallFailed, Completion, CompletionRequest, Message
-from generator.llm.openai_client import OpenAIClient, Patience
+from generator.llm.openai_client import OpenAIClient
+from generator.llm.pace import Pace
+from generator.llm.patience import Patience
 from generator.llm.secret import Secret
 
 KEY = Secret("sk-test-0123456789abcdefKEY")
@@ -36,6 +38,9 @@ class Waits:
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
+    def now(self) -> float:
+        return sum(self.seconds)
+
     async def __call__(self, seconds: float) -> None:
         self.seconds.append(seconds)
 
@@ -48,6 +53,8 @@ def ask(
     waits: Waits | None = None,
     asked: CompletionRequest | None = None,
 ) -> Completion:
+    slept = waits or Waits()
+
     async def call() -> Completion:
         client = OpenAIClient(
             parse_address(f"openai:tiny@{server.base_url}"),
@@ -55,7 +62,8 @@ def ask(
             rng=np.random.default_rng(1),
             mode=mode,
             patience=patience,
-            sleep=waits or Waits(),
+            pace=Pace(clock=slept.now),
+            sleep=slept,
             wall_clock=lambda: NOW,
         )
         try:

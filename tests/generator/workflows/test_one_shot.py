@@ -9,11 +9,12 @@ import pytest
 
 from agents.archive.records import Rejection
 from agents.archive.store import Archive
-from generator.context import propose_inputs
+from generator.context import inputs_by_role
 from generator.llm.client import CallFailed
 from generator.llm.scripted import Line, ScriptedClient, completion
 from generator.selection import Snapshot
-from generator.workflows.one_shot import MAX_OUTPUT_TOKENS, OneShot
+from generator.workflows.dialogue import MAX_OUTPUT_TOKENS
+from generator.workflows.workflow import Task, Workflow
 
 
 def ask(kit: Any, archive: Archive, replies: list[Any], **more: Any) -> tuple[Any, ScriptedClient, str]:
@@ -25,11 +26,13 @@ def ask(kit: Any, archive: Archive, replies: list[Any], **more: Any) -> tuple[An
     return propose(run, kit.workflow(run, client), slot_id), client, slot_id
 
 
-def propose(run: Any, workflow: OneShot, slot_id: str) -> Any:
-    inputs = propose_inputs(
-        run.open.bars, run.open.window, run.open.costs, Snapshot((), ()), (), max_warmup=300, n_tried=0
+def propose(run: Any, workflow: Workflow, slot_id: str) -> Any:
+    nothing = Snapshot((), ())
+    slot = next(slot for slot in run.archive.slots(run.run_id) if slot.slot_id == slot_id)
+    inputs = inputs_by_role(
+        run.prompts, run.open.bars, run.open.window, run.open.costs, nothing, (), max_warmup=300, n_tried=0
     )
-    return asyncio.run(workflow.propose(slot_id, inputs, ()))
+    return asyncio.run(workflow.propose(Task(slot, inputs, (), nothing)))
 
 
 def test_legal_reply_is_a_spec_after_no_repair(kit: Any, archive: Archive) -> None:

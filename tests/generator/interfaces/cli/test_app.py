@@ -32,7 +32,16 @@ LEAVES = [
     ("prompts", "list"),
     ("prompts", "show"),
     ("prompts", "render"),
+    ("prompts", "new"),
+    ("prompts", "diff"),
+    ("prompts", "lint"),
+    ("prompts", "try"),
+    ("prompts", "keep"),
+    ("prompts", "watch"),
+    ("prompts", "ab"),
     ("doctor",),
+    ("audit", "look-ahead"),
+    ("calibrate",),
 ]
 GROUPS = [("review",), ("agents",), ("runs",), ("prompts",)]
 TOUCHSTONE = [sys.executable, "-c", "from generator.interfaces.cli.app import run; run()"]
@@ -110,7 +119,7 @@ def test_without_a_command_the_help_is_shown_and_the_call_is_wrong(
             "no such option: --markt (Possible options: --market); nothing was changed; see touchstone backtest --help",
         ),
         (("backtest", "golden_cross"), "missing option '--market'"),
-        (("validate",), "missing argument 'file'"),
+        (("validate",), "no spec is given"),
         (("evolve", "--slots", "many"), "invalid value for '--slots'"),
         (("evolve",), "evolve needs a market; nothing was changed; add --market sample:sp500"),
         (

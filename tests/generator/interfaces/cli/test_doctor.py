@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from agents.archive.records import ProbeRecord
+from agents.archive.store import Archive
 from generator.interfaces.cli.doctor import CHECKS
 
 
@@ -68,3 +70,60 @@ def test_a_key_is_never_shown(touchstone: Callable[..., Any]) -> None:
     assert answer.code == 0
     assert "a key is set in OPENAI_API_KEY" in answer.out
     assert "secret" not in answer.out + answer.err
+
+
+def conforming(server: Any, received: Any) -> Any:
+    """An endpoint that enforces the schema and is otherwise ordinary."""
+    kind = received.body.get("response_format")
+    return server.says('{"colour": "red", "count": 3}' if kind else "Hello.")
+
+
+def test_a_probed_model_is_told_of_and_kept(touchstone: Callable[..., Any], home: Path, chat_server: Any) -> None:
+    chat_server.next_answer = lambda received: conforming(chat_server, received)
+    address = f"openai:tiny@{chat_server.base_url}"
+    answer = touchstone("doctor", "--llm", address)
+    assert answer.code == 0, answer.err
+    assert "--llm-mode schema, is right" in answer.out
+    # Five replies of 100 + 20 tokens.
+    assert "5 calls, 600 tokens" in answer.err
+    with Archive.open(home / "touchstone.db") as archive:
+        kept = archive.last_probe(address)
+        assert archive.last_probe("openai:other") is None
+    assert kept is not None
+    assert (kept.mode, kept.model, kept.findings[0]["name"]) == ("schema", "tiny-1", "schema_enforced")
+    events = touchstone("doctor", "--llm", address, "--json").events
+    assert [event["name"] for event in events[:-1]] == [found["name"] for found in kept.findings]
+    assert (events[-1]["event"], events[-1]["mode"], events[-1]["calls"]) == ("probed", "schema", 5)
+
+
+def test_a_model_that_ignores_the_schema_gets_the_advice_for_its_mode(
+    touchstone: Callable[..., Any], chat_server: Any
+) -> None:
+    chat_server.always(chat_server.says("Hello."))
+    answer = touchstone("doctor", "--llm", f"openai:tiny@{chat_server.base_url}")
+    assert answer.code == 0
+    assert "use --llm-mode text. A run does not change it by itself" in answer.out
+
+
+def test_a_model_that_cannot_be_asked_ends_with_5_and_one_that_is_none_with_2(
+    touchstone: Callable[..., Any], chat_server: Any
+) -> None:
+    chat_server.always(chat_server.status(401))
+    assert touchstone("doctor", "--llm", f"openai:tiny@{chat_server.base_url}").code == 5
+    answer = touchstone("doctor", "--llm", "scripted:x.jsonl")
+    assert answer.code == 2
+    assert "nothing to find out about it" in answer.error
+
+
+def test_the_last_probe_is_shown_with_the_runs_of_its_model(
+    touchstone: Callable[..., Any], judged: Any, home: Path
+) -> None:
+    (before,) = [event for event in touchstone("runs", "show", "--json").events if event["event"] == "run"]
+    assert before["probe"] is None
+    with Archive.open(home / "touchstone.db") as archive:
+        for answer in ("no", "yes"):
+            found = [{"name": "schema_enforced", "answer": answer, "found": "seen"}]
+            archive.add_probe(ProbeRecord(before["config"]["config"]["llm"], "m", "json", found, {}))
+    assert "schema enforced yes" in touchstone("runs", "show").out
+    (after,) = [event for event in touchstone("runs", "show", "--json").events if event["event"] == "run"]
+    assert (after["probe"]["mode"], after["probe"]["findings"][0]["answer"]) == ("json", "yes")

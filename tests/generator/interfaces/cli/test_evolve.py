@@ -140,7 +140,7 @@ def test_changed_prompt_refuses_to_resume_and_a_fork_goes_on(
     shipped = Path(__file__).parents[4] / "prompts" / "propose.md"
     own = home / "prompts" / "propose.md"
     own.parent.mkdir()
-    own.write_text(shipped.read_text(encoding="utf-8").replace("version: 1", "version: 9", 1), encoding="utf-8")
+    own.write_text(shipped.read_text(encoding="utf-8").replace("\nversion: ", "\nversion: 9", 1), encoding="utf-8")
     refused = touchstone("evolve", "--resume")
     assert refused.code == 3
     assert "prompts changed since it began" in refused.error

@@ -45,17 +45,8 @@ def test_every_command_works_as_printed(
     lines = [json.dumps({"reply": reply(number)}) for number in range(6)]
     Path("replies.jsonl").write_text("\n".join(lines), encoding="utf-8")
     # `keep 1` stands on the page before anything was asked; a call has to be there.
-    touchstone(
-        "evolve",
-        "--market",
-        "synthetic:planted?years=6&seed=1",
-        "--llm",
-        "scripted:replies.jsonl",
-        "--slots",
-        "2",
-        "--arms",
-        "llm=1",
-    )
+    market = ("--market", "synthetic:planted?years=6&seed=1")
+    touchstone("evolve", *market, "--llm", "scripted:replies.jsonl", "--slots", "2", "--arms", "llm=1")
     assert len(COMMANDS) >= 18
     for line in COMMANDS:
         name, *argv = shlex.split(line)
