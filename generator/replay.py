@@ -8,6 +8,7 @@ Nothing of the workspace is written, and nothing sealed is shown; that two verdi
 What it cannot do: replay a run with other code, data, prompts or incumbents. That is another run.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
@@ -313,28 +314,34 @@ def _copy_openings(archive: Archive, rerun: Archive, clock: _Clock, record: RunR
 def _others(archive: Archive, run_id: str, series: str) -> tuple[tuple[Trial, ...], ...]:
     """The looks of others, by how many of the run's own came before them.
 
-    An evaluation says how many looks there were when it was made. A look that was stored while it was being made stands
-    before it in the ledger and was not counted; it is put after it.
+    An evaluation says how many looks there were when it was made, without those of later slots. A look that somebody
+    stored meanwhile stands before it in the ledger and was not counted; it is put after it. Where a slot took several
+    looks (a tool agent) the order of the ledger has to do.
     """
     seen = {slot_id: int(stored["n_trials"]) for slot_id, stored in archive.evaluations(run_id).items()}
+    index = {slot.slot_id: slot.index for slot in archive.slots(run_id)}
+    own_looks = Counter(trial.slot_id for trial in archive.trials(run_id) if trial.purpose == OPEN)
     ended = next((event.at for event in archive.events(run_id) if event.kind == "finished"), "")
     groups: list[list[Trial]] = [[]]
-    n_open = 0
+    n_others = 0
+    earlier: list[int] = []
     for trial in archive.trials():
         if trial.series != series:
             continue
         if trial.run_id != run_id:
             if not ended or trial.at <= ended:
                 groups[-1].append(_of_nobody(trial))
-                n_open += trial.purpose == OPEN
+                n_others += trial.purpose == OPEN
             continue
         late: list[Trial] = []
-        counted = seen.get(trial.slot_id or "") if trial.purpose == OPEN else None
-        while counted is not None and n_open > counted - 1 and groups[-1] and groups[-1][-1].purpose == OPEN:
-            late.insert(0, groups[-1].pop())
-            n_open -= 1
+        slot_id = trial.slot_id or ""
+        if trial.purpose == OPEN and slot_id in seen and own_looks[slot_id] == 1:
+            counted = seen[slot_id] - 1 - sum(other < index[slot_id] for other in earlier)
+            while n_others - len(late) > counted and groups[-1] and groups[-1][-1].purpose == OPEN:
+                late.insert(0, groups[-1].pop())
+        if trial.purpose == OPEN:
+            earlier.append(index[slot_id])
         groups.append(late)
-        n_open += (trial.purpose == OPEN) + sum(other.purpose == OPEN for other in late)
     return tuple(map(tuple, groups))
 
 
