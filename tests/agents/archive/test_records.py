@@ -31,8 +31,8 @@ def test_rejection_refuses_a_code_outside_the_fixed_set() -> None:
         Rejection("validation", "nonsense", "no entry")
 
 
-def test_there_are_eighteen_rejection_codes_each_once() -> None:
-    assert len(REJECTION_CODES) == len(set(REJECTION_CODES)) == 18
+def test_there_are_twenty_rejection_codes_each_once() -> None:
+    assert len(REJECTION_CODES) == len(set(REJECTION_CODES)) == 20
 
 
 def test_promotion_holds_what_belongs_together() -> None:

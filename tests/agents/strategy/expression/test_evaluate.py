@@ -139,7 +139,8 @@ def test_canonical_arithmetic_means_what_was_written(drawn: tuple[str, Fraction]
     node = parse(text)
     assume(isinstance(node, Node))
     assert isinstance(node, Node)
-    assert numbers(node, market(), EvaluationCache())[0, 0] == pytest.approx(float(worth), rel=1e-6, abs=1e-9)
+    # A folded constant keeps six significant digits, so half a unit of the sixth is the most that it is off.
+    assert numbers(node, market(), EvaluationCache())[0, 0] == pytest.approx(float(worth), rel=2e-5, abs=1e-9)
 
 
 @settings(max_examples=300, deadline=None)

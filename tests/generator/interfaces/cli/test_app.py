@@ -29,6 +29,8 @@ LEAVES = [
     ("agents", "promote"),
     ("runs", "list"),
     ("runs", "show"),
+    ("runs", "report"),
+    ("runs", "replay"),
     ("prompts", "list"),
     ("prompts", "show"),
     ("prompts", "render"),
