@@ -141,7 +141,7 @@ class RunConfig(BaseModel):
     def role(self, name: str) -> RoleConfig:
         """The settings of a role of the workflow, the run's own filled in where it has none."""
         own = self.roles.get(name, RoleConfig())
-        plain = {"propose": self.prompt, "repair": self.repair_prompt, "reflect": "lessons"}
+        plain = {"propose": self.prompt, "repair": self.repair_prompt, "reflect": "reflect"}
         return RoleConfig(
             llm=own.llm or self.llm,
             # A mode is a property of an endpoint: another model does not inherit it by accident.

@@ -14,8 +14,12 @@ from typing import Any
 from agents.archive.records import Rejection
 from agents.archive.store import Archive
 from generator.calls import PaidCalls
+from generator.config import CARD
+from generator.context import real_inputs
 from generator.extraction import ExtractionError, extract, judge_completion
 from generator.llm.client import Completion, CompletionRequest
+from generator.outputs import form_of
+from generator.run import Run
 from generator.search import LAG
 from generator.templates import Prompt, render
 
@@ -25,27 +29,6 @@ MAX_LESSONS = 5
 MAX_CHARS = 200
 MAX_OUTCOMES = 40
 MAX_OUTPUT_TOKENS = 1_000
-
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "lessons": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "properties": {
-                    "lesson": {"type": "string"},
-                    "because": {"type": "string"},
-                    "evidence": {"type": "array", "items": {"type": "string"}},
-                },
-                "required": ["lesson", "because", "evidence"],
-                "additionalProperties": False,
-            },
-        }
-    },
-    "required": ["lessons"],
-    "additionalProperties": False,
-}
 
 
 @dataclass(frozen=True)
@@ -64,12 +47,16 @@ class Lesson:
 
 @dataclass(frozen=True, eq=False)
 class Reflector:
-    """Asks for lessons, and keeps them as events of the run."""
+    """Asks for lessons, and keeps them as events of the run.
 
-    archive: Archive
+    Attributes:
+        prompt: one whose output is `lessons`; it is given what a market decides, and `outcomes`.
+        seed: sent to the server.
+    """
+
+    run: Run
     calls: PaidCalls
     prompt: Prompt
-    run_id: str
     seed: int
 
     async def reflect(self, block: int) -> tuple[str, ...]:
@@ -78,7 +65,8 @@ class Reflector:
         Raises:
             BudgetReached, EndpointError: as for any call.
         """
-        slots = self.archive.slots(self.run_id)
+        run, archive = self.run, self.run.archive
+        slots = archive.slots(run.run_id)
         turns = [slot for slot in slots if slot.block == block and slot.arm == ARM]
         if not turns or block + LAG >= slots[-1].block:
             return ()
@@ -87,13 +75,15 @@ class Reflector:
             return written[block]
         shown = self._outcomes(block)
         records = [{"label": label, **outcome} for label, (_, outcome) in shown.items()]
+        inputs = real_inputs(self.prompt, run.prompts[CARD], run.open.bars, run.open.window)
+        form = form_of(self.prompt.output)
         request = CompletionRequest(
-            messages=render(self.prompt, {"outcomes": records}),
+            messages=render(self.prompt, {**inputs, "outcomes": records}),
             max_output_tokens=self.prompt.sampling.max_output_tokens or MAX_OUTPUT_TOKENS,
             temperature=self.prompt.sampling.temperature,
             seed=self.seed,
-            schema=SCHEMA,
-            schema_name="lessons",
+            schema=form.schema,
+            schema_name=form.schema_name,
             purpose=PURPOSE,
             repeat_index=block,
         )
@@ -106,18 +96,19 @@ class Reflector:
             "lessons": [{"lesson": x.lesson, "because": x.because, "slots": list(x.slots)} for x in lessons],
             "why": why,
         }
-        self.archive.append_run_event(self.run_id, "reflected", data)
+        archive.append_run_event(run.run_id, "reflected", data)
         return tuple(lesson.line for lesson in lessons)
 
     def written(self) -> dict[int, tuple[str, ...]]:
         """The lines written so far, by block."""
         return {
-            block: tuple(lesson.line for lesson in lessons) for block, lessons in lessons_of(self.archive, self.run_id)
+            block: tuple(lesson.line for lesson in lessons)
+            for block, lessons in lessons_of(self.run.archive, self.run.run_id)
         }
 
     def _outcomes(self, block: int) -> dict[str, tuple[str, dict[str, str]]]:
         """What became of the arm's legal rules up to and with this block: slot and outcome by label, latest last."""
-        archive, run_id = self.archive, self.run_id
+        archive, run_id = self.run.archive, self.run.run_id
         evaluations, candidates = archive.evaluations(run_id), {c.slot_id: c for c in archive.candidates(run_id)}
         rejected = {e.slot_id: e.data for e in archive.events(run_id) if e.kind == "rejected"}
         found = []

@@ -8,6 +8,7 @@ Nothing of the workspace is written, and nothing sealed is shown; that two verdi
 What it cannot do: replay a run with other code, data, prompts or incumbents. That is another run.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
@@ -220,7 +221,10 @@ class _Rerun(Archive):
 
     def add_trial(self, trial: Trial) -> None:
         """Count a look, and after one of the run's own those that others took before its next."""
+        before = self.count_trials()
         super().add_trial(trial)
+        if self.count_trials() == before:
+            return  # counted already
         self.own += 1
         for other in self.others[self.own] if self.own < len(self.others) else ():
             super().add_trial(other)
@@ -231,6 +235,7 @@ def _before(archive: Archive, record: RunRecord, bars: Bars) -> _Rerun:
     series, began = series_key(bars.symbols), record.created_at
     clock = _Clock(began)
     rerun = _Rerun.in_memory(clock=clock)
+    _copy_lineage(archive, rerun, clock, began)
     _copy_agents(archive, rerun, clock, began)
     _copy_openings(archive, rerun, clock, record, series)
     clock.at = began
@@ -239,6 +244,30 @@ def _before(archive: Archive, record: RunRecord, bars: Bars) -> _Rerun:
         Archive.add_trial(rerun, trial)
     rerun.others = others
     return rerun
+
+
+def _copy_lineage(archive: Archive, rerun: Archive, clock: _Clock, began: str) -> None:
+    """The slots of earlier runs that the agents come from, to the first: what they may know is part of a verdict."""
+    agents = {agent.agent_id: agent.slot_id for agent in archive.agents() if agent.created_at <= began}
+    waiting = [slot_id for slot_id in agents.values() if slot_id is not None]
+    needed: dict[str, set[str]] = {}
+    while waiting:
+        slot_id = waiting.pop()
+        if archive.candidate(slot_id) is None or slot_id in needed.get(slot_id.rpartition("/")[0], ()):
+            continue
+        needed.setdefault(slot_id.rpartition("/")[0], set()).add(slot_id)
+        for proposal in archive.proposals(slot_id):
+            waiting += [agents.get(parent) or parent for parent in proposal.parents]
+    for run_id, slot_ids in sorted(needed.items()):
+        record = archive.run(run_id)
+        clock.at = record.created_at
+        rerun.add_run(record, [slot for slot in archive.slots(run_id) if slot.slot_id in slot_ids])
+        for slot_id in sorted(slot_ids):
+            candidate = archive.candidate(slot_id)
+            if candidate is not None:
+                rerun.add_candidate(candidate)
+            for proposal in archive.proposals(slot_id):
+                rerun.add_proposal(proposal)
 
 
 def _copy_agents(archive: Archive, rerun: Archive, clock: _Clock, began: str) -> None:
@@ -258,6 +287,7 @@ def _copy_agents(archive: Archive, rerun: Archive, clock: _Clock, began: str) ->
                 state=step.to_state,
                 who=step.who,
                 reason=step.reason,
+                slot_id=agent.slot_id,
             )
         else:
             rerun.add_transition(_of_nobody(step))
@@ -284,28 +314,34 @@ def _copy_openings(archive: Archive, rerun: Archive, clock: _Clock, record: RunR
 def _others(archive: Archive, run_id: str, series: str) -> tuple[tuple[Trial, ...], ...]:
     """The looks of others, by how many of the run's own came before them.
 
-    An evaluation says how many looks there were when it was made. A look that was stored while it was being made stands
-    before it in the ledger and was not counted; it is put after it.
+    An evaluation says how many looks there were when it was made, without those of later slots. A look that somebody
+    stored meanwhile stands before it in the ledger and was not counted; it is put after it. Where a slot took several
+    looks (a tool agent) the order of the ledger has to do.
     """
     seen = {slot_id: int(stored["n_trials"]) for slot_id, stored in archive.evaluations(run_id).items()}
+    index = {slot.slot_id: slot.index for slot in archive.slots(run_id)}
+    own_looks = Counter(trial.slot_id for trial in archive.trials(run_id) if trial.purpose == OPEN)
     ended = next((event.at for event in archive.events(run_id) if event.kind == "finished"), "")
     groups: list[list[Trial]] = [[]]
-    n_open = 0
+    n_others = 0
+    earlier: list[int] = []
     for trial in archive.trials():
         if trial.series != series:
             continue
         if trial.run_id != run_id:
             if not ended or trial.at <= ended:
                 groups[-1].append(_of_nobody(trial))
-                n_open += trial.purpose == OPEN
+                n_others += trial.purpose == OPEN
             continue
         late: list[Trial] = []
-        counted = seen.get(trial.slot_id or "")
-        while counted is not None and n_open > counted - 1 and groups[-1] and groups[-1][-1].purpose == OPEN:
-            late.insert(0, groups[-1].pop())
-            n_open -= 1
+        slot_id = trial.slot_id or ""
+        if trial.purpose == OPEN and slot_id in seen and own_looks[slot_id] == 1:
+            counted = seen[slot_id] - 1 - sum(other < index[slot_id] for other in earlier)
+            while n_others - len(late) > counted and groups[-1] and groups[-1][-1].purpose == OPEN:
+                late.insert(0, groups[-1].pop())
+        if trial.purpose == OPEN:
+            earlier.append(index[slot_id])
         groups.append(late)
-        n_open += 1 + sum(other.purpose == OPEN for other in late)
     return tuple(map(tuple, groups))
 
 

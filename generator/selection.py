@@ -64,7 +64,7 @@ class Tried:
     @property
     def line(self) -> str:
         """The rule by its main expression, and the reason."""
-        return f"{next(iter(self.spec.expressions.values()))}: {self.why}"
+        return f"{next(iter(self.spec.expressions.values()), self.spec.name)}: {self.why}"
 
 
 @dataclass(frozen=True)

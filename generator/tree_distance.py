@@ -110,7 +110,7 @@ def _leaves(value: Mapping[str, Any], above: str) -> Iterator[tuple[str, Any]]:
 def _apart(a: Any, b: Any) -> float:
     if a == b:
         return 0.0
-    if isinstance(a, str) or isinstance(b, str) or a is None or b is None:
+    if not (isinstance(a, int | float) and isinstance(b, int | float)):
         return 1.0
     return min(1.0, float(abs(a - b) / max(abs(a), abs(b))))
 

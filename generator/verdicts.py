@@ -73,14 +73,19 @@ def judge_run(run: Run, looks: Mapping[str, Nominee]) -> None:
 def nominate(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> Nomination:
     """All evaluated candidates of the run, frozen, each with its neighbours and the test that its lineage allows.
 
-    A rule that two arms came to is judged once, for both.
+    A rule that two arms came to is judged once, for both, by the strictest of the tests that their lineages allow: what
+    a model may have known is not undone by somebody else's finding it too.
     """
     graded = grades(run, looks)
-    first: dict[str, str] = {}
+    finders: dict[str, list[str]] = {}
     for slot_id, look in looks.items():
-        first.setdefault(look.spec_id, slot_id)
+        finders.setdefault(look.spec_id, []).append(slot_id)
+    strictest = {
+        slots[0]: max((graded[slot_id] for slot_id in slots), key=lambda found: found.grade)
+        for slots in finders.values()
+    }
     return Nomination(
-        nominees=tuple(_completed(run, slot_id, looks[slot_id], graded[slot_id]) for slot_id in first.values()),
+        nominees=tuple(_completed(run, slot_id, looks[slot_id], grade) for slot_id, grade in strictest.items()),
         incumbents=run.incumbents,
         bars_id=run.bars.bars_id,
         open_bars_id=run.open.bars.bars_id,

@@ -22,7 +22,7 @@ from generator.replay import Replayed, decisions, replay
 from generator.run import Run, open_run
 from generator.templates import load_prompt, prompt_folders
 
-ROLES = {"propose": "propose", "repair": "repair", "reflect": "lessons", "market-card": "market-card"}
+ROLES = {"propose": "propose", "repair": "repair", "reflect": "reflect", "market-card": "market-card"}
 LESSONS = json.dumps({"lessons": [{"lesson": "Trade less.", "because": "costs", "evidence": ["R1"]}]})
 
 

@@ -191,7 +191,7 @@ async def drive(
     reflector = None
     if run.config.reflect:
         seed = run.config.seed % 2**31
-        reflector = Reflector(run.archive, by_role["reflect"], run.prompts["reflect"], run.run_id, seed)
+        reflector = Reflector(run, by_role["reflect"], run.prompts["reflect"], seed)
     await evolve(
         run,
         build_workflow(run, by_role),
