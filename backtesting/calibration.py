@@ -99,7 +99,7 @@ class Row:
             data["family"], int(data["candidates"]), float(data["years"]), float(data["sharpe"]), float(data["alpha"])
         )
         counts = (int(data[name]) for name in ("replications", "false_passes", "true_passes"))
-        return cls(cell, *counts, gate=int(data.get("gate", 1)))
+        return cls(cell, *counts, int(data.get("gate", 1)))
 
 
 def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcome:

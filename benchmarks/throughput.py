@@ -5,7 +5,8 @@
 Every slot is one call over a real socket and is then evaluated. The ideal is the time of the model alone: as many full
 rounds of `IN_FLIGHT` calls as the slots need. One JSON object goes to stdout: the overhead until the last proposal is
 stored (what the loop costs while the model is paid by the hour), until the last candidate is evaluated, and for the
-whole run with the judgement at its end.
+whole run with the judgement at its end. The CPU seconds up to the judgement, of the thread that asks and stores and of
+those that evaluate, say what a busy machine cannot hide: together they must fit into the ideal time, times the cores.
 """
 
 import asyncio
@@ -103,16 +104,19 @@ async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port
         prompts = {role: load_prompt(name, prompt_folders()) for role, name in config.prompts.items()}
         run = open_run(config, archive, fetch_bars(MARKET), prompts)
         stages: dict[str, float] = {}
+        spent: dict[str, float] = {}
 
         def watch(state: Progress) -> None:
             stages.setdefault(state.stage.partition(":")[0], time.monotonic())
+            if state.stage.startswith("judging"):
+                spent["loop"], spent["all"] = time.thread_time() - loop_cpu, time.process_time() - all_cpu
             if state.outcomes.get("planned", 0) == state.outcomes.get("prompted", 0) == 0:
                 stages.setdefault("answered", time.monotonic())
 
         settings = Settings(environ={}, rng=np.random.default_rng(1), pace=Pace(in_flight))
         client = open_client(parse_address(llm), settings)
         _warm_up(run)
-        began, cpu = time.monotonic(), time.process_time()
+        began, loop_cpu, all_cpu = time.monotonic(), time.thread_time(), time.process_time()
         calls = PaidCalls(run.run_id, archive, client, Budget(Caps(), clock=time.monotonic), None)
         workflow = build_workflow(run, dict.fromkeys(prompts, calls))
         await evolve(run, workflow, watch, concurrency=in_flight, watch_seconds=0.1)
@@ -128,7 +132,8 @@ async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port
         "ideal_seconds": ideal,
         **{f"{name}_seconds": round(at - began, 3) for name, at in measured.items()},
         **{f"overhead_{name}": round((at - began) / ideal - 1.0, 4) for name, at in measured.items()},
-        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "loop_cpu_seconds": round(spent["loop"], 3),
+        "evaluation_cpu_seconds": round(spent["all"] - spent["loop"], 3),
         "outcomes": outcomes,
     }
 
