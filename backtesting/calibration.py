@@ -98,8 +98,10 @@ class Row:
         cell = Cell(
             data["family"], int(data["candidates"]), float(data["years"]), float(data["sharpe"]), float(data["alpha"])
         )
-        counts = (int(data[name]) for name in ("replications", "false_passes", "true_passes"))
-        return cls(cell, *counts, int(data.get("gate", 1)))
+        replications, false_passes, true_passes = (
+            int(data[name]) for name in ("replications", "false_passes", "true_passes")
+        )
+        return cls(cell, replications, false_passes, true_passes, int(data.get("gate", 1)))
 
 
 def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcome:
