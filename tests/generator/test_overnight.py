@@ -155,8 +155,8 @@ def test_every_slot_of_a_night_ends_once_in_its_class_and_the_sum_is_right(
         for index, code in enumerate(codes):
             failure = failure_of(index)
             if failure is None or failure == "repaired":
-                # A rule drawn at random may hold the positions of an earlier one; that is no failure of the run.
-                assert code in (None, "duplicate_behaviour"), (index, code)
+                # A rule drawn at random may hold the positions of an earlier one, or add nothing to it: no failure.
+                assert code in (None, "duplicate_behaviour", "not_better"), (index, code)
             else:
                 assert code == CALLS.get(failure, (failure, True))[0], (index, failure, code)
         share = SLOTS // 100

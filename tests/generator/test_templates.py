@@ -88,7 +88,7 @@ def test_example_in_the_propose_prompt_is_a_legal_spec() -> None:
 def test_json_mode_is_told_to_write_json() -> None:
     # Servers refuse JSON mode when the word does not occur in the messages.
     asked = [prompt for prompt in list_prompts(SHIPPED) if prompt.output != "text"]
-    assert len(asked) == 16
+    assert len(asked) == 15
     for prompt in asked:
         assert all("JSON" in message.content for message in render(prompt, prompt.samples))
 
