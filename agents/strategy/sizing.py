@@ -34,6 +34,11 @@ def sizes(
     return np.minimum(wanted, sizing.cap)
 
 
+def largest(sizing: FractionSizing | VolatilitySizing | AtrRiskSizing) -> float:
+    """The largest size it can come to, as a fraction of equity."""
+    return sizing.fraction if isinstance(sizing, FractionSizing) else sizing.cap
+
+
 def paper_sides(
     enter_long: BoolArray, exit_long: BoolArray, enter_short: BoolArray, exit_short: BoolArray
 ) -> FloatArray:

@@ -2,6 +2,10 @@
 
 Pure and causal: the signals on `bars.upto(t)` equal the first t signals on `bars`. It never trades, sees no account,
 and has no state beyond its compiled rule, so one instance serves many markets.
+
+On a panel a rule or a score trades each symbol by itself, on a share of the account of its own: what the spec says of
+equity, it means of 1/n of it, n being the symbols of the panel, listed or not. The share of a symbol that is not there
+stays in cash: a share that grew when another symbol was delisted would trade on a date that the rule knows nothing of.
 """
 
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +18,7 @@ from agents.strategy.expression.evaluate import EvaluationCache, condition, numb
 from agents.strategy.expression.nodes import Node
 from agents.strategy.incumbents import DEFAULT, shipped_incumbent, shipped_incumbents
 from agents.strategy.portfolio import portfolio_targets
-from agents.strategy.sizing import sizes
+from agents.strategy.sizing import largest, sizes
 from agents.strategy.spec import (
     EnsembleSpec,
     PortfolioSpec,
@@ -118,7 +122,7 @@ class TradingStrategy:
             path: condition(nodes[path], bars, cache) if path in nodes else never
             for path in ("long.enter", "long.exit", "short.enter", "short.exit")
         }
-        size = sizes(spec.sizing, nodes.get("sizing"), bars, cache)
+        size = sizes(spec.sizing, nodes.get("sizing"), bars, cache) / bars.n_assets
         distances = {kind: np.full(bars.close.shape, np.nan) for kind in ("stop", "trail", "target")}
         if spec.protect is not None:
             for kind in tuple(distances):
@@ -140,17 +144,20 @@ class TradingStrategy:
             trail_distance=distances["trail"],
             target_distance=distances["target"],
             max_bars=(spec.protect.max_bars or 0) if spec.protect is not None else 0,
+            # All shares together are the account, or what the sizing may borrow on top; one that has grown takes its
+            # room from entries that come later, not from a lender.
+            max_gross=max(1.0, largest(spec.sizing)),
         )
 
     def _score(self, spec: ScoreSpec, bars: Bars, cache: EvaluationCache) -> Decisions:
         nodes = self._compiled()
         score = numbers(nodes["score"], bars, cache)
         weight = _weights(spec, score)
-        target = weight * sizes(spec.sizing, nodes.get("sizing"), bars, cache)
+        target = weight * (sizes(spec.sizing, nodes.get("sizing"), bars, cache) / bars.n_assets)
         # NaN keeps what is held: on the bars between two looks, and where the score is not known.
         skipped = np.arange(bars.n_bars) % spec.rebalance.every_bars != 0
         target[skipped] = np.nan
-        return TargetDecisions(target=target, band=spec.rebalance.band)
+        return TargetDecisions(target=target, band=spec.rebalance.band / bars.n_assets)
 
 
 # Ways of weighing members that need no history of their own.
