@@ -96,10 +96,17 @@ PROTECT_FIELDS = (
 def code_bits(spec: Spec) -> float:
     """Length of a spec's canonical rule in bits; name, hypothesis and source are free."""
     rule = spec.rule()
+    if "orders" in rule or "halt" in rule:
+        return _spelt_bits(rule)
     if isinstance(spec, RulesSpec):
         return _cost(KIND_SHARES["rules"]) + _rules_bits(spec, rule)
     if isinstance(spec, ScoreSpec):
         return _cost(KIND_SHARES["score"]) + _score_bits(spec, rule)
+    return _spelt_bits(rule)
+
+
+def _spelt_bits(rule: Mapping[str, Any]) -> float:
+    """Letter by letter: kinds, and parts of rules, that have no grammar of their own here."""
     return _cost(OTHER_KINDS) + _cost(1.0 / LETTERS) * (len(canonical_json(rule)) + 1)
 
 
