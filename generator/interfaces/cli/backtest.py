@@ -21,6 +21,7 @@ from backtesting.errors import UsageError
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS, Split, Window, plan_split
 from generator.interfaces.cli import workspace
+from generator.interfaces.cli.compiling import said_once
 from generator.interfaces.cli.conditions import costs_named, terms_named
 from generator.interfaces.cli.output import Output, number
 from generator.interfaces.cli.report import show_metrics
@@ -84,8 +85,9 @@ def main(
         seen, span = bars, Window(split.open.start, bars.n_bars)
         # Before anything is computed: a look that was not recorded would be a look for free.
         _break_seal(bars, split, spec, output)
-    signals = TradingStrategy(spec).generate_signals(seen)
-    result = simulate(signals, model, window=span, capital=capital, terms=conventions)
+    with said_once(output):
+        signals = TradingStrategy(spec).generate_signals(seen)
+        result = simulate(signals, model, window=span, capital=capital, terms=conventions)
     count_trial(bars, spec, result, window)
     _show(spec, result, output, window, costs, trades, seen)
 
