@@ -786,8 +786,13 @@ def check_for_bars(spec: Spec, bars: Bars, *, max_warmup: int) -> list[SpecError
 
     Functions of high and low on a market with one price a day are an error too: they would mean something else.
     """
-    errors = _panel_errors(spec, bars, "")
-    for path, root in derived_nodes(spec).items():
+    return _panel_errors(spec, bars, "") + check_nodes_for_bars(derived_nodes(spec), bars, max_warmup=max_warmup)
+
+
+def check_nodes_for_bars(nodes: Mapping[str, Node], bars: Bars, *, max_warmup: int) -> list[SpecError]:
+    """The same for expressions by their paths."""
+    errors = []
+    for path, root in nodes.items():
         for node in distinct_nodes(root):
             if node.op == FEATURE and node.name not in bars.features:
                 errors.append(_unknown_feature(path, node.name, bars))
