@@ -54,6 +54,9 @@ N_OUT = 5
 # Operations on words.
 AND, OR, BEFORE, RUN = range(4)
 
+# Words of a stretch of bars: 8 KB of each row that is compared.
+_STRETCH = 16
+
 # numba's own intrinsics, which the type checker knows nothing of.
 _trailing_zeros: Any = trailing_zeros
 _leading_zeros: Any = leading_zeros
@@ -95,20 +98,24 @@ def known_bars(rows: FloatArray, known: Words, begin: int, end: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def compare_rows(rows: FloatArray, known: Words, pairs: Table, words: Words) -> None:
     """Bits of x > y and of x <= y, for pairs (row of x, row of y, word row of >, word row of <=); NaN is neither."""
-    flags = np.empty(rows.shape[1], np.uint8)
-    for i in range(pairs.shape[0]):
-        x = rows[pairs[i, 0]]
-        y = rows[pairs[i, 1]]
-        # Two plain loops over short arrays: LLVM makes vector instructions of the first one.
-        for t in range(rows.shape[1]):
-            flags[t] = x[t] > y[t]
-        above = words[pairs[i, 2]]
-        pack_bits(flags, above)
-        not_above = words[pairs[i, 3]]
-        known_x = known[pairs[i, 0]]
-        known_y = known[pairs[i, 1]]
-        for w in range(len(above)):
-            not_above[w] = known_x[w] & known_y[w] & ~above[w]
+    n_words = words.shape[1]
+    # A stretch of bars at a time for all pairs: its part of the rows stays in the nearest cache.
+    for begin in range(0, n_words, _STRETCH):
+        end = min(begin + _STRETCH, n_words)
+        for i in range(pairs.shape[0]):
+            # Slices, so that no index can be negative and LLVM compares four bars with one instruction.
+            x = rows[pairs[i, 0], 64 * begin : 64 * end]
+            y = rows[pairs[i, 1], 64 * begin : 64 * end]
+            known_x = known[pairs[i, 0], begin:end]
+            known_y = known[pairs[i, 1], begin:end]
+            above = words[pairs[i, 2], begin:end]
+            not_above = words[pairs[i, 3], begin:end]
+            for w in range(len(above)):
+                word = np.uint64(0)
+                for b in range(64):
+                    word |= np.uint64(x[64 * w + b] > y[64 * w + b]) << np.uint64(b)
+                above[w] = word
+                not_above[w] = known_x[w] & known_y[w] & ~word
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

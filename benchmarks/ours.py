@@ -87,7 +87,7 @@ def panel(data: dict[str, np.ndarray]):
     window = [Window(0, symbols[0].n_bars)]
 
     def run() -> side.Answer:
-        found = [population.evaluate(bars, window, COSTS, threads=THREADS) for bars in symbols]
+        found = population.evaluate_each(symbols, window, COSTS, threads=THREADS)
         return {
             "final_equity": float(np.mean([metrics.final_equity for metrics in found])),
             "trades": float(np.mean([metrics.n_trades for metrics in found])),
