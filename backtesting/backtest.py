@@ -18,7 +18,6 @@ from backtesting.bars import Bars, FloatArray
 from backtesting.costs import LIQUID_INDEX, CostModel
 from backtesting.decisions import Signals
 from backtesting.engine import excursions, simulate_signals, simulate_targets
-from backtesting.engine_panel import run_signals, run_targets
 from backtesting.errors import UsageError
 from backtesting.inputs import Books, Conditions, Market, SignalOrders, TargetOrders
 from backtesting.result import REASONS, BacktestResult, Trade
@@ -129,10 +128,8 @@ def simulate(
     plain = bars.n_assets == 1 and costs.plain and terms.plain and signals.decisions.plain and not keep_positions
     if plain and not _long_gap(market.close[window.start : window.stop, 0], terms.delisted_after):
         books = _run_plain(market, conditions, orders)
-    elif isinstance(orders, SignalOrders):
-        books = run_signals(market, conditions, orders)
     else:
-        books = run_targets(market, conditions, orders)
+        books = _run_general(market, conditions, orders)
 
     if not np.isfinite(books.equity).all():
         at = bars.sessions[window.start + int(np.argmin(np.isfinite(books.equity)))]
@@ -214,6 +211,15 @@ def _run_plain(market: Market, conditions: Conditions, orders: SignalOrders | Ta
     return Books(
         equity, exposure, np.abs(exposure), turnover, trades, real, costs_paid, 0.0, positions=np.zeros((0, 0))
     )
+
+
+def _run_general(market: Market, conditions: Conditions, orders: SignalOrders | TargetOrders) -> Books:
+    # Compiled as a whole, and so brings numba with it, which a plain backtest does without.
+    from backtesting.engine_panel import run_signals, run_targets
+
+    if isinstance(orders, SignalOrders):
+        return run_signals(market, conditions, orders)
+    return run_targets(market, conditions, orders)
 
 
 def _column(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

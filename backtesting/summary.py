@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from backtesting.bars import FloatArray, IntArray
+from backtesting.kernel import Kernel
 from backtesting.metrics import METRICS
 
 # Written out and not taken from `metrics.py` and `result.py`, because numba's cache does not notice a change there.
@@ -20,6 +20,7 @@ _OPEN = 6
 # Buckets in which the order statistics are looked for.
 _BUCKETS = 1024
 _NAMES = tuple(METRICS)
+_N_METRICS = 35
 
 
 def summary(
@@ -43,12 +44,9 @@ def summary(
         multiplier: (n_assets,).
         benchmark: (n,) simple returns, or (0,) for none.
     """
-    returns = np.empty(len(equity))
-    values = np.full(len(_NAMES), math.nan)
-    _measure(
-        equity, gross, turnover, whole, real, moves, multiplier, benchmark,
-        periods_per_year, costs_paid, capital, returns, values,
-    )  # fmt: skip
+    returns, values = measure(
+        equity, gross, turnover, whole, real, moves, multiplier, benchmark, periods_per_year, costs_paid, capital
+    )
     return returns, _named(values.tolist())
 
 
@@ -56,17 +54,14 @@ def _named(values: Sequence[float]) -> dict[str, float]:
     return dict(zip(_NAMES, values, strict=True))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _finite(value: float) -> float:
     return value if abs(value) < math.inf else math.nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _ratio(above: float, below: float, floor: float) -> float:
     return _finite(above / below) if below > floor else math.nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _kth(values: FloatArray, n: int, rank: int) -> float:
     """The value of a rank among the first n, which are moved about (Hoare's selection)."""
     left = 0
@@ -94,7 +89,6 @@ def _kth(values: FloatArray, n: int, rank: int) -> float:
     return found
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _ranked(values: FloatArray, low: float, high: float, ranks: IntArray, found: FloatArray) -> None:
     """The values of ascending ranks, by counting into buckets and sorting out one bucket for each rank."""
     n = values.shape[0]
@@ -127,12 +121,10 @@ def _ranked(values: FloatArray, low: float, high: float, ranks: IntArray, found:
         found[place] = _kth(room, size, ranks[place] - before)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _between(below: float, above: float, part: float) -> float:
     return below + (above - below) * part
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _measure(
     equity: FloatArray,
     gross: FloatArray,
@@ -145,10 +137,10 @@ def _measure(
     periods: float,
     costs_paid: float,
     capital: float,
-    returns: FloatArray,
-    values: FloatArray,
-) -> None:
+) -> tuple[FloatArray, FloatArray]:
     n = equity.shape[0]
+    returns = np.empty(n)
+    values = np.full(_N_METRICS, math.nan)
     root = math.sqrt(periods)
 
     # One pass over the curve: returns, their sums, drawdowns and their runs.
@@ -204,7 +196,7 @@ def _measure(
         fourth += square * square
     deviation = math.sqrt(second / (n - 1)) if n > 1 else math.nan
 
-    growth = _finite(math.pow(equity[n - 1] / capital, periods / n) - 1.0)
+    growth = _finite((equity[n - 1] / capital) ** (periods / n) - 1.0)
     values[0] = equity[n - 1] / capital - 1.0
     values[1] = growth
     values[2] = deviation * root
@@ -245,8 +237,8 @@ def _measure(
     values[13] = (beyond + (n_worst - n_beyond) * found[0]) / n_worst
     values[14] = _ratio(abs(top_value), abs(floor_value), _FLAT)
     spread = math.sqrt(second / n)
-    values[15] = _ratio(third / n, spread**3, _FLAT**3)
-    values[16] = _ratio(fourth / n, (second / n) ** 2, _FLAT**4)
+    values[15] = _ratio(third / n, spread * spread * spread, _FLAT**3)
+    values[16] = _ratio(fourth / n, (second / n) * (second / n), _FLAT**4)
     values[17] = best
     values[18] = least
     values[19] = exposed / n
@@ -286,7 +278,7 @@ def _measure(
     values[29] = _finite(profit / notional * 1e4) if notional > 0.0 else math.nan
 
     if benchmark.shape[0] == 0:
-        return
+        return returns, values
     bench_total = apart = 0.0
     up = down = bench_up = bench_down = 0.0
     n_up = n_down = 0
@@ -319,3 +311,7 @@ def _measure(
         values[33] = _finite((up / n_up) / (bench_up / n_up))
     if n_down > 0:
         values[34] = _finite((down / n_down) / (bench_down / n_down))
+    return returns, values
+
+
+measure = Kernel(_measure, (_finite, _ratio, _kth, _ranked, _between))

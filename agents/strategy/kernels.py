@@ -8,49 +8,17 @@ Rules that all of them keep:
 - A NaN spoils the windows that hold it. A recursion skips it: NaN at that bar, the state is kept.
 - Never infinite: where a quotient is undefined the result is NaN.
 
-numba compiles a kernel at its first call and keeps it on disk; importing this module imports no numba.
+Importing this module imports no numba; `backtesting.kernel` says when a loop is compiled.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from backtesting.bars import FloatArray, IntArray
+from backtesting.bars import FloatArray
+from backtesting.kernel import Kernel
 
 NAN = math.nan
-
-
-class Kernel:
-    """A loop and, from its first call on, its compiled form. `loop` is the plain twin that tests compare with."""
-
-    def __init__(self, loop: Callable[..., Any]) -> None:
-        self.loop = loop
-        self._compiled: Callable[..., Any] | None = None
-
-    def __call__(self, *args: FloatArray | IntArray | float) -> FloatArray:
-        """Run the compiled loop; every array is made contiguous first."""
-        if self._compiled is None:
-            from numba import njit
-
-            # No loop divides by zero; without the check for it the divisions cost half.
-            try:
-                self._compiled = njit(cache=True, nogil=True, error_model="numpy")(self.loop)
-            except RuntimeError:
-                # No folder for numba's cache can be written: compile in memory, once a process.
-                self._compiled = njit(nogil=True, error_model="numpy")(self.loop)
-        result: FloatArray = self._compiled(*(_plain(arg) for arg in args))
-        return result
-
-
-def _plain(arg: FloatArray | IntArray | float) -> Any:
-    # Contiguous and read-only always, so that numba sees one type and compiles once.
-    if not isinstance(arg, np.ndarray):
-        return arg
-    view = np.ascontiguousarray(arg).view()
-    view.flags.writeable = False
-    return view
 
 
 def _rolling_mean(x: FloatArray, window: int) -> FloatArray:
