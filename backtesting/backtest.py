@@ -20,7 +20,7 @@ from backtesting.decisions import Signals
 from backtesting.engine import excursions, simulate_signals, simulate_targets
 from backtesting.errors import UsageError
 from backtesting.inputs import Books, Conditions, Market, SignalOrders, TargetOrders
-from backtesting.result import REASONS, BacktestResult, Trade
+from backtesting.result import BacktestResult, Trades
 from backtesting.splits import Window
 from backtesting.summary import summary
 from backtesting.terms import CASH, Terms
@@ -164,7 +164,7 @@ def simulate(
         returns=returns,
         exposure=books.exposure,
         turnover=books.turnover,
-        trades=_trades(books, moves, market.multiplier),
+        trades=Trades(books.whole, books.real, moves, market.multiplier),
         costs_paid=books.costs_paid,
         metrics=MappingProxyType(metrics),
         terms=terms,
@@ -234,15 +234,6 @@ def _long_gap(close: FloatArray, length: int) -> bool:
         return False
     edges = np.flatnonzero(np.diff(np.concatenate(([False], missing, [False])).astype(np.int8)))
     return bool((edges[1::2] - edges[::2]).max() >= length)
-
-
-def _trades(books: Books, moves: FloatArray, multiplier: FloatArray) -> tuple[Trade, ...]:
-    side, first, last, reason, asset, _ = books.whole.T.tolist()
-    entry, leave, units, pnl, paid = books.real.T.tolist()
-    mae, mfe = moves.T.tolist()
-    reasons = (REASONS[place] for place in reason)
-    multipliers = multiplier[books.whole[:, 4]].tolist()
-    return tuple(map(Trade, side, first, last, entry, leave, units, pnl, paid, reasons, asset, multipliers, mae, mfe))
 
 
 def _benchmark(signals: Signals, window: Window, benchmark: FloatArray | None) -> FloatArray:

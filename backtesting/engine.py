@@ -128,6 +128,13 @@ def _simulate_signals(
 
     for t in range(start, stop):
         i = t - start
+        if units == 0.0 and not (decided >= 0 and (enter_long[decided] or enter_short[decided])):
+            # Flat and nothing ordered, as on most bars: the account waits.
+            if not math.isnan(close[t]):
+                decided = t
+                last = close[t]
+            equity[i] = cash
+            continue
         if not math.isnan(close[t]):
             quoted = open_[t]
             # At the open: ruin, then the orders decided at the last close.
