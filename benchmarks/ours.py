@@ -96,6 +96,25 @@ def panel(data: dict[str, np.ndarray]):
     return run
 
 
+def shared_account(data: dict[str, np.ndarray]):
+    close = data["panel"]
+    opened = np.vstack((close[:1], close[:-1]))
+    days = np.datetime64("1900-01-01") + np.arange(len(close))
+    unknown = np.full(close.shape, np.nan)
+    names = tuple(f"S{k}" for k in range(close.shape[1]))
+    bars = Bars(
+        names, days, opened, np.maximum(opened, close), np.minimum(opened, close), close, unknown, source="panel"
+    )
+    spec = load_spec(works.config_x(126), origin="")
+    assert not isinstance(spec, list), spec
+
+    def run() -> side.Answer:
+        result = simulate(TradingStrategy(spec).generate_signals(bars, cache=EvaluationCache()), COSTS)
+        return {"final_equity": float(result.equity[-1]), "trades": float(len(result.trades))}
+
+    return run
+
+
 def from_text(bars: Bars, *, warm: bool):
     texts = [json.dumps(config) for config in works.population()]
     windows = [Window(a, b) for a, b in works.folds(bars.n_bars)]
@@ -136,6 +155,10 @@ def main() -> None:
             "c": lambda: many(sp500, [works.config_c(work) for work in works.sets_c()]),
             "d": lambda: one(close_bars(data["minute"], "minute"), 60, 240),
             "e": lambda: panel(data),
+            "x": lambda: shared_account(data),
+            "long": lambda: many(
+                close_bars(data["minute"][:200_000], "long"), [works.config_sma(*pair) for pair in works.pairs(10_000)]
+            ),
             "population": lambda: from_text(wti, warm=False),
             "population warm": lambda: from_text(wti, warm=True),
             "plan": lambda: plan_only(wti),
