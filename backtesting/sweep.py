@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ N_OUT = 5
 # Operations on words.
 AND, OR, BEFORE, RUN = range(4)
 
+_NO_SUMS, _NO_TABLE = np.empty((2, 0)), np.empty((0, 0, 3))
 # Words of a stretch of bars: 8 KB of each row that is compared.
 _STRETCH = 16
 
@@ -255,8 +257,8 @@ def simulate_t0(
 ) -> None:
     """The `chosen` candidates in every window, into out (n_candidates, n_windows, N_OUT).
 
-    Trades are written too if there is room for them (`trade_whole` is not empty), which makes sense for one candidate
-    and one window.
+    Trades are written instead of the sums and drawdowns if there is room for them (`trade_whole` is not empty), which
+    makes sense for one candidate and one window; `sums` and `table` are not read then.
     """
     opens = np.empty(words.shape[1], np.uint64)
     record = trade_whole.shape[0] > 0
@@ -296,9 +298,10 @@ def simulate_t0(
 
                 value = units * close[entry]
                 step = (value - outlay) / outlay
-                total += step + (sums[0, last] - sums[0, entry])
-                squares += step * step + (sums[1, last] - sums[1, entry])
-                if last == entry:
+                if not record:
+                    total += step + (sums[0, last] - sums[0, entry])
+                    squares += step * step + (sums[1, last] - sums[1, entry])
+                if last == entry or record:
                     high = close[entry]
                     low = high
                     inside = 1.0
@@ -691,35 +694,45 @@ def simulate_t1(
 
 @dataclass(frozen=True, eq=False)
 class Prices:
-    """One asset as the kernels read it: contiguous, every bar traded.
-
-    Attributes:
-        open, high, low, close: (n_bars,) without NaN.
-        highest, lowest: of open and high, of open and low.
-        sums: of `return_sums`. table: of `drawdown_table`, empty above MAX_TABLE_BARS.
-    """
+    """One asset as the kernels read it: (n_bars,) contiguous, every bar traded; what follows is made when asked for."""
 
     open: FloatArray
     high: FloatArray
     low: FloatArray
     close: FloatArray
-    highest: FloatArray
-    lowest: FloatArray
-    sums: FloatArray
-    table: FloatArray
+
+    @cached_property
+    def highest(self) -> FloatArray:
+        """Of open and high."""
+        return np.maximum(self.open, self.high)
+
+    @cached_property
+    def lowest(self) -> FloatArray:
+        """Of open and low."""
+        return np.minimum(self.open, self.low)
+
+    @cached_property
+    def sums(self) -> FloatArray:
+        """Of `return_sums`."""
+        return return_sums(self.close)
+
+    @cached_property
+    def table(self) -> FloatArray:
+        """Of `drawdown_table`."""
+        return drawdown_table(self.close)
 
     @property
     def n_bytes(self) -> int:
-        return 6 * self.close.nbytes + self.sums.nbytes + self.table.nbytes
+        return sum(values.nbytes for values in self.__dict__.values())
 
 
 def prices_of(open_: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray) -> Prices:
-    """The four (n_bars,) series, contiguous, with what T0 looks up."""
-    opened, high, low, closed = (np.array(values, dtype=np.float64) for values in (open_, high, low, close))
-    small = len(closed) <= MAX_TABLE_BARS
-    table = drawdown_table(closed) if small else np.empty((0, 0, 3))
-    highest, lowest = np.maximum(opened, high), np.minimum(opened, low)
-    return Prices(opened, high, low, closed, highest, lowest, return_sums(closed), table)
+    """The four (n_bars,) series, read-only, without copies where they are contiguous."""
+    columns = [np.ascontiguousarray(values, dtype=np.float64).view() for values in (open_, high, low, close)]
+    for column in columns:
+        # Always, so that numba sees one type and compiles once.
+        column.setflags(write=False)
+    return Prices(*columns)
 
 
 @dataclass(frozen=True)
@@ -791,7 +804,12 @@ def sweep(
         lowest equity over its earlier peak. The same bytes for any number of threads.
     """
     out = np.empty((len(whole), len(windows), N_OUT))
-    first = is_t0(whole, real, never=never) & (prices.table.shape[0] > 0)
+    first = is_t0(whole, real, never=never) & (len(prices.close) <= MAX_TABLE_BARS)
+    # Made here once, and not by every thread.
+    if first.any():
+        _ = prices.sums, prices.table
+    if not first.all():
+        _ = prices.highest, prices.lowest
     jobs: list[tuple[bool, IntArray]] = []
     bars = float((windows[:, 1] - windows[:, 0]).sum())
     work_ms = bars * (int(first.sum()) * _NS_T0 + int((~first).sum()) * _NS_T1) * 1e-6
@@ -827,8 +845,9 @@ def simulate_block(
 ) -> None:
     """The chosen candidates, by T0 if `fast`, else by T1; the one place that calls the two kernels."""
     if fast:
+        sums, table = (_NO_SUMS, _NO_TABLE) if len(trade_whole) else (prices.sums, prices.table)
         simulate_t0(
-            prices.open, prices.close, prices.sums, prices.table, words, whole, chosen, windows,
+            prices.open, prices.close, sums, table, words, whole, chosen, windows,
             rates.capital, rates.adverse, rates.commission, out, trade_whole, trade_real,
         )  # fmt: skip
         return

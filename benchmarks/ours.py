@@ -39,17 +39,26 @@ def mean_of(metrics) -> side.Answer:
     return {"final_equity": float(finals.mean()), "trades": float(metrics.n_trades.mean()), "finals": finals.tolist()}
 
 
-def one(bars: Bars, fast: int, slow: int):
+def one(bars: Bars, fast: int, slow: int, *, warm: bool = False):
+    population = Population.from_configs([works.config_sma(fast, slow)])
+    window = Window(0, bars.n_bars)
+    kept = PopulationCache() if warm else None
+
+    def run() -> side.Answer:
+        found = population.reports([0], bars, window, COSTS, cache=kept)
+        final = float(found.final_equity()[0])
+        return {"final_equity": final, "trades": float(found.n_trades()[0]), "finals": [final]}
+
+    return run
+
+
+def one_simulated(bars: Bars, fast: int, slow: int):
     spec = load_spec(works.config_sma(fast, slow), origin="")
     assert not isinstance(spec, list), spec
 
     def run() -> side.Answer:
         result = simulate(TradingStrategy(spec).generate_signals(bars, cache=EvaluationCache()), COSTS)
-        return {
-            "final_equity": float(result.equity[-1]),
-            "trades": float(len(result.trades)),
-            "finals": [float(result.equity[-1])],
-        }
+        return {"final_equity": float(result.equity[-1]), "trades": float(len(result.trades))}
 
     return run
 
@@ -71,12 +80,8 @@ def reports(bars: Bars, configs: list[dict]):
     population = Population.from_specs(specs)
 
     def run() -> side.Answer:
-        cache = PopulationCache()
-        found = [population.report(i, bars, window, COSTS, cache=cache) for i in range(len(specs))]
-        return {
-            "final_equity": float(np.mean([result.equity[-1] for result in found])),
-            "trades": float(np.mean([len(result.trades) for result in found])),
-        }
+        found = population.reports(range(len(specs)), bars, window, COSTS)
+        return {"final_equity": float(found.final_equity().mean()), "trades": float(found.n_trades().mean())}
 
     return run
 
@@ -149,6 +154,8 @@ def main() -> None:
     side.serve(
         {
             "a": lambda: one(wti, 20, 50),
+            "a warm": lambda: one(wti, 20, 50, warm=True),
+            "a simulate": lambda: one_simulated(wti, 20, 50),
             "b1000": lambda: many(wti, [works.config_sma(*pair) for pair in works.pairs(1_000)]),
             "b1000 reports": lambda: reports(wti, [works.config_sma(*pair) for pair in works.pairs(1_000)]),
             "b10000": lambda: many(wti, [works.config_sma(*pair) for pair in works.pairs(10_000)]),
