@@ -46,13 +46,15 @@ def followed(decisions: Decisions, bars: Bars) -> FloatArray:
 
 
 def _followed_signals(decisions: SignalDecisions, bars: Bars) -> FloatArray:
-    flags = (decisions.enter_long, decisions.exit_long, decisions.enter_short, decisions.exit_short)
     return kernels_paths.held_signals(
         bars.open,
         bars.high,
         bars.low,
         bars.close,
-        *(flag.astype(np.float64) for flag in flags),
+        decisions.enter_long.astype(np.float64),
+        decisions.exit_long.astype(np.float64),
+        decisions.enter_short.astype(np.float64),
+        decisions.exit_short.astype(np.float64),
         decisions.size,
         decisions.stop_distance,
         decisions.trail_distance,

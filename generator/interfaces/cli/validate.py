@@ -20,7 +20,7 @@ from backtesting.errors import UsageError
 from backtesting.splits import LEAD_BARS
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output
-from generator.interfaces.cli.report import price_of_length
+from generator.interfaces.cli.rule_length import price_of_length
 from generator.interfaces.cli.specs import expressions_in, legal_spec, show_errors
 
 app = typer.Typer(add_completion=False)
