@@ -15,7 +15,10 @@ from agents.strategy.expression.evaluate import EvaluationCache, evaluate
 from agents.strategy.expression.nodes import Node
 from agents.strategy.expression.parse import parse, read_afresh
 from agents.strategy.expression.types import Dimension
+from agents.strategy.spec import check_for_bars, load_spec
+from agents.strategy.strategy import TradingStrategy
 from backtesting.bars import Bars
+from backtesting.look_ahead import audit_signals
 
 # Test files are imported by path, so a neighbour has to be, too.
 _SPEC = importlib.util.spec_from_file_location("touchstone_alpha101", Path(__file__).parent / "alpha101.py")
@@ -174,3 +177,12 @@ PANDAS_FEATURES = features()
 def test_feature_equals_pandas(name: str) -> None:
     expected = PANDAS_FEATURES[name].to_numpy(dtype=float)
     np.testing.assert_allclose(values(FEATURES[name]), expected, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("file", ["patient_dips", "sector_neutral_momentum"])
+def test_a_spec_among_the_examples_is_legal_on_a_panel(file: str) -> None:
+    spec = load_spec((EXAMPLES / f"{file}.yaml").read_bytes(), origin=file)
+    assert not isinstance(spec, list), [str(error) for error in spec]
+    assert spec.name == file
+    assert check_for_bars(spec, BARS, max_warmup=300) == []
+    assert audit_signals(TradingStrategy(spec), BARS, (100, 331, 419)) == ()
