@@ -28,7 +28,7 @@ from generator.config import CONTROL_ARMS
 from generator.context import inputs_by_role, parents_wanted
 from generator.grammar import Grammar
 from generator.lessons import Reflector
-from generator.novelty import refuse_positions, refuse_scores, refuse_text
+from generator.novelty import positions_of, refuse_positions, refuse_scores, refuse_text
 from generator.open_window import OPEN, open_trial
 from generator.run import Run
 from generator.search import LAG, NOTHING_SEARCHED, Search, Searched, parents_of
@@ -303,7 +303,7 @@ class _Loop:
             return
         try:
             result = await asyncio.to_thread(self.run.open.simulate, TradingStrategy(spec))
-            sibling = refuse_positions(result.exposure, known)
+            sibling = refuse_positions(positions_of(result), known)
             if isinstance(sibling, Rejection):
                 self._refuse(slot, spec, sibling)
                 return

@@ -58,7 +58,9 @@ class OpenWindow:
     def simulate(self, strategy: TradingStrategy, *, cost_factor: float = 1.0) -> BacktestResult:
         """The strategy on the open window, costs multiplied."""
         costs = self.costs if cost_factor == 1.0 else self.costs.times(cost_factor)
-        return simulate(strategy.generate_signals(self.bars), costs, window=self.window)
+        # Positions tell the rules of a panel apart, and nothing reads them of a simulation with other costs.
+        keep = self.bars.n_assets > 1 and cost_factor == 1.0
+        return simulate(strategy.generate_signals(self.bars), costs, window=self.window, keep_positions=keep)
 
     @cached_property
     def market(self) -> FloatArray:

@@ -7,7 +7,7 @@ arm found never reaches another.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agents.archive.records import Rejection, Slot
@@ -15,7 +15,7 @@ from agents.strategy.spec import Spec
 from backtesting.nomination import Nominee
 from generator.archive_map import Cell, cell_of
 from generator.behaviour import Behaviour
-from generator.novelty import DUPLICATE_CODES, Known
+from generator.novelty import DUPLICATE_CODES, Known, positions_of
 from generator.run import Run
 from generator.selection import Entry, Snapshot, Tried
 
@@ -81,8 +81,8 @@ class Search:
         name = f"{look.name} (slot {slot.index})"
         known, cell = self.known[slot.arm], cell_of(behaviour)
         known.add_rule(spec, name)
-        known.add_behaviour(name, evaluation.result.exposure, evaluation.alpha_t, behaviour.signature)
-        self.looks[slot.slot_id] = look
+        known.add_behaviour(name, positions_of(evaluation.result), evaluation.alpha_t, behaviour.signature)
+        self.looks[slot.slot_id] = _without_positions(look)
         self._entries[slot.slot_id] = Entry(
             slot.slot_id,
             slot.arm,
@@ -149,12 +149,20 @@ class Search:
         run, known = self._run, Known()
         for strategy in run.incumbents:
             known.add_rule(strategy.spec, strategy.name)
-            known.add_behaviour(strategy.name, run.open.incumbents[strategy.name].exposure, 0.0)
+            known.add_behaviour(strategy.name, positions_of(run.open.incumbents[strategy.name]), 0.0)
         for agent in run.archive.agents():
             # One that came later must not change what a resumed run decides.
             if agent.created_at <= run.record.created_at:
                 known.rules.setdefault(agent.spec_id, agent.agent_id)
         return known
+
+
+def _without_positions(look: Nominee) -> Nominee:
+    """A look to keep: of a panel its positions are large, and after the comparison nobody reads them."""
+    result = look.open_evaluation.result
+    if result.positions is None:
+        return look
+    return replace(look, open_evaluation=replace(look.open_evaluation, result=replace(result, positions=None)))
 
 
 def parents_of(data: Mapping[str, Any]) -> tuple[str, ...]:

@@ -29,11 +29,13 @@ def ensemble_targets(spec: EnsembleSpec, decided: Sequence[Decisions], bars: Bar
     for position, share in zip(held, shares, strict=True):
         whole = whole + share * (np.sign(position) if votes else position)
     if isinstance(spec.fusion, VoteFusion):
-        # Shares are rounded to six digits, so three thirds are not quite one.
-        whole = np.where(np.abs(whole) >= spec.fusion.threshold - 1e-5, np.sign(whole), 0.0)
+        # Shares are rounded to six digits, so three thirds are not quite one. A vote is about a symbol, and stands for
+        # that symbol's own share of the account.
+        whole = np.where(np.abs(whole) >= spec.fusion.threshold - 1e-5, np.sign(whole) / bars.n_assets, 0.0)
     target = np.where(np.isfinite(bars.close), spec.gross * whole, np.nan)
     target[np.arange(bars.n_bars) % spec.rebalance.every_bars != 0] = np.nan
-    return TargetDecisions(target=target, band=spec.rebalance.band)
+    # The band is one of a symbol's own share, as for a score.
+    return TargetDecisions(target=target, band=spec.rebalance.band / bars.n_assets)
 
 
 def followed(decisions: Decisions, bars: Bars) -> FloatArray:

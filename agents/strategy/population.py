@@ -699,17 +699,12 @@ def _block_size(bars: Bars, cache: PopulationCache) -> int:
 
 
 def _is_simple(bars: Bars, costs: CostModel) -> bool:
-    """Whether the kernels know these bars and costs: no missing bar, no cost that they have not heard of."""
+    """Whether the kernels know these bars and costs: one asset, no missing bar, no cost that they never heard of."""
     further = any(getattr(costs, field.name) != 0 for field in fields(costs) if field.name not in _KNOWN_COSTS)
-    return not further and not np.isnan(bars.close).any()
+    return bars.n_assets == 1 and not further and not np.isnan(bars.close).any()
 
 
 def _check(bars: Bars, windows: Sequence[Window], capital: float) -> None:
-    if bars.n_assets != 1:
-        raise UsageError(
-            f"the bars hold {bars.n_assets} symbols, a population is judged on one",
-            next_step="run one symbol at a time",
-        )
     for window in windows:
         if not 0 <= window.start < window.stop <= bars.n_bars:
             raise UsageError(
@@ -807,13 +802,13 @@ class Population:
         """Gate metrics of every candidate in every window, flat at its first bar.
 
         Args:
-            bars: one asset.
+            bars: of one asset; a panel is understood, but goes through the engine candidate by candidate.
             windows: each inside the bars; they may overlap.
             cache: kept over generations by the caller; the result does not depend on it.
             threads: at most this many; small work uses one. The result does not depend on it.
 
         Raises:
-            UsageError: more than one asset, a window outside the bars, or capital that is not positive.
+            UsageError: a window outside the bars, or capital that is not positive.
         """
         _check(bars, windows, capital)
         simple = _is_simple(bars, costs)

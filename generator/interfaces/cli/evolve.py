@@ -22,6 +22,7 @@ from generator.calls import PaidCalls
 from generator.config import RunConfig
 from generator.fork import open_segment
 from generator.interfaces.cli import workspace
+from generator.interfaces.cli.compiling import said_once
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import ProgressView
 from generator.interfaces.cli.run_text import show_run
@@ -147,7 +148,7 @@ def run_it(
         if flag.severity != "info":
             output.note(f"data: {flag}")
     prompts = prompts_of(config)
-    with hold_workspace(workspace.home(), config.market):
+    with said_once(output), hold_workspace(workspace.home(), config.market):
         if config.llm != "none":
             asyncio.run(_opens(config))  # a missing key or script ends the command before a run is planned
         if continues is not None and fork:

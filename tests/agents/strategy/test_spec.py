@@ -243,8 +243,10 @@ rebalance: {}
         'my.yaml: long: unknown key "exitt"; did you mean "exit"?',
         'my.yaml: protect.stop_atr: is "NO", but should be a number',
         'my.yaml: protect: unknown key "stop_shar"; did you mean "stop_share"?',
-        'my.yaml: sizing: unknown kind "fracton"; allowed are fraction, volatility, atr_risk; did you mean "fraction"?',
-        'my.yaml: unknown key "rebalance"; known are name, hypothesis, source, kind, long, short, protect, sizing',
+        'my.yaml: sizing: unknown kind "fracton"; allowed are fraction, volatility, atr_risk, kelly;'
+        ' did you mean "fraction"?',
+        'my.yaml: unknown key "rebalance"; known are name, hypothesis, source, kind, long, short, protect, sizing,'
+        " orders, halt",
     ]
 
 
