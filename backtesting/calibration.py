@@ -20,7 +20,15 @@ from scipy.special import betaincinv
 from backtesting.bars import FloatArray
 from backtesting.blind_test import blind_test
 from backtesting.evaluation import residual_hedge
-from backtesting.null_markets import NULL_MARKETS, factor_streams, plant, timing_streams
+from backtesting.null_markets import (
+    CENTRED,
+    NO_NULL,
+    NULL_MARKETS,
+    expected_returns,
+    factor_streams,
+    plant,
+    timing_streams,
+)
 from backtesting.splits import EMBARGO_BARS, OPEN_SHARE
 from backtesting.statistics import hac_ts
 
@@ -28,7 +36,6 @@ from backtesting.statistics import hac_ts
 # 1 had hedge ratios frozen on the open window, 2 has a regression within the sealed window.
 GATE = 2
 BARS_A_YEAR = 252
-REPS = 999
 FAMILIES = ("factor", *NULL_MARKETS)
 
 
@@ -121,7 +128,8 @@ def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcom
         streams, market = factor_streams(n, cell.candidates, rng)
     else:
         market = NULL_MARKETS[cell.family](n, rng, history)
-        streams = timing_streams(market, cell.candidates, rng)
+        expected = expected_returns(history) if cell.family == CENTRED else None
+        streams = timing_streams(market, cell.candidates, rng, expected)
     chosen = int(rng.integers(cell.candidates))
     if cell.sharpe > 0.0:
         streams = plant(streams, chosen, cell.sharpe, BARS_A_YEAR)
@@ -145,7 +153,7 @@ def judge_streams(streams: FloatArray, book: FloatArray, *, alpha: float, rng: n
     open_t = hac_ts(streams[:stop] - book[:stop] @ hedge)
     open_t[~(open_t > 0.0)] = np.nan
     sealed = streams[start:] - book[start:] @ residual_hedge(streams[start:], book[start:])
-    test = blind_test(sealed, open_t, open_bars=stop, periods_per_year=BARS_A_YEAR, rng=rng, reps=REPS)
+    test = blind_test(sealed, open_t, open_bars=stop, periods_per_year=BARS_A_YEAR, rng=rng, enough=alpha)
     return (test.p_adjusted <= alpha).astype(np.float64)
 
 
@@ -165,29 +173,42 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[f
     return low, high
 
 
-def nearest(rows: Sequence[Row], *, candidates: int, years: float) -> Row | None:
-    """The row without an edge that is most like a run: nearest in log candidates and log years, the worst of families.
+def nearest(rows: Sequence[Row], *, candidates: int, years: float, alpha: float = 0.05) -> Row | None:
+    """The row without an edge that is most like a run: nearest in candidates, years and alpha, the worst of families.
 
-    None without such a row. Rows of an earlier gate say nothing about this one and are passed over.
+    None without such a row. Rows of an earlier gate say nothing about this one and are passed over, and so is the
+    family that is no null.
     """
-    nulls = [row for row in rows if row.cell.sharpe == 0.0 and row.replications > 0 and row.gate == GATE]
+    nulls = [
+        row
+        for row in rows
+        if row.cell.sharpe == 0.0 and row.replications > 0 and row.gate == GATE and row.cell.family != NO_NULL
+    ]
     if not nulls:
         return None
 
     def distance(row: Row) -> float:
-        return abs(log(row.cell.candidates / candidates)) + abs(log(row.cell.years / years))
+        return (
+            abs(log(row.cell.candidates / candidates))
+            + abs(log(row.cell.years / years))
+            + abs(log(row.cell.alpha / alpha))
+        )
 
     closest = min(distance(row) for row in nulls)
     return max((row for row in nulls if distance(row) <= closest + 1e-12), key=lambda row: row.false_promotion)
 
 
-def power_beside(rows: Sequence[Row], row: Row) -> tuple[Row, ...]:
-    """The rows with a planted edge at the same number of candidates and years, weakest edge first."""
-    same = [
-        other
-        for other in rows
-        if other.cell.sharpe > 0.0
-        and other.gate == GATE
-        and (other.cell.candidates, other.cell.years) == (row.cell.candidates, row.cell.years)
-    ]
-    return tuple(sorted(same, key=lambda other: other.cell.sharpe))
+def power_beside(rows: Sequence[Row], row: Row, *, alpha: float = 0.05) -> tuple[Row, ...]:
+    """The rows with a planted edge at the same number of candidates and years, weakest edge first.
+
+    Of each edge the row whose level is nearest to `alpha`: power at a level that a run may not spend is not its power.
+    """
+    best: dict[float, Row] = {}
+    for other in rows:
+        same = (other.cell.candidates, other.cell.years) == (row.cell.candidates, row.cell.years)
+        if not (other.cell.sharpe > 0.0 and other.gate == GATE and same):
+            continue
+        held = best.get(other.cell.sharpe)
+        if held is None or abs(log(other.cell.alpha / alpha)) < abs(log(held.cell.alpha / alpha)):
+            best[other.cell.sharpe] = other
+    return tuple(best[sharpe] for sharpe in sorted(best))

@@ -78,6 +78,12 @@ def test_rates_of_an_earlier_gate_are_never_quoted():
     assert Row.of({k: v for k, v in now.as_dict().items() if k != "gate"}).gate == 1
 
 
+def test_a_market_that_is_no_null_is_never_quoted():
+    raw, strict = Row(Cell("bootstrap", 50, 5.0), 100, 8, 0), Row(Cell("bootstrap-centred", 50, 5.0), 100, 4, 0)
+    assert nearest([raw, strict], candidates=50, years=5.0) == strict
+    assert nearest([raw], candidates=50, years=5.0) is None
+
+
 def test_the_nearest_row_is_near_in_logs_and_the_worst_of_its_families():
     rows = [
         Row(Cell("factor", 50, 20.0), 100, 4, 0),

@@ -34,11 +34,17 @@ def test_a_broken_table_is_refused_in_one_sentence(tmp_path):
 
 def test_the_quote_states_rate_interval_and_power():
     # 8 of 200: 1.7 % to 7.7 % (Clopper-Pearson).
-    assert quote(ROWS, candidates=40, years=18.0) == (
-        "Measured on 200 runs without any edge (factor, 50 candidates, 20 years): 4.0% promoted something"
-        " (1.7% to 7.7%); a planted edge was found 90% at Sharpe 1."
+    assert quote(ROWS, candidates=40, years=18.0, alpha=0.03) == (
+        "Measured on 200 runs without any edge (factor, 50 candidates, 20 years, alpha 0.05): 4.0% promoted"
+        " something (1.7% to 7.7%); a planted edge was found 90% at Sharpe 1 and alpha 0.05."
     )
-    assert quote(ROWS[1:], candidates=40, years=18.0).startswith("The error rate of this gate has not been measured")
+    # A run that may spend 0.03 is told the power at the nearest level that was measured.
+    weaker = Row(Cell("factor", 50, 20.0, 1.0, 0.0304), 100, 1, 80)
+    assert quote((*ROWS, weaker), candidates=40, years=18.0, alpha=0.03).endswith("80% at Sharpe 1 and alpha 0.0304.")
+    assert quote(ROWS, candidates=40, years=18.0, alpha=0.0).startswith("The blind test was not made")
+    assert quote(ROWS[1:], candidates=40, years=18.0, alpha=0.03).startswith(
+        "The error rate of this gate has not been measured"
+    )
 
 
 def test_pieces_add_up_and_a_torn_last_line_is_measured_again(tmp_path):

@@ -124,7 +124,8 @@ def _packet(item: ReviewItem, summary: dict[str, Any], evaluation: dict[str, Any
         f"{report['n_candidates']} candidates judged together, {report['n_trials']} looks at this market counted,"
         f" alpha {number(report['alpha'], 4)}, detectable Sharpe {number(report['minimum_detectable_sharpe'])}."
     )
-    output.line(quote(load_table(workspace.home()), candidates=report["n_candidates"], years=summary["years"]))
+    rows, n = load_table(workspace.home()), report["n_candidates"]
+    output.line(quote(rows, candidates=n, years=summary["years"], alpha=report["alpha"]))
     output.line()
     spec = load_spec(candidate.spec, origin="")
     output.line("What it does", style="bold")
