@@ -10,7 +10,7 @@ whole gate is at most the one measured here; its power is lower where they do sa
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import log
 from typing import Any
 
@@ -36,6 +36,8 @@ from backtesting.statistics import hac_ts
 # 1 had hedge ratios frozen on the open window, 2 has a regression within the sealed window.
 GATE = 2
 BARS_A_YEAR = 252
+# What a run is given by default, and what its first opening may spend of it: 6 / pi^2, see `opening_price`.
+ALPHA, FIRST_OPENING = 0.05, 0.0304
 FAMILIES = ("factor", *NULL_MARKETS)
 
 
@@ -111,10 +113,13 @@ class Row:
         return cls(cell, replications, false_passes, true_passes, int(data.get("gate", 1)))
 
 
-def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcome:
-    """Replication `number` of a cell; same arguments, same outcome.
+def replicate(
+    cell: Cell, number: int, seed: int, history: FloatArray, alphas: Sequence[float] = ()
+) -> tuple[Outcome, ...]:
+    """Replication `number` of a cell, at its alpha or at each of `alphas`; same arguments, same outcome.
 
     Args:
+        alphas: judge the same run at each of these levels instead; which ones changes nothing about the run.
         history: (n,) simple returns of a real market, for the families that keep some of it.
 
     Raises:
@@ -122,7 +127,7 @@ def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcom
     """
     if cell.family not in FAMILIES:
         raise ValueError(f"unknown null family {cell.family!r}; known: {', '.join(FAMILIES)}")
-    rng = np.random.default_rng([seed, number, *cell.key.encode()])
+    rng = np.random.default_rng([seed, number, *replace(cell, alpha=ALPHA).key.encode()])
     n = round(cell.years * BARS_A_YEAR)
     if cell.family == "factor":
         streams, market = factor_streams(n, cell.candidates, rng)
@@ -133,18 +138,20 @@ def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcom
     chosen = int(rng.integers(cell.candidates))
     if cell.sharpe > 0.0:
         streams = plant(streams, chosen, cell.sharpe, BARS_A_YEAR)
-    passed = judge_streams(streams, market[:, None], alpha=cell.alpha, rng=rng)
-    if cell.sharpe > 0.0:
-        hit = bool(passed[chosen])
-        passed[chosen] = False
-        return Outcome(bool(passed.any()), hit)
-    return Outcome(bool(passed.any()), False)
+    levels = tuple(alphas) or (cell.alpha,)
+    p_values = judge_streams(streams, market[:, None], enough=max(levels), rng=rng)
+    planted = np.zeros(len(p_values), dtype=np.bool_)
+    planted[chosen] = cell.sharpe > 0.0
+    return tuple(
+        Outcome(bool((p_values[~planted] <= alpha).any()), bool((p_values[planted] <= alpha).any())) for alpha in levels
+    )
 
 
-def judge_streams(streams: FloatArray, book: FloatArray, *, alpha: float, rng: np.random.Generator) -> FloatArray:
-    """(N,) 1.0 where a stream passes: cut, hedge each part by itself, test the sealed one, as `gates.judge` does.
+def judge_streams(streams: FloatArray, book: FloatArray, *, enough: float, rng: np.random.Generator) -> FloatArray:
+    """(N,) p-values: cut, hedge each part by itself, test the sealed one, as `gates.judge` does.
 
-    A stream whose open residual alpha is not positive is out, as it is at the open gates.
+    Those above `enough` may be lower bounds above it, see `statistics.max_t`. A stream whose open residual alpha is not
+    positive is out, as it is at the open gates.
     """
     n = len(streams)
     stop = int((n - EMBARGO_BARS) * OPEN_SHARE)
@@ -153,8 +160,8 @@ def judge_streams(streams: FloatArray, book: FloatArray, *, alpha: float, rng: n
     open_t = hac_ts(streams[:stop] - book[:stop] @ hedge)
     open_t[~(open_t > 0.0)] = np.nan
     sealed = streams[start:] - book[start:] @ residual_hedge(streams[start:], book[start:])
-    test = blind_test(sealed, open_t, open_bars=stop, periods_per_year=BARS_A_YEAR, rng=rng, enough=alpha)
-    return (test.p_adjusted <= alpha).astype(np.float64)
+    test = blind_test(sealed, open_t, open_bars=stop, periods_per_year=BARS_A_YEAR, rng=rng, enough=enough)
+    return test.p_adjusted
 
 
 def tally(cell: Cell, outcomes: Iterable[Outcome]) -> Row:

@@ -75,12 +75,13 @@ def test_an_interrupted_calibration_goes_on_and_gives_the_same_table(tmp_path, m
     assert first.exit_code == 0, first.output
     table = (tmp_path / NAME).read_bytes()
     lines = (tmp_path / PIECES).read_text().splitlines()
-    assert len(lines) == 2
-    (tmp_path / PIECES).write_text(lines[0] + "\n")
+    # Two pieces of twenty, each at two levels; the second piece is lost at one of them.
+    assert len(lines) == 4
+    (tmp_path / PIECES).write_text("".join(f"{line}\n" for line in lines[:3]))
     (tmp_path / NAME).unlink()
     again = CliRunner().invoke(calibrate.app, arguments)
     assert again.exit_code == 0, again.output
-    assert "1 pieces to measure, 1 kept" in again.output
+    assert "1 pieces to measure, 3 kept" in again.output
     assert (tmp_path / NAME).read_bytes() == table
 
 
