@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agents.archive.store import Archive
 from generator.interfaces.cli import workspace
 
 
 def test_a_model_that_says_nothing_is_not_shown_to_know_and_the_answer_is_kept(
-    touchstone: Callable[..., Any], tmp_path: Path
+    touchstone: Callable[..., Any], home: Path, tmp_path: Path
 ) -> None:
     script = tmp_path / "replies.jsonl"
     script.write_text('{"text": "I do not know"}\n' * 5)
@@ -16,7 +17,7 @@ def test_a_model_that_says_nothing_is_not_shown_to_know_and_the_answer_is_kept(
     result = touchstone("audit", "leakage", "--llm", f"scripted:{script}", *arguments)
     assert result.code == 0, result.err
     assert "5 replies could not be read and count as misses" in result.out
-    with workspace.opened() as archive:
+    with Archive.open(home / workspace.DATABASE) as archive:
         row = archive.audit_rows()[-1]
     assert (row.action, row.subject) == ("audit.leakage", f"scripted:{script}")
     assert [hits["asked"] for hits in row.data["hits"]] == [5, 5]
