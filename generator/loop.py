@@ -29,7 +29,7 @@ from generator.context import inputs_by_role, parents_wanted
 from generator.grammar import Grammar
 from generator.lessons import Reflector
 from generator.novelty import positions_of, refuse_positions, refuse_scores, refuse_text
-from generator.open_window import OPEN, open_trial
+from generator.open_window import OPEN, open_trial, refused_look
 from generator.run import Run
 from generator.search import LAG, NOTHING_SEARCHED, Search, Searched, parents_of
 from generator.selection import NONE_SHARE, Chosen, Snapshot, choose_parents, shown_to
@@ -305,14 +305,15 @@ class _Loop:
             result = await asyncio.to_thread(self.run.open.simulate, TradingStrategy(spec))
             sibling = refuse_positions(positions_of(result), known)
             if isinstance(sibling, Rejection):
-                self._refuse(slot, spec, sibling)
+                self._refuse_look(slot, spec, sibling, result)
                 return
             # Looks of later slots, which may be taken at this very time, are not counted; the judgement counts all.
             n_trials = archive.count_trials(self.run.series, purpose=OPEN, up_to=slot) + 1
             look = await asyncio.to_thread(self._look, slot.slot_id, spec, n_trials, result)
             behaviour = self.run.open.behaviour(spec, result)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            self._refuse(slot, spec, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
+            broken = Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}")
+            self._refuse_look(slot, spec, broken, None)
             return
         evaluation = look.open_evaluation
         refused = refuse_scores(evaluation.alpha_t, behaviour.signature, sibling, known)
@@ -337,6 +338,22 @@ class _Loop:
     def _refuse(self, slot: Slot, spec: Spec, rejection: Rejection) -> None:
         self.search.refused(slot, spec, rejection)
         self._reject(slot, rejection)
+
+    def _refuse_look(self, slot: Slot, spec: Spec, rejection: Rejection, result: BacktestResult | None) -> None:
+        """Refuse a rule that was tried on the open window: a look that broke, or came to a known one's, counts too."""
+        archive = self.run.archive
+        with archive.transaction():
+            archive.add_trial(
+                refused_look(
+                    slot,
+                    spec.spec_id,
+                    self.run.open,
+                    bars_id=self.run.record.bars_id,
+                    series=self.run.series,
+                    stream_id=None if result is None else archive.add_stream(result.returns),
+                )
+            )
+            self._refuse(slot, spec, rejection)
 
     def _look(self, slot_id: str, spec: Spec, n_trials: int, result: BacktestResult | None = None) -> Nominee:
         rng = random_stream(self.run.config.seed, slot_id.rpartition("/")[2], "evaluation")

@@ -133,3 +133,25 @@ def open_trial(evaluation: Evaluation, slot: Slot, *, bars_id: str, series: str,
         slot_id=slot.slot_id,
         stream_id=stream_id,
     )
+
+
+def refused_look(
+    slot: Slot, spec_id: str, window: OpenWindow, *, bars_id: str, series: str, stream_id: str | None
+) -> Trial:
+    """A slot's look that came to no evaluation: it broke (no stream), or the rule turned out to be a known one."""
+    sessions = window.bars.sessions
+    return Trial(
+        spec_id=spec_id,
+        bars_id=bars_id,
+        series=series,
+        window_start=window.window.start,
+        window_stop=window.window.stop,
+        first_session=str(sessions[window.window.start]),
+        last_session=str(sessions[window.window.stop - 1]),
+        purpose=OPEN,
+        by=slot.arm,
+        metrics={},
+        run_id=slot.run_id,
+        slot_id=slot.slot_id,
+        stream_id=stream_id,
+    )

@@ -145,15 +145,15 @@ class Search:
         )
 
     def _known_at_start(self) -> Known:
-        """Incumbents, and every agent that was in the registry when the run began."""
+        """The run's incumbents.
+
+        Not the other agents of the registry: they are there because of sealed verdicts, and a search that is told "this
+        is known" learns them. Incumbents are part of what the run is.
+        """
         run, known = self._run, Known()
         for strategy in run.incumbents:
             known.add_rule(strategy.spec, strategy.name)
             known.add_behaviour(strategy.name, positions_of(run.open.incumbents[strategy.name]), 0.0)
-        for agent in run.archive.agents():
-            # One that came later must not change what a resumed run decides.
-            if agent.created_at <= run.record.created_at:
-                known.rules.setdefault(agent.spec_id, agent.agent_id)
         return known
 
 

@@ -106,7 +106,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
             f" an edge of Sharpe {number(any_report['minimum_detectable_sharpe'])} would have been found 4 times in 5."
         )
         years = (record.split["sealed"]["stop"] - record.split["open"]["start"]) / BARS_A_YEAR
-        output.line(quote(load_table(workspace.home()), candidates=any_report["n_candidates"], years=years))
+        table, n, alpha = load_table(workspace.home()), any_report["n_candidates"], any_report["alpha"]
+        output.line(quote(table, candidates=n, years=years, alpha=alpha))
         if ending is not None and ending.get("not_opened"):
             output.line(f"The sealed window was not opened: {ending['not_opened']}.", style="yellow")
     for comparison in uplifts_of(history_of(archive, run_id)):
