@@ -10,7 +10,8 @@ years, because a variance estimated from n bars in blocks of b is only as good a
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from functools import lru_cache
+from math import ceil, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ MIN_BARS = 20
 FLAT = 1e-10
 EULER_GAMMA = 0.5772156649015329
 SHORTEST_BLOCK = 10.0
+BLOCK_STEP = 1.25
 _CHUNK = 250
 
 IndexArray = npt.NDArray[np.int32]
@@ -120,7 +122,16 @@ def common_block(streams: FloatArray) -> float:
     lengths = [block_length(streams[:, i].copy()) for i in usable[:: max(1, len(usable) // 50)]]
     lengths = [length for length in lengths if np.isfinite(length)]
     upper = float(np.quantile(lengths, 0.75)) if lengths else SHORTEST_BLOCK
-    return float(min(max(SHORTEST_BLOCK, upper), max(10.0, sqrt(len(streams)) / 2.0)))
+    return float(min(max(SHORTEST_BLOCK, upper), _longest_block(len(streams))))
+
+
+def step_up(block: float, n: int) -> float:
+    """A mean block length on n bars, rounded up to one of a few, a quarter apart: 10, 12.5, 15.6, ...
+
+    So that streams that are asked about one after the other can share resamples. A longer block is the careful side.
+    """
+    steps = ceil(log(max(block / SHORTEST_BLOCK, 1.0)) / log(BLOCK_STEP) - 1e-9)
+    return min(SHORTEST_BLOCK * BLOCK_STEP**steps, _longest_block(n))
 
 
 def stationary_bootstrap(n: int, block: float, reps: int, rng: np.random.Generator) -> IndexArray:
@@ -155,6 +166,18 @@ def bootstrap_counts(n: int, block: float, reps: int, rng: np.random.Generator) 
     counts = np.empty((reps, n), dtype=np.float32)
     for row in range(reps):
         counts[row] = np.bincount(indices[row], minlength=n)
+    return counts
+
+
+@lru_cache(maxsize=4)
+def shared_counts(n: int, block: float, reps: int, seed: int) -> SingleArray:
+    """`bootstrap_counts` of a stream of random numbers that the arguments alone decide; kept, and read-only.
+
+    Whoever asks for the same window gets the same resamples, so two candidates differ by their returns and not by
+    their draws; and drawing is most of what an interval costs.
+    """
+    counts = bootstrap_counts(n, block, reps, np.random.default_rng([seed, n, reps, round(1e6 * block)]))
+    counts.flags.writeable = False
     return counts
 
 
@@ -240,7 +263,7 @@ def max_t(
     x = np.ascontiguousarray(streams[:, usable])
     if x.shape[1] == 0:
         return MaxT(statistic, p_adjusted, np.empty(0), float("nan"))
-    error, null = _null_draws(x, block, reps, rng)
+    error, null = _null_draws(x, block, bootstrap_counts(len(x), block, reps, rng))
     observed = small_sample(x.mean(axis=0) / error, len(x), block)
     weighted = observed + shift[usable]
     order = np.argsort(-weighted, kind="stable")
@@ -255,24 +278,22 @@ def max_t(
     return MaxT(statistic, p_adjusted, np.sort(running[:, 0]).astype(np.float64), effective_trials(x))
 
 
-def mean_interval(
-    x: FloatArray, level: float, block: float, reps: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Studentised stationary-bootstrap interval for the mean of a stream (n,), equal-tailed; NaN if undefined."""
-    low, high = mean_intervals(x[:, None], level=level, block=block, reps=reps, rng=rng)
-    return float(low[0]), float(high[0])
-
-
 def mean_intervals(
-    streams: FloatArray, *, level: float, block: float, reps: int, rng: np.random.Generator
+    streams: FloatArray, *, level: float, block: float, counts: SingleArray
 ) -> tuple[FloatArray, FloatArray]:
-    """`mean_interval` for each of N streams (n, N) on the same resamples: two (N,) arrays, low and high."""
+    """Studentised stationary-bootstrap interval, equal-tailed, for the mean of each of N streams (n, N).
+
+    Two (N,) arrays, low and high; NaN if undefined.
+
+    Args:
+        counts: (reps, n) resamples with that mean block length, as `bootstrap_counts` gives them.
+    """
     usable = _usable(streams)
     low, high = np.full(streams.shape[1], np.nan), np.full(streams.shape[1], np.nan)
     x = np.ascontiguousarray(streams[:, usable])
     if x.shape[1] == 0:
         return low, high
-    error, null = _null_draws(x, block, reps, rng)
+    error, null = _null_draws(x, block, counts)
     n, tail = len(x), (1.0 - level) / 2.0
     # `small_sample` the other way round, at the two ends of the interval.
     wider = float(stdtrit(n / block, tail) / ndtri(tail)) / sqrt(1.0 - (2.0 * block - 1.0) / n)
@@ -343,7 +364,12 @@ def _usable(streams: FloatArray) -> BoolArray:
     return usable
 
 
-def _null_draws(x: FloatArray, block: float, reps: int, rng: np.random.Generator) -> tuple[FloatArray, SingleArray]:
+def _longest_block(n: int) -> float:
+    """What blocks are cut at, because a variance from a handful of them is a guess."""
+    return max(SHORTEST_BLOCK, sqrt(n) / 2.0)
+
+
+def _null_draws(x: FloatArray, block: float, counts: SingleArray) -> tuple[FloatArray, SingleArray]:
     """(N,) the standard error of each mean, and (reps, N) statistics of resamples in which no stream has an edge.
 
     Each resampled mean is divided by the spread of its own resample, as the observed one is by that of the sample: a
@@ -355,7 +381,6 @@ def _null_draws(x: FloatArray, block: float, reps: int, rng: np.random.Generator
     error = np.sqrt(bootstrap_variance(x, block) / n)
     deviation = x.std(axis=0)
     scaled = ((x - x.mean(axis=0)) / deviation).astype(np.float32)
-    counts = bootstrap_counts(n, block, reps, rng)
     mean = counts @ scaled / np.float32(n)
     spread = counts @ (scaled * scaled) / np.float32(n) - mean * mean
     # A resample may hold the same bar only, in theory; it then counts as an ordinary one.

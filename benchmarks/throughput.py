@@ -141,7 +141,7 @@ async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port
 def _warm_up(run: Run) -> None:
     """Compile what is compiled once in the life of an installation."""
     strategy = run.incumbents[0]
-    run.open.look(strategy.spec, n_trials=1, rng=np.random.default_rng(0))
+    run.open.look(strategy.spec, run.open.simulate(strategy), n_trials=1, seed=run.config.seed)
 
 
 def main() -> None:

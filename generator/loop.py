@@ -19,8 +19,8 @@ from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import TouchstoneError
+from backtesting.evaluation import evaluation_of
 from backtesting.nomination import Nominee
-from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS
 from generator.archive_map import cell_of
 from generator.arms import ARMS, Drawn
@@ -96,7 +96,7 @@ async def evolve(
     loop.restore()
     await loop.run_blocks()
     loop.tell("judging: the sealed window is opened once, for all candidates together", now=True)
-    judge_run(run, loop.search.looks)
+    judge_run(run, loop.nominees())
     loop.tell("finished", now=True)
 
 
@@ -125,7 +125,7 @@ class _Loop:
         self._grammar = Grammar(run.open.bars, EvaluationCache(), LEAD_BARS)
 
     def restore(self) -> None:
-        """Rebuild what the stored slots say: evaluations are pure, so making them again gives the same."""
+        """Rebuild what the stored slots say; what was simulated is simulated again, which gives the same."""
         archive, run_id = self.run.archive, self.run.run_id
         events = {(event.slot_id, event.kind): event.data for event in archive.events(run_id)}
         candidates = {candidate.slot_id: candidate for candidate in archive.candidates(run_id)}
@@ -136,13 +136,28 @@ class _Loop:
             spec = spec_of(candidates[slot.slot_id])
             self.search.proposed(slot, spec, parents_of(events[slot.slot_id, "valid"]))
             if slot.slot_id in evaluations:
-                look = self._look(slot.slot_id, spec, evaluations[slot.slot_id]["n_trials"])
-                self._found(slot, spec, look)
+                result = self.run.open.simulate(TradingStrategy(spec))
+                evaluation = evaluation_of(evaluations[slot.slot_id], result)
+                self.search.found(slot, spec, evaluation, self.run.open.behaviour(spec, result))
             elif (slot.slot_id, "rejected") in events:
                 self.search.refused(slot, spec, Rejection(**events[slot.slot_id, "rejected"]))
         if self._reflector is not None:
             for block, lessons in self._reflector.written().items():
                 self.search.learnt(block, lessons)
+
+    def nominees(self) -> dict[str, Nominee]:
+        """The evaluated candidates by slot id, in the order of the slots, with the curves that the judgement reads.
+
+        They are made again from what is stored, so that a long run need not hold them all the time.
+        """
+        archive, run_id = self.run.archive, self.run.run_id
+        specs = {candidate.slot_id: spec_of(candidate) for candidate in archive.candidates(run_id)}
+        stored = archive.evaluations(run_id)
+        return {
+            slot.slot_id: self.run.open.nominee(specs[slot.slot_id], stored[slot.slot_id])
+            for slot in archive.slots(run_id)
+            if slot.slot_id in stored
+        }
 
     async def run_blocks(self) -> None:
         """Propose each block, and evaluate the one before it meanwhile.
@@ -204,12 +219,10 @@ class _Loop:
         if not now and time.monotonic() - self._told_at < self._watch_seconds:
             return
         self._told_at = time.monotonic()
-        run, looks = self.run, self.search.looks
+        run = self.run
         outcomes = run.archive.count_outcomes(run.run_id)
         open_states = ("planned", "prompted", "responded", "valid")
         planned = sum(outcomes.values())
-        best = max(looks.values(), key=_sharpe, default=None)
-        luck = max((look.open_evaluation.expected_max_sharpe for look in looks.values()), default=0.0)
         self._watch(
             Progress(
                 run_id=run.run_id,
@@ -217,8 +230,8 @@ class _Loop:
                 done=planned - sum(outcomes.get(state, 0) for state in open_states),
                 planned=planned,
                 outcomes=outcomes,
-                best=None if best is None else (best.name, _sharpe(best)),
-                luck=luck,
+                best=self.search.best,
+                luck=self.search.luck,
                 spend=run.archive.spend(run.run_id),
                 last=self.last,
                 searched=self.search.searched(),
@@ -309,12 +322,12 @@ class _Loop:
                 return
             # Looks of later slots, which may be taken at this very time, are not counted; the judgement counts all.
             n_trials = archive.count_trials(self.run.series, purpose=OPEN, up_to=slot) + 1
-            look = await asyncio.to_thread(self._look, slot.slot_id, spec, n_trials, result)
+            look, seed = self.run.open.look, self.run.config.seed
+            evaluation = await asyncio.to_thread(look, spec, result, n_trials=n_trials, seed=seed)
             behaviour = self.run.open.behaviour(spec, result)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             self._refuse(slot, spec, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
             return
-        evaluation = look.open_evaluation
         refused = refuse_scores(evaluation.alpha_t, behaviour.signature, sibling, known)
         with archive.transaction():
             stream_id = archive.add_stream(evaluation.result.returns)
@@ -328,19 +341,12 @@ class _Loop:
             stored = evaluation.as_dict() | {"behaviour": behaviour.as_dict(), "cell": list(cell_of(behaviour))}
             archive.add_evaluation(slot.slot_id, candidate.spec_id, self.run.record.bars_id, stored)
             archive.append_event(slot.slot_id, "evaluated", data={"alpha_t": _number(evaluation.alpha_t)})
-        self.search.found(slot, spec, look, behaviour)
+        self.search.found(slot, spec, evaluation, behaviour)
         self.last = f"{candidate.name}: evaluated"
-
-    def _found(self, slot: Slot, spec: Spec, look: Nominee) -> None:
-        self.search.found(slot, spec, look, self.run.open.behaviour(spec, look.open_evaluation.result))
 
     def _refuse(self, slot: Slot, spec: Spec, rejection: Rejection) -> None:
         self.search.refused(slot, spec, rejection)
         self._reject(slot, rejection)
-
-    def _look(self, slot_id: str, spec: Spec, n_trials: int, result: BacktestResult | None = None) -> Nominee:
-        rng = random_stream(self.run.config.seed, slot_id.rpartition("/")[2], "evaluation")
-        return self.run.open.look(spec, n_trials=n_trials, rng=rng, result=result)
 
     def _reject(self, slot: Slot, rejection: Rejection) -> None:
         self.run.archive.reject(slot.slot_id, rejection)
@@ -358,11 +364,6 @@ def spec_of(candidate: Candidate) -> Spec:
 
 def _drawn(parents: Sequence[Chosen]) -> list[dict[str, object]]:
     return [{"ref": chosen.entry.ref, "probability": round(chosen.probability, 6)} for chosen in parents]
-
-
-def _sharpe(look: Nominee) -> float:
-    value = look.open_evaluation.result.metrics.get("sharpe_ratio", float("nan"))
-    return value if isfinite(value) else float("-inf")
 
 
 def _number(value: float) -> float | None:
