@@ -12,12 +12,15 @@ those that evaluate, say what a busy machine cannot hide: together they must fit
 import asyncio
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command `touchstone` does, before numpy is imported
 
 import numpy as np
 

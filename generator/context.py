@@ -6,7 +6,7 @@ think with, too coarse to climb on. What a model or a file wrote goes in as data
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from math import isfinite, sqrt
 from typing import Any
 
@@ -50,7 +50,12 @@ REPAIR = "repair"
 
 def vocabulary(bars: Bars) -> str:
     """The fields and functions that mean something on these bars, one a line, by family."""
-    absent = {*(() if bars.has_volume else ("volume",)), *(RANGE_FIELDS if bars.close_only else ())}
+    return _vocabulary(bars.has_volume, bars.close_only, bars.n_assets == 1)
+
+
+@cache
+def _vocabulary(has_volume: bool, close_only: bool, alone: bool) -> str:
+    absent = {*(() if has_volume else ("volume",)), *(RANGE_FIELDS if close_only else ())}
 
     def shown(text: str) -> str:
         """An example, unless it reads what the market does not have."""
@@ -61,7 +66,7 @@ def vocabulary(bars: Bars) -> str:
     lines = ["Fields: " + ", ".join(f"{name} ({kind})" for name, kind in FIELDS.items() if name not in absent)]
     family = ""
     for function in FUNCTIONS.values():
-        if absent.intersection(function.reads) or (bars.n_assets == 1 and function.family == "cross_section"):
+        if absent.intersection(function.reads) or (alone and function.family == "cross_section"):
             continue
         if function.family != family:
             family = function.family
@@ -71,8 +76,12 @@ def vocabulary(bars: Bars) -> str:
     return "\n".join(lines)
 
 
-def card_inputs(bars: Bars, window: Window) -> dict[str, Any]:
-    """The inputs of the market card: what kind of market this is, from the open window alone, in two digits."""
+@lru_cache(maxsize=2)
+def card_inputs(bars: Bars, window: Window) -> Mapping[str, Any]:
+    """The inputs of the market card: what kind of market this is, from the open window alone, in two digits.
+
+    Kept for the last two markets, since a run asks for each slot.
+    """
     closes = bars.close[window.start : window.stop, 0]
     returns = np.diff(np.log(closes[np.isfinite(closes)]))
     peak = np.maximum.accumulate(closes)
