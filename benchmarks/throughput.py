@@ -101,8 +101,9 @@ def _legal(grammar: Grammar, rng: np.random.Generator, number: int) -> Any:
 async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port: int) -> dict[str, Any]:
     """One run against the model at `port`; figures in seconds and shares."""
     llm = f"openai:slow@http://127.0.0.1:{port}/v1"
-    # Two blocks are under way at a time, so a block of this size keeps all places taken.
-    config = RunConfig(market=MARKET, slots=slots, llm=llm, arms={"llm": 1.0}, block=in_flight, seed=1)
+    # Two blocks are under way at a time, and the next begins when the older one is evaluated: of this size, all places
+    # stay taken meanwhile.
+    config = RunConfig(market=MARKET, slots=slots, llm=llm, arms={"llm": 1.0}, block=2 * in_flight, seed=1)
     with Archive.open(folder / "touchstone.db", create=True) as archive:
         prompts = {role: load_prompt(name, prompt_folders()) for role, name in config.prompts.items()}
         run = open_run(config, archive, fetch_bars(MARKET), prompts)

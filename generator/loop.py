@@ -37,6 +37,8 @@ from generator.slots import random_stream
 from generator.verdicts import judge_run
 from generator.workflows.workflow import Task, Workflow
 
+TELLING = 20.0
+"""How much longer than telling the watcher not telling has to be, where the watcher may be told seldom."""
 UNPROPOSED = ("planned", "prompted", "responded")
 _NOBODY: tuple[Chosen, ...] = ()
 
@@ -216,9 +218,9 @@ class _Loop:
 
     def tell(self, stage: str, *, now: bool = False) -> None:
         """Show the watcher where the run stands, if it was not told just before; `now` in any case."""
-        if not now and time.monotonic() - self._told_at < self._watch_seconds:
+        began = time.monotonic()
+        if not now and began - self._told_at < self._watch_seconds:
             return
-        self._told_at = time.monotonic()
         run = self.run
         outcomes = run.archive.count_outcomes(run.run_id)
         open_states = ("planned", "prompted", "responded", "valid")
@@ -237,6 +239,11 @@ class _Loop:
                 searched=self.search.searched(),
             )
         )
+        # What is told is counted anew from the archive, which takes longer the longer the run is: at most a part in
+        # twenty of the time goes into it.
+        self._told_at = time.monotonic()
+        if self._watch_seconds:
+            self._told_at += TELLING * (self._told_at - began)
 
     def _draw(self, slot: Slot, snapshot: Snapshot) -> None:
         """A proposal of an arm without a model: proposal and candidate in one step."""
@@ -260,12 +267,31 @@ class _Loop:
         """A proposal of the model, repaired if need be."""
         if self._workflow is None:
             raise RuntimeError(f"slot {slot.slot_id} belongs to the arm {slot.arm!r}, which needs a model")
+        async with self._gate:
+            if self._stopped is not None:
+                raise self._stopped  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
+            # Written in its turn and not before: else all questions of a block would be, ere the first is on its way.
+            task, odds = self._task(slot, snapshot)
+            try:
+                answer = await self._workflow.propose(task)
+            except TouchstoneError as stop:
+                self._stopped = stop
+                raise
+        if isinstance(answer, Rejection):
+            self._reject(slot, answer)
+            return
+        spec, n_repairs = answer
+        with self.run.archive.transaction():
+            self._valid(slot, spec, "repaired" if n_repairs else "llm", n_repairs, task.parents, odds)
+        self.tell("waiting for the model")
+
+    def _task(self, slot: Slot, snapshot: Snapshot) -> tuple[Task, dict[str, object]]:
+        """What a slot of the model is asked, and the odds of its parents."""
         run = self.run
-        rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
-        n_parents = max(parents_wanted(prompt) for prompt in run.prompts.values())
-        if slot.arm in CONTROL_ARMS:
-            parents, shown, odds = _NOBODY, Snapshot((), ()), {}
-        else:
+        parents, shown, odds = _NOBODY, Snapshot((), ()), dict[str, object]()
+        if slot.arm not in CONTROL_ARMS:
+            rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
+            n_parents = max(parents_wanted(prompt) for prompt in run.prompts.values())
             parents = choose_parents(snapshot, slot.arm, rng, n_parents=n_parents)
             shown, odds = shown_to(snapshot, slot.arm, parents), {"none": NONE_SHARE}
         inputs = inputs_by_role(
@@ -278,21 +304,7 @@ class _Loop:
             max_warmup=LEAD_BARS,
             n_tried=len(shown.candidates),
         )
-        async with self._gate:
-            if self._stopped is not None:
-                raise self._stopped  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
-            try:
-                answer = await self._workflow.propose(Task(slot, inputs, parents, shown))
-            except TouchstoneError as stop:
-                self._stopped = stop
-                raise
-        if isinstance(answer, Rejection):
-            self._reject(slot, answer)
-            return
-        spec, n_repairs = answer
-        with run.archive.transaction():
-            self._valid(slot, spec, "repaired" if n_repairs else "llm", n_repairs, parents, odds)
-        self.tell("waiting for the model")
+        return Task(slot, inputs, parents, shown), odds
 
     def _valid(
         self,
