@@ -347,14 +347,13 @@ def _evaluate(ab: Ab) -> None:
             archive.reject(slot.slot_id, twin)
             continue
         n_trials = archive.count_trials(ab.series, purpose=OPEN) + 1
-        rng = random_stream(ab.config.seed, f"{slot.arm}-{slot.block}", "evaluation")
         try:
             result = ab.window.simulate(TradingStrategy(spec))
             double = refuse_positions(positions_of(result), seen)
             if isinstance(double, Rejection):
                 archive.reject(slot.slot_id, double)
                 continue
-            evaluation = ab.window.look(spec, n_trials=n_trials, rng=rng, result=result).open_evaluation
+            evaluation = ab.window.look(spec, result, n_trials=n_trials, seed=ab.config.seed)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             archive.reject(slot.slot_id, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
             continue

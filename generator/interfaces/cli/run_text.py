@@ -47,8 +47,11 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         spend={"usd": spend.usd, "tokens": spend.tokens, "calls": spend.calls, "unpriced": spend.unpriced},
         probe=None if probed is None else {"at": probed.at, "mode": probed.mode, "findings": list(probed.findings)},
     )
+    history = history_of(archive, run_id)
     if output.json_lines:
-        for comparison in uplifts_of(history_of(archive, run_id)):
+        for validity in history.validity:
+            output.event("validity", **asdict(validity), sentence=validity.sentence)
+        for comparison in uplifts_of(history):
             output.event("uplift", **asdict(comparison), shown=comparison.shown, sentence=comparison.sentence)
     for slot in archive.slots(run_id):
         _slot_event(archive, slot.slot_id, slot.arm, states, candidates, evaluations, reports, output)
@@ -110,7 +113,9 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         output.line(quote(table, candidates=n, years=years, alpha=alpha))
         if ending is not None and ending.get("not_opened"):
             output.line(f"The sealed window was not opened: {ending['not_opened']}.", style="yellow")
-    for comparison in uplifts_of(history_of(archive, run_id)):
+    for validity in history.validity:
+        output.line(validity.sentence)
+    for comparison in uplifts_of(history):
         output.line(comparison.sentence)
     unfinished = sum(n for name, n in outcomes.items() if name in ("planned", "prompted", "responded", "valid"))
     if unfinished:

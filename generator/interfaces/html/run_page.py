@@ -11,7 +11,7 @@ import numpy as np
 
 from generator.archive_map import AXES, BETA, EXPOSURE, HOLDING, TURNOVER, cell_in_words
 from generator.config import MODEL_ARMS
-from generator.history import History, SlotRow
+from generator.history import MODEL_ORIGINS, History, SlotRow
 from generator.interfaces.html import plots
 from generator.interfaces.html.markup import Child, Markup, join, page, table, tag
 from generator.novelty import DUPLICATE_CODES
@@ -120,7 +120,7 @@ def _funnel(history: History) -> Markup:
     for arm in history.arms:
         rows = history.of_arm(arm)
         asked = arm in MODEL_ARMS
-        legal = [row for row in rows if row.origin]
+        legal = [row for row in rows if row.origin in MODEL_ORIGINS or (row.origin and not asked)]
         first = [row for row in legal if row.repairs == 0]
         steps.append(
             (
@@ -144,6 +144,7 @@ def _funnel(history: History) -> Markup:
     return _section(
         "From slot to verdict",
         table(columns, steps),
+        *(tag("p", validity.sentence) for validity in history.validity),
         tag("p", "Slots that ended before an evaluation, by class:", class_="quiet") if codes else "",
         shapes if codes else "",
         table(("class", *(f"{arm}>" for arm in history.arms)), ended) if codes else "",
