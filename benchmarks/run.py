@@ -173,7 +173,9 @@ def main() -> None:
                     print(f"round {at + 1}: {work}, {name}: {shown}", file=sys.stderr)
     for side in sides.values():
         side.close()
-    results = summary(answers, given.rounds, absent)
+    with np.load(data) as file:
+        closes = file["wti"]
+    results = summary(answers, given.rounds, absent, closes)
     ticks_now, stolen_now = processor_time()
     results["machine"]["stolen"] = (stolen_now - stolen) / max(ticks_now - ticks, 1)
     results["cold_start_s"] = spread(cold_start(Path(sys.executable)))
@@ -181,7 +183,9 @@ def main() -> None:
     (ROOT / "docs" / "performance.md").write_text(page(results))
 
 
-def summary(answers: dict[str, dict[str, list[dict[str, Any]]]], rounds: int, absent: list[str]) -> dict[str, Any]:
+def summary(
+    answers: dict[str, dict[str, list[dict[str, Any]]]], rounds: int, absent: list[str], closes: np.ndarray
+) -> dict[str, Any]:
     works_found: dict[str, Any] = {}
     for name, by_work in answers.items():
         for work, runs in by_work.items():
@@ -194,7 +198,7 @@ def summary(answers: dict[str, dict[str, list[dict[str, Any]]]], rounds: int, ab
             works_found.setdefault(work, {})[name] = cell
     return {
         "machine": machine(), "rounds": rounds, "absent": absent, "works": works_found,
-        "ratios": ratios(answers), "parity": parity(answers), "returns": RETURNS,
+        "ratios": ratios(answers), "parity": parity(answers, closes), "returns": RETURNS,
     }  # fmt: skip
 
 
@@ -228,9 +232,14 @@ def ratios(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any
     return out
 
 
-def parity(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
-    """Final equity, candidate by candidate: how many are equal to 1e-9, and by how much the others differ."""
+def parity(answers: dict[str, dict[str, list[dict[str, Any]]]], closes: np.ndarray) -> dict[str, Any]:
+    """Final equity, candidate by candidate: how many are equal to 1e-9, and by how much the others differ.
+
+    Of b1000 also how many candidates meet a tie, two averages that are equal in exact arithmetic, and how many of those
+    that differ meet none: 0 if ties are all that there is to it.
+    """
     out: dict[str, Any] = {}
+    tied = np.array(works.ties(closes, works.pairs(1_000))) > 0
     for work in ("a", "b1000", "c"):
         mine = next((run["finals"] for run in answers["touchstone"].get(work, []) if "finals" in run), None)
         for name in PEERS:
@@ -242,6 +251,8 @@ def parity(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any
                 "equal": int((apart < 1e-9).sum()), "of": len(apart), "largest": float(apart.max()),
                 "median": float(np.median(apart)), "trades": theirs["trades"],
                 "our_trades": answers["touchstone"][work][0]["trades"],
+                **({"with_ties": int(tied.sum()), "without_tie": int(((apart >= 1e-9) & ~tied).sum())}
+                   if work == "b1000" else {}),
             }  # fmt: skip
     return out
 
@@ -325,6 +336,14 @@ def page(results: dict[str, Any]) -> str:
             f"{cell['trades']:.3f}, {cell['our_trades']:.3f} |"
             for name, cell in cells.items()
         ]
+    tied = results["parity"].get("b1000", {})
+    lines += [""] if any("with_ties" in cell for cell in tied.values()) else []
+    lines += [
+        f"Of the candidates of b1000, {cell['with_ties']} meet a bar on which their two averages are equal in exact "
+        f"arithmetic (the prices are whole cents). Of those whose final equity differs from {name}'s, "
+        f"{cell['without_tie']} meet none."
+        for name, cell in tied.items() if "with_ties" in cell
+    ]  # fmt: skip
     lines += ["", "## Targets", "", "| id | what | goal | measured | met |", "|---|---|---|---|---|"]
     for identity, what, work, goal, factors in TARGETS:
         lines += list(_target(results, identity, what, work, goal, factors))

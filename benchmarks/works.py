@@ -130,6 +130,17 @@ def opens(close: np.ndarray) -> np.ndarray:
     return np.concatenate((close[:1], close[:-1]))
 
 
+def ties(close: np.ndarray, pairs: list[tuple[int, int]]) -> list[int]:
+    """How many bars of each pair have two averages that are equal in exact arithmetic, in whole hundredths."""
+    hundredths = np.round(100 * close).astype(np.int64)
+    if not np.array_equal(hundredths / 100, close):
+        raise ValueError("the prices have more than two decimals, so equality is not decided by whole hundredths")
+    sums = np.concatenate(([0], np.cumsum(hundredths)))
+    total = {w: sums[w:] - sums[:-w] for w in {window for pair in pairs for window in pair}}
+    # fast sum / fast = slow sum / slow, with whole numbers only; the windows end on the same bar.
+    return [int((total[i][j - i :] * j == total[j] * i).sum()) for i, j in pairs]
+
+
 def load() -> dict[str, np.ndarray]:
     with np.load(sys.argv[1]) as file:
         return {name: file[name] for name in file.files}

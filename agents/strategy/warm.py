@@ -5,6 +5,7 @@ the registry, the engines through `simulate`, and a population; so a new kernel 
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ _N_BARS = 80
 
 def indicators() -> int:
     """Every function of the language; how many."""
+    _compiled_from_now_on()
     bars, cache = _bars(3), EvaluationCache()
     for entry in FUNCTIONS.values():
         node = parse(entry.example)
@@ -39,6 +41,7 @@ def indicators() -> int:
 
 def one_asset() -> int:
     """The engine for one asset and plain terms; how many ways of deciding there are."""
+    _compiled_from_now_on()
     bars = _bars(1)
     for spec in (_RULES, _SCORE):
         simulate(TradingStrategy(_spec(spec)).generate_signals(bars), FREE)
@@ -47,6 +50,7 @@ def one_asset() -> int:
 
 def panel() -> int:
     """The engine for everything; how many ways of deciding there are."""
+    _compiled_from_now_on()
     bars = _bars(3)
     simulate(TradingStrategy(_spec(_RULES)).generate_signals(bars), FREE)
     simulate(Signals("equal", bars, TargetDecisions(np.full(bars.close.shape, 1.0 / 3.0))), FREE)
@@ -56,10 +60,12 @@ def panel() -> int:
 
 def population() -> int:
     """The simulators of many rules together; how many kernels they have."""
-    kernels = sweep.warm()
-    both = Population.from_specs([_spec(_RULES), _spec(_ALL_IN)])
-    both.evaluate(_bars(1), [Window(0, _N_BARS)], FREE)
-    both.reports([0, 1], _bars(1), Window(0, _N_BARS), FREE)
+    _compiled_from_now_on()
+    kernels, window = sweep.warm(), Window(0, _N_BARS)
+    held = {key: value for key, value in _RULES.items() if key != "protect"}
+    rules = Population.from_specs([_spec(_RULES), _spec(held)])
+    rules.evaluate(_bars(1), [window], FREE)
+    rules.reports([0, 1], _bars(1), window, FREE)
     return kernels
 
 
@@ -78,7 +84,6 @@ _RULES: dict[str, Any] = {
     "long": {"enter": "close > open", "exit": "close < open"},
     "protect": {"stop_atr": 2.0},
 }
-_ALL_IN = {name: part for name, part in _RULES.items() if name != "protect"}
 _SCORE: dict[str, Any] = {"kind": "score", "name": "score", "hypothesis": "-", "score": "roc(close, 5)"}
 _ENSEMBLE: dict[str, Any] = {
     "kind": "ensemble",
@@ -87,6 +92,11 @@ _ENSEMBLE: dict[str, Any] = {
     "members": [{"spec": _RULES}, {"spec": _SCORE}],
     "weights": "inverse_volatility",
 }
+
+
+def _compiled_from_now_on() -> None:
+    # A kernel runs as plain Python in a process that has no use for numba; see backtesting/kernel.py.
+    import_module("numba")
 
 
 def _spec(config: dict[str, Any]) -> Spec:

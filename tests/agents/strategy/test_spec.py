@@ -83,7 +83,14 @@ ENSEMBLE: dict[str, Any] = {
     "gross": 1.0,
     "rebalance": {"every_bars": 5, "band": 0.05},
 }
-ALL = (CROSS, SCORE, PORTFOLIO, ENSEMBLE)
+PATIENT: dict[str, Any] = {
+    **CROSS,
+    "name": "patient_cross",
+    "sizing": {"kind": "kelly", "share": 0.3, "window": 120, "cap": 1.5},
+    "orders": {"limit_atr": 0.5, "limit_bars": 3, "atr_window": 14, "cooldown_bars": 5, "rearm": True},
+    "halt": {"drawdown": 0.25, "bars": 60},
+}
+ALL = (CROSS, SCORE, PORTFOLIO, ENSEMBLE, PATIENT)
 
 # --- identity
 

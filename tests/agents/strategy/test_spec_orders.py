@@ -18,6 +18,7 @@ from backtesting.bars import Bars
 from backtesting.costs import FREE
 from backtesting.decisions import SignalDecisions, TargetDecisions
 from backtesting.errors import UsageError
+from backtesting.look_ahead import audit_signals
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
 
@@ -227,3 +228,89 @@ def test_neighbours_of_an_ensemble_move_the_windows_of_its_members() -> None:
         ["close > sma(close, 40)", "roc(close, 8)"],
         ["close > sma(close, 62)", "roc(close, 12)"],
     ]
+
+
+# --- on a panel
+
+
+def panel(n_bars: int = 260, n_assets: int = 5) -> Bars:
+    rng = np.random.default_rng(8)
+    close = 50 * np.exp(np.cumsum(rng.normal(0, 0.015, (n_bars, n_assets)), axis=0))
+    opened = close * np.exp(rng.normal(0, 0.005, close.shape))
+    fields = {"open": opened, "high": np.maximum(opened, close) * 1.004, "low": np.minimum(opened, close) * 0.996}
+    fields |= {"close": close, "volume": rng.uniform(1e5, 2e5, close.shape)}
+    for values in fields.values():
+        values[:40, 4] = np.nan  # listed later
+        values[200:, 3] = np.nan  # gone
+        values[77, 1] = np.nan
+    sessions = np.busday_offset("2010-01-04", np.arange(n_bars), roll="forward")
+    sector = np.tile([0.0, 0, 1, 1, 1], (n_bars, 1))
+    return Bars(tuple("abcde"), sessions, **fields, source="panel", features={"sector": sector})
+
+
+RULE = {"long": {"enter": "close > sma(close, 10)", "exit": "close < sma(close, 10)"}}
+ON_A_PANEL: dict[str, dict[str, Any]] = {
+    "rules": {"kind": "rules", **RULE, "protect": {"stop_atr": 2}, "sizing": {"kind": "kelly", "window": 60}},
+    "orders": {"kind": "rules", **RULE, "orders": {"limit_atr": 0.3, "rearm": True, "max_positions": 2}},
+    "score": {"kind": "score", "score": "cs_demean(roc(close, 10))", "position": {"kind": "linear", "scale": 20}},
+    "portfolio": {
+        "kind": "portfolio",
+        "score": "roc(close, 20)",
+        "universe": "volume > 0.5 * sma(volume, 20)",
+        "neutralise": "sector",
+        "select": {"kind": "share", "share": 0.4},
+        "weight": {"kind": "inverse_volatility", "window": 20},
+        "direction": "both",
+        "rebalance": {"every_bars": 5},
+        "halt": {"drawdown": 0.3, "bars": 20},
+    },
+    "votes": {
+        "kind": "ensemble",
+        "members": [
+            {"spec": {"kind": "rules", "name": "aaa", "hypothesis": "x", **RULE}},
+            {"spec": {"kind": "score", "name": "bbb", "hypothesis": "x", "score": "roc(close, 5)"}},
+        ],
+        "fusion": {"kind": "vote", "threshold": 0.6},
+    },
+}
+
+
+@pytest.mark.parametrize("name", ON_A_PANEL)
+def test_no_kind_looks_ahead_on_a_panel_and_no_account_borrows(name: str) -> None:
+    strategy, market = TradingStrategy(spec(**ON_A_PANEL[name])), panel()
+    assert audit_signals(strategy, market, (60, 78, 150, 201, 230, 259)) == ()
+    result = simulate(strategy.generate_signals(market), FREE, keep_positions=True)
+    assert result.positions is not None
+    assert len(result.trades) > 4
+    # One account: the sizes together are about all of it, a little more where prices moved after the last trade.
+    assert np.abs(result.positions).sum(axis=1).max() < 1.25
+    # Every trade of a symbol is inside its life; the one that is gone is settled.
+    assert all(trade.entry_bar >= 40 for trade in result.trades if trade.asset == 4)
+    assert all(trade.exit_bar <= 210 for trade in result.trades if trade.asset == 3)
+
+
+def test_a_rule_on_a_panel_holds_what_it_would_hold_on_each_symbol_with_its_share_of_the_capital() -> None:
+    wanted, market = spec(kind="rules", **RULE), panel()
+    together = simulate(TradingStrategy(wanted).generate_signals(market), FREE, capital=1000.0, keep_positions=True)
+    for k in range(5):
+        alone = Bars(
+            (market.symbols[k],), market.sessions, source="one",
+            **{name: getattr(market, name)[:, [k]] for name in ("open", "high", "low", "close", "volume")},
+        )  # fmt: skip
+        single = simulate(TradingStrategy(wanted).generate_signals(alone), FREE, capital=200.0)
+        mine = [trade for trade in together.trades if trade.asset == k]
+        assert [(t.entry_bar, t.exit_bar, t.entry_price) for t in mine] == [
+            (t.entry_bar, t.exit_bar, t.entry_price) for t in single.trades
+        ]
+        # A trade is made with a fifth of what the account is worth at that time.
+        assert mine[0].units * mine[0].entry_price == pytest.approx(
+            together.equity[mine[0].entry_bar - 1] / 5, rel=0.02
+        )
+
+
+def test_a_vote_is_about_a_share_and_a_band_is_one_of_a_share() -> None:
+    signals = TradingStrategy(spec(**ON_A_PANEL["votes"])).generate_signals(panel())
+    assert isinstance(signals.decisions, TargetDecisions)
+    found = signals.decisions.target[np.isfinite(signals.decisions.target)]
+    assert set(np.round(np.unique(found), 9).tolist()) <= {-0.2, 0.0, 0.2}
+    assert signals.decisions.band == pytest.approx(0.05 / 5)
