@@ -198,4 +198,4 @@ def history_of(archive: Archive, run_id: str) -> History:
 
 def _rate(count: int, of: int) -> str:
     low, high = wilson(count, of)
-    return f"{count} of {of} ({count / of:.0%}; {low:.0%} to {high:.0%} with 95 % confidence)"
+    return f"{count} of {of} ({count / of:.0%}, 95 % interval {low:.0%} to {high:.0%})"

@@ -53,6 +53,11 @@ class Entry:
     folds: tuple[float, ...] = ()
     cell: Cell | None = None
 
+    @cached_property
+    def tree(self) -> Tree:
+        """The rule, to be compared with what was tried."""
+        return tree_of(self.spec)
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -170,8 +175,7 @@ def shown_to(snapshot: Snapshot, arm: str, parents: Sequence[Chosen]) -> Snapsho
     newest_first = own[::-1]
     if parents:
         # Sorting keeps the order of equals: of two as near, the later one was learnt with more behind it.
-        near = [tree_of(chosen.entry.spec) for chosen in parents]
-        newest_first.sort(key=lambda tried: min(tree_distance(tried.tree, parent) for parent in near))
+        newest_first.sort(key=lambda tried: min(tree_distance(tried.tree, chosen.entry.tree) for chosen in parents))
     lines = tuple(tried.line for tried in newest_first[:MAX_TRIED])
     return Snapshot(snapshot.incumbents, snapshot.of_arm(arm), (*lines, *snapshot.lessons), lessons=snapshot.lessons)
 

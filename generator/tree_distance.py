@@ -33,9 +33,12 @@ class Shape:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tree:
-    """A rule as it is compared: its expressions and its settings by path, and how many things that are."""
+    """A rule as it is compared: its expressions and its settings by path, and how many things that are.
+
+    Whoever keeps it with its rule compares it with the same other one only once.
+    """
 
     nodes: Mapping[str, Node]
     settings: Mapping[str, Any]
@@ -48,6 +51,7 @@ def tree_of(spec: Spec) -> Tree:
     return Tree(spec.nodes, settings, sum(size(node) for node in spec.nodes.values()) + len(settings))
 
 
+@lru_cache(maxsize=16_384)
 def tree_distance(first: Tree, second: Tree) -> float:
     """0 for the same rule, 1 for rules that share nothing."""
     here, there = first.nodes, second.nodes

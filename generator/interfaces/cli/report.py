@@ -8,23 +8,6 @@ from agents.archive.records import Candidate
 from generator.interfaces.cli.output import Output, number, percent, plain
 
 
-def memory_of(archive: Archive, run_id: str) -> str:
-    """Whether what the model of a run added may be memory; see `uplift.memory_note`."""
-    if archive.run(run_id).market.startswith("synthetic:"):
-        return "It is no memory: nobody can remember a made-up market."
-    looks = [trial for trial in archive.trials(run_id) if trial.purpose == OPEN]
-    names = {
-        proposal.model
-        for slot in archive.slots(run_id)
-        for proposal in archive.proposals(slot.slot_id)
-        if proposal.model is not None
-    }
-    if not looks:
-        return ""
-    first, last = (date.fromisoformat(day) for day in (looks[0].first_session, looks[0].last_session))
-    return memory_note(first, last, names, load_models())
-
-
 def show_report(report: Mapping[str, Any], output: Output) -> None:
     """Every gate of a candidate, with its margin where one may be shown."""
     rows = [

@@ -38,7 +38,9 @@ p{margin:6px 0 10px}.quiet{color:#666}.lead{font-size:16px;background:#f5f7fa;pa
 svg{display:block;max-width:100%;height:auto;font-family:inherit;margin:8px 0}
 table{border-collapse:collapse;font-size:13.5px;margin:8px 0}.wide{overflow-x:auto}
 th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid #ececec;vertical-align:top}
-th{font-weight:600;border-bottom:1px solid #bbb}.n{text-align:right;font-variant-numeric:tabular-nums}
+th{font-weight:600;border-bottom:1px solid #bbb}
+.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+@media (max-width:700px){main{padding:20px 14px 60px}svg{max-width:none}}
 .pass{color:#1d7a46;font-weight:600}.fail{color:#a8392d}.underpowered{color:#8a6508}
 """
 
@@ -139,7 +141,10 @@ def _funnel(history: History) -> Markup:
     codes = sorted({code for code, _ in classes}, key=lambda code: (-sum(classes[code, a] for a in history.arms), code))
     ended = [(code, *(str(classes[code, arm] or "–") for arm in history.arms)) for code in codes]
     shapes = plots.bars(
-        [(code, sum(classes[code, arm] for arm in history.arms), _class_colour(code), "") for code in codes]
+        [
+            (code, n, _class_colour(code), str(n))
+            for code, n in ((c, sum(classes[c, a] for a in history.arms)) for c in codes)
+        ]
     )
     return _section(
         "From slot to verdict",
@@ -291,7 +296,7 @@ def _cost(history: History) -> Markup:
             purpose,
             str(spend.calls),
             str(spend.tokens),
-            f"{spend.usd:.4f}",
+            "unpriced" if spend.unpriced == spend.calls else f"{spend.usd:.4f}",
             str(spend.unpriced) if spend.unpriced else "–",
         )
         for purpose, spend in [*sorted(history.by_purpose.items()), ("all", history.spend)]
