@@ -20,6 +20,7 @@ from backtesting.decisions import Signals
 from backtesting.engine import excursions, simulate_signals, simulate_targets
 from backtesting.errors import UsageError
 from backtesting.inputs import Books, Conditions, Market, SignalOrders, TargetOrders
+from backtesting.kernel import start_numba
 from backtesting.result import BacktestResult, Trades
 from backtesting.splits import Window
 from backtesting.summary import summary
@@ -215,6 +216,7 @@ def _run_plain(market: Market, conditions: Conditions, orders: SignalOrders | Ta
 
 def _run_general(market: Market, conditions: Conditions, orders: SignalOrders | TargetOrders) -> Books:
     # Compiled as a whole, and so brings numba with it, which a plain backtest does without.
+    start_numba()
     from backtesting.engine_panel import run_signals, run_targets
 
     if isinstance(orders, SignalOrders):

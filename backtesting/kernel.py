@@ -22,6 +22,18 @@ R = TypeVar("R")
 ALLOWANCE = 60_000
 
 
+# Called before this package first imports numba, by whoever wants to say that it may take a while.
+STARTING: list[Callable[[], None]] = []
+
+
+def start_numba() -> None:
+    """Import numba, after telling who asked for it."""
+    if "numba" not in sys.modules:
+        for tell in STARTING:
+            tell()
+    import numba  # noqa: F401
+
+
 class Kernel(Generic[P, R]):
     """A loop and its compiled form. `loop` is the plain twin that tests compare with.
 
@@ -51,6 +63,7 @@ class Kernel(Generic[P, R]):
 
     def compiled(self) -> Callable[..., R]:
         """The compiled form, from numba's cache where it is there; it releases the GIL."""
+        start_numba()
         from numba import njit
         from numba.extending import register_jitable
 

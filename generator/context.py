@@ -6,7 +6,7 @@ think with, too coarse to climb on. What a model or a file wrote goes in as data
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from math import fsum, isfinite, sqrt
 from typing import Any
 
@@ -50,8 +50,9 @@ REPAIR_INPUTS = ("vocabulary", "schema_notes", "reply", "errors")
 REPAIR = "repair"
 
 
+@lru_cache(maxsize=2)
 def vocabulary(bars: Bars) -> str:
-    """The fields and functions that mean something on these bars, one a line, by family."""
+    """The fields and functions that mean something on these bars, one a line, by family; kept as the market card is."""
     absent, functions = absent_fields(bars), available_functions(bars)
     names = {function.name for function in functions}
 
@@ -81,10 +82,12 @@ def vocabulary(bars: Bars) -> str:
     return "\n".join(lines)
 
 
-def card_inputs(bars: Bars, window: Window) -> dict[str, Any]:
+@lru_cache(maxsize=2)
+def card_inputs(bars: Bars, window: Window) -> Mapping[str, Any]:
     """The inputs of the market card: what kind of market this is, from the open window alone, in two digits.
 
-    Of a panel: means over the assets, and the largest fall is that of an equal position in all of them.
+    Of a panel: means over the assets, and the largest fall is that of an equal position in all of them. Kept for the
+    last two markets, since a run asks for each slot.
     """
     closes = bars.close[window.start : window.stop]
     own = [returns for k in range(bars.n_assets) if len(returns := _log_returns(closes[:, k])) > 2]

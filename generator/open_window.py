@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
 from backtesting.bars import Bars, FloatArray
 from backtesting.costs import CostModel
-from backtesting.evaluation import Evaluation, evaluate, market_returns, residual, residual_hedge
+from backtesting.evaluation import Evaluation, evaluate, evaluation_of, market_returns, residual, residual_hedge
 from backtesting.nomination import COST_FACTOR, Nominee
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS, Split, Window
@@ -71,13 +72,26 @@ class OpenWindow:
         """How a simulated rule behaves beside the incumbents."""
         return behaviour_of(spec, result, self.incumbents, self.market)
 
-    def look(
-        self, spec: Spec, *, n_trials: int, rng: np.random.Generator, result: BacktestResult | None = None
-    ) -> Nominee:
-        """Evaluate a candidate: one trial. `result` is its simulation on this window, where there is one already."""
+    def look(self, spec: Spec, result: BacktestResult, *, n_trials: int, seed: int) -> Evaluation:
+        """Evaluate a candidate that was simulated on this window: one trial.
+
+        The intervals of all candidates that are looked at with one `seed` come from the same resamples.
+        """
+        return evaluate(
+            spec.name,
+            spec.spec_id,
+            result,
+            self.incumbents,
+            market=self.market,
+            periods_per_year=self.bars.periods_per_year,
+            n_trials=n_trials,
+            seed=seed,
+        )
+
+    def nominee(self, spec: Spec, stored: Mapping[str, Any]) -> Nominee:
+        """A candidate as the judgement needs it, from its stored evaluation: simulated again, and no new trial."""
         strategy = TradingStrategy(spec)
-        simulated = self.simulate(strategy) if result is None else result
-        evaluation = self._evaluate(spec.name, strategy.spec_id, simulated, n_trials, rng)
+        evaluation = evaluation_of(stored, self.simulate(strategy))
         return Nominee(evaluation, self.simulate(strategy, cost_factor=COST_FACTOR), strategy)
 
     def neighbours_t(self, spec: Spec) -> tuple[tuple[str, BacktestResult, float], ...]:
@@ -100,20 +114,6 @@ class OpenWindow:
             found.append((other.spec_id, result, hac_t(left)))
         return tuple(found)
 
-    def _evaluate(
-        self, name: str, spec_id: str, result: BacktestResult, n_trials: int, rng: np.random.Generator
-    ) -> Evaluation:
-        return evaluate(
-            name,
-            spec_id,
-            result,
-            self.incumbents,
-            market=self.market,
-            periods_per_year=self.bars.periods_per_year,
-            n_trials=n_trials,
-            rng=rng,
-        )
-
 
 def open_trial(evaluation: Evaluation, slot: Slot, *, bars_id: str, series: str, stream_id: str) -> Trial:
     """A slot's look at the open window, as the ledger counts it; the same look of the same slot is counted once."""
@@ -129,6 +129,28 @@ def open_trial(evaluation: Evaluation, slot: Slot, *, bars_id: str, series: str,
         purpose=OPEN,
         by=slot.arm,
         metrics={name: float(value) if isfinite(value) else None for name, value in result.metrics.items()},
+        run_id=slot.run_id,
+        slot_id=slot.slot_id,
+        stream_id=stream_id,
+    )
+
+
+def refused_look(
+    slot: Slot, spec_id: str, window: OpenWindow, *, bars_id: str, series: str, stream_id: str | None
+) -> Trial:
+    """A slot's look that came to no evaluation: it broke (no stream), or the rule turned out to be a known one."""
+    sessions = window.bars.sessions
+    return Trial(
+        spec_id=spec_id,
+        bars_id=bars_id,
+        series=series,
+        window_start=window.window.start,
+        window_stop=window.window.stop,
+        first_session=str(sessions[window.window.start]),
+        last_session=str(sessions[window.window.stop - 1]),
+        purpose=OPEN,
+        by=slot.arm,
+        metrics={},
         run_id=slot.run_id,
         slot_id=slot.slot_id,
         stream_id=stream_id,

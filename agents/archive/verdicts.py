@@ -85,6 +85,18 @@ class Verdicts(AuditTrail):
             row = connection.execute(query).one_or_none()
         return None if row is None else record_of(SealedOpening, row)
 
+    def opening_of_run(self, run_id: str) -> SealedOpening | None:
+        """The opening in which this run was judged, or None."""
+        query = (
+            sa.select(tables.openings)
+            .where(tables.openings.c.run_id == run_id, tables.openings.c.kind == "judge")
+            .order_by(tables.openings.c.opening_id)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else record_of(SealedOpening, row)
+
     def earlier_openings(
         self, series: str, first_session: str, last_session: str, *, bars_id: str | None = None
     ) -> tuple[SealedOpening, ...]:

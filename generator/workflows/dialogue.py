@@ -44,10 +44,12 @@ class Desk:
     bars: Bars
     max_warmup: int
 
-    @property
-    def seed(self) -> int:
-        """Sent to the server, which may or may not honour it; servers take 31 bits."""
-        return self.config.seed % 2**31
+    def seed_of(self, task: Task) -> int:
+        """Sent to the server, which may or may not honour it; servers take 31 bits.
+
+        Another one for each slot: a server that honours it would answer two slots that ask the same in the same words.
+        """
+        return (self.config.seed + task.repeat_index) % 2**31
 
 
 class Dialogue:
@@ -127,7 +129,7 @@ class Dialogue:
             messages=messages,
             max_output_tokens=own.max_output_tokens or recommended.max_output_tokens or MAX_OUTPUT_TOKENS,
             temperature=recommended.temperature if own.temperature is None else own.temperature,
-            seed=self._desk.seed,
+            seed=self._desk.seed_of(self._task),
             schema=form.schema,
             schema_name=form.schema_name,
             purpose=role,

@@ -267,9 +267,13 @@ def _announce(run: Run, output: Output) -> None:
     seal = seal_of(run)
     spans = {
         name: f"{sessions[window.start]}..{sessions[window.stop - 1]} ({window.n_bars} bars)"
-        for name, window in (("open", split.open), ("sealed", split.sealed))
+        for name, window in (("open", split.open), ("sealed", seal.window))
     }
-    sealed = seal.broken or f"opening {seal.n_earlier + 1} of this window, alpha {seal.alpha:.4f}"
+    sealed = f"opening {seal.n_earlier + 1} of this window, alpha {seal.alpha:.4f}"
+    if seal.later:
+        sealed = f"{sealed}; it begins later than planned, {seal.later}"
+    if seal.broken:
+        sealed = f"{seal.broken}; rules are judged by their length on all days, {seal.again}"
     output.event(
         "launch",
         run_id=run.run_id,

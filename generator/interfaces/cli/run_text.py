@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import date
 from typing import Any
 
 from agents.archive.records import Candidate, StoredReport
@@ -11,8 +12,10 @@ from generator.calibration_table import load_table, quote
 from generator.history import History, history_of
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, percent, plain
+from generator.leakage import load_models
+from generator.open_window import OPEN
 from generator.slots import random_stream
-from generator.uplift import Comparison, uplifts
+from generator.uplift import Comparison, memory_note, uplifts
 
 SHOWN = 10
 
@@ -47,9 +50,18 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         spend={"usd": spend.usd, "tokens": spend.tokens, "calls": spend.calls, "unpriced": spend.unpriced},
         probe=None if probed is None else {"at": probed.at, "mode": probed.mode, "findings": list(probed.findings)},
     )
+    history = history_of(archive, run_id)
     if output.json_lines:
-        for comparison in uplifts_of(history_of(archive, run_id)):
-            output.event("uplift", **asdict(comparison), shown=comparison.shown, sentence=comparison.sentence)
+        for validity in history.validity:
+            output.event("validity", **asdict(validity), sentence=validity.sentence)
+        for comparison in uplifts_of(history):
+            output.event(
+                "uplift",
+                **asdict(comparison),
+                shown=comparison.shown,
+                sentence=comparison.sentence,
+                memory=memory_of(archive, run_id),
+            )
     for slot in archive.slots(run_id):
         _slot_event(archive, slot.slot_id, slot.arm, states, candidates, evaluations, reports, output)
     if output.json_lines:
@@ -106,11 +118,17 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
             f" an edge of Sharpe {number(any_report['minimum_detectable_sharpe'])} would have been found 4 times in 5."
         )
         years = (record.split["sealed"]["stop"] - record.split["open"]["start"]) / BARS_A_YEAR
-        output.line(quote(load_table(workspace.home()), candidates=any_report["n_candidates"], years=years))
+        table, n, alpha = load_table(workspace.home()), any_report["n_candidates"], any_report["alpha"]
+        output.line(quote(table, candidates=n, years=years, alpha=alpha))
         if ending is not None and ending.get("not_opened"):
             output.line(f"The sealed window was not opened: {ending['not_opened']}.", style="yellow")
-    for comparison in uplifts_of(history_of(archive, run_id)):
+    for validity in history.validity:
+        output.line(validity.sentence)
+    compared = uplifts_of(history)
+    for comparison in compared:
         output.line(comparison.sentence)
+    if compared:
+        output.line(memory_of(archive, run_id))
     unfinished = sum(n for name, n in outcomes.items() if name in ("planned", "prompted", "responded", "valid"))
     if unfinished:
         output.line(f"{unfinished} slots are not done. Continue: touchstone evolve --resume")
@@ -130,6 +148,23 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
 def uplifts_of(history: History) -> tuple[Comparison, ...]:
     """What the model added over its controls; the resamples come from the run's seed, so the answer never changes."""
     return uplifts(history, random_stream(history.record.seed, history.record.run_id, "uplift"))
+
+
+def memory_of(archive: Archive, run_id: str) -> str:
+    """Whether what the model of a run added may be memory; see `uplift.memory_note`."""
+    if archive.run(run_id).market.startswith("synthetic:"):
+        return "It is no memory: nobody can remember a made-up market."
+    looks = [trial for trial in archive.trials(run_id) if trial.purpose == OPEN]
+    names = {
+        proposal.model
+        for slot in archive.slots(run_id)
+        for proposal in archive.proposals(slot.slot_id)
+        if proposal.model is not None
+    }
+    if not looks:
+        return ""
+    first, last = (date.fromisoformat(day) for day in (looks[0].first_session, looks[0].last_session))
+    return memory_note(first, last, names, load_models())
 
 
 def _slot_event(
