@@ -21,7 +21,7 @@ def blind_test(
     periods_per_year: float,
     rng: np.random.Generator,
     edge: float = PRIOR_EDGE,
-    reps: int = REPS,
+    enough: float | None = None,
 ) -> MaxT:
     """Test N sealed streams (n, N) together, alpha shared out by their open-window evidence.
 
@@ -29,10 +29,11 @@ def blind_test(
         streams: net returns after the hedge; NaN throughout for a nominee that broke: it cannot pass.
         open_t: (N,) t-statistics of the same nominees on `open_bars` open bars; NaN for those that cannot pass anyway.
         edge: annual Sharpe ratio of the prior.
+        enough: see `max_t`; where only the answer at one level is wanted.
     """
     shift = offsets(
         open_t, open_years=open_bars / periods_per_year, sealed_years=len(streams) / periods_per_year, edge=edge
     )
     taking_part = np.isfinite(shift)
     block = common_block(streams[:, taking_part])
-    return max_t(streams, block=block, reps=reps, rng=rng, offsets=shift)
+    return max_t(streams, block=block, reps=REPS, rng=rng, offsets=shift, enough=enough)

@@ -10,7 +10,7 @@ whole gate is at most the one measured here; its power is lower where they do sa
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import log
 from typing import Any
 
@@ -20,7 +20,15 @@ from scipy.special import betaincinv
 from backtesting.bars import FloatArray
 from backtesting.blind_test import blind_test
 from backtesting.evaluation import residual_hedge
-from backtesting.null_markets import NULL_MARKETS, factor_streams, plant, timing_streams
+from backtesting.null_markets import (
+    CENTRED,
+    NO_NULL,
+    NULL_MARKETS,
+    expected_returns,
+    factor_streams,
+    plant,
+    timing_streams,
+)
 from backtesting.splits import EMBARGO_BARS, OPEN_SHARE
 from backtesting.statistics import hac_ts
 
@@ -28,7 +36,8 @@ from backtesting.statistics import hac_ts
 # 1 had hedge ratios frozen on the open window, 2 has a regression within the sealed window.
 GATE = 2
 BARS_A_YEAR = 252
-REPS = 999
+# What a run is given by default, and what its first opening may spend of it: 6 / pi^2, see `opening_price`.
+ALPHA, FIRST_OPENING = 0.05, 0.0304
 FAMILIES = ("factor", *NULL_MARKETS)
 
 
@@ -104,10 +113,13 @@ class Row:
         return cls(cell, replications, false_passes, true_passes, int(data.get("gate", 1)))
 
 
-def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcome:
-    """Replication `number` of a cell; same arguments, same outcome.
+def replicate(
+    cell: Cell, number: int, seed: int, history: FloatArray, alphas: Sequence[float] = ()
+) -> tuple[Outcome, ...]:
+    """Replication `number` of a cell, at its alpha or at each of `alphas`; same arguments, same outcome.
 
     Args:
+        alphas: judge the same run at each of these levels instead; which ones changes nothing about the run.
         history: (n,) simple returns of a real market, for the families that keep some of it.
 
     Raises:
@@ -115,28 +127,31 @@ def replicate(cell: Cell, number: int, seed: int, history: FloatArray) -> Outcom
     """
     if cell.family not in FAMILIES:
         raise ValueError(f"unknown null family {cell.family!r}; known: {', '.join(FAMILIES)}")
-    rng = np.random.default_rng([seed, number, *cell.key.encode()])
+    rng = np.random.default_rng([seed, number, *replace(cell, alpha=ALPHA).key.encode()])
     n = round(cell.years * BARS_A_YEAR)
     if cell.family == "factor":
         streams, market = factor_streams(n, cell.candidates, rng)
     else:
         market = NULL_MARKETS[cell.family](n, rng, history)
-        streams = timing_streams(market, cell.candidates, rng)
+        expected = expected_returns(history) if cell.family == CENTRED else None
+        streams = timing_streams(market, cell.candidates, rng, expected)
     chosen = int(rng.integers(cell.candidates))
     if cell.sharpe > 0.0:
         streams = plant(streams, chosen, cell.sharpe, BARS_A_YEAR)
-    passed = judge_streams(streams, market[:, None], alpha=cell.alpha, rng=rng)
-    if cell.sharpe > 0.0:
-        hit = bool(passed[chosen])
-        passed[chosen] = False
-        return Outcome(bool(passed.any()), hit)
-    return Outcome(bool(passed.any()), False)
+    levels = tuple(alphas) or (cell.alpha,)
+    p_values = judge_streams(streams, market[:, None], enough=max(levels), rng=rng)
+    planted = np.zeros(len(p_values), dtype=np.bool_)
+    planted[chosen] = cell.sharpe > 0.0
+    return tuple(
+        Outcome(bool((p_values[~planted] <= alpha).any()), bool((p_values[planted] <= alpha).any())) for alpha in levels
+    )
 
 
-def judge_streams(streams: FloatArray, book: FloatArray, *, alpha: float, rng: np.random.Generator) -> FloatArray:
-    """(N,) 1.0 where a stream passes: cut, hedge each part by itself, test the sealed one, as `gates.judge` does.
+def judge_streams(streams: FloatArray, book: FloatArray, *, enough: float, rng: np.random.Generator) -> FloatArray:
+    """(N,) p-values: cut, hedge each part by itself, test the sealed one, as `gates.judge` does.
 
-    A stream whose open residual alpha is not positive is out, as it is at the open gates.
+    Those above `enough` may be lower bounds above it, see `statistics.max_t`. A stream whose open residual alpha is not
+    positive is out, as it is at the open gates.
     """
     n = len(streams)
     stop = int((n - EMBARGO_BARS) * OPEN_SHARE)
@@ -145,8 +160,8 @@ def judge_streams(streams: FloatArray, book: FloatArray, *, alpha: float, rng: n
     open_t = hac_ts(streams[:stop] - book[:stop] @ hedge)
     open_t[~(open_t > 0.0)] = np.nan
     sealed = streams[start:] - book[start:] @ residual_hedge(streams[start:], book[start:])
-    test = blind_test(sealed, open_t, open_bars=stop, periods_per_year=BARS_A_YEAR, rng=rng, reps=REPS)
-    return (test.p_adjusted <= alpha).astype(np.float64)
+    test = blind_test(sealed, open_t, open_bars=stop, periods_per_year=BARS_A_YEAR, rng=rng, enough=enough)
+    return test.p_adjusted
 
 
 def tally(cell: Cell, outcomes: Iterable[Outcome]) -> Row:
@@ -165,29 +180,42 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> tuple[f
     return low, high
 
 
-def nearest(rows: Sequence[Row], *, candidates: int, years: float) -> Row | None:
-    """The row without an edge that is most like a run: nearest in log candidates and log years, the worst of families.
+def nearest(rows: Sequence[Row], *, candidates: int, years: float, alpha: float = 0.05) -> Row | None:
+    """The row without an edge that is most like a run: nearest in candidates, years and alpha, the worst of families.
 
-    None without such a row. Rows of an earlier gate say nothing about this one and are passed over.
+    None without such a row. Rows of an earlier gate say nothing about this one and are passed over, and so is the
+    family that is no null.
     """
-    nulls = [row for row in rows if row.cell.sharpe == 0.0 and row.replications > 0 and row.gate == GATE]
+    nulls = [
+        row
+        for row in rows
+        if row.cell.sharpe == 0.0 and row.replications > 0 and row.gate == GATE and row.cell.family != NO_NULL
+    ]
     if not nulls:
         return None
 
     def distance(row: Row) -> float:
-        return abs(log(row.cell.candidates / candidates)) + abs(log(row.cell.years / years))
+        return (
+            abs(log(row.cell.candidates / candidates))
+            + abs(log(row.cell.years / years))
+            + abs(log(row.cell.alpha / alpha))
+        )
 
     closest = min(distance(row) for row in nulls)
     return max((row for row in nulls if distance(row) <= closest + 1e-12), key=lambda row: row.false_promotion)
 
 
-def power_beside(rows: Sequence[Row], row: Row) -> tuple[Row, ...]:
-    """The rows with a planted edge at the same number of candidates and years, weakest edge first."""
-    same = [
-        other
-        for other in rows
-        if other.cell.sharpe > 0.0
-        and other.gate == GATE
-        and (other.cell.candidates, other.cell.years) == (row.cell.candidates, row.cell.years)
-    ]
-    return tuple(sorted(same, key=lambda other: other.cell.sharpe))
+def power_beside(rows: Sequence[Row], row: Row, *, alpha: float = 0.05) -> tuple[Row, ...]:
+    """The rows with a planted edge at the same number of candidates and years, weakest edge first.
+
+    Of each edge the row whose level is nearest to `alpha`: power at a level that a run may not spend is not its power.
+    """
+    best: dict[float, Row] = {}
+    for other in rows:
+        same = (other.cell.candidates, other.cell.years) == (row.cell.candidates, row.cell.years)
+        if not (other.cell.sharpe > 0.0 and other.gate == GATE and same):
+            continue
+        held = best.get(other.cell.sharpe)
+        if held is None or abs(log(other.cell.alpha / alpha)) < abs(log(held.cell.alpha / alpha)):
+            best[other.cell.sharpe] = other
+    return tuple(best[sharpe] for sharpe in sorted(best))

@@ -57,7 +57,7 @@ class GateReport:
         n_trials: looks at the open window that led here.
         alpha: family-wise error rate of this opening.
         minimum_detectable_sharpe: annual residual Sharpe ratio that had an 80 % chance to pass (planning value); NaN
-            if the sealed window was not opened.
+            if there was no blind test.
         years_needed: of sealed data for the edge of interest to have that chance; NaN likewise.
     """
 
@@ -130,7 +130,8 @@ def judge(nomination: Nomination, bars: Bars, *, edge_of_interest: float = EDGE_
             kept="the sealed window was not opened",
             next_step="judge with the snapshot that the run used",
         )
-    if nomination.alpha < 1.0 / (REPS + 1):
+    blind = any(nominee.route is Route.BLIND for nominee in nomination.nominees)
+    if blind and nomination.alpha < 1.0 / (REPS + 1):
         raise CheckFailed(
             f"alpha {nomination.alpha:g} is below {1.0 / (REPS + 1):g}, the smallest p-value of {REPS} resamples",
             kept="the sealed window was not opened",
@@ -148,13 +149,15 @@ def judge(nomination: Nomination, bars: Bars, *, edge_of_interest: float = EDGE_
         edge=edge_of_interest,
         rng=np.random.default_rng(nomination.seed),
     )
-    detectable = minimum_detectable_sharpe(window.n_bars, bars.periods_per_year, len(looks), nomination.alpha, POWER)
+    alpha, n = nomination.alpha, len(looks)
     scale = _Scale(
-        n_candidates=len(looks),
+        n_candidates=n,
         years=window.n_bars / bars.periods_per_year,
-        detectable=detectable,
+        detectable=minimum_detectable_sharpe(window.n_bars, bars.periods_per_year, n, alpha, POWER)
+        if alpha > 0.0
+        else float("nan"),
         edge=edge_of_interest,
-        needed=years_needed(edge_of_interest, len(looks), nomination.alpha, POWER),
+        needed=years_needed(edge_of_interest, n, alpha, POWER) if alpha > 0.0 else float("nan"),
     )
     reports = []
     numbers: dict[str, Mapping[str, Any]] = {}
@@ -183,36 +186,6 @@ def judge(nomination: Nomination, bars: Bars, *, edge_of_interest: float = EDGE_
         n_passed=sum(report.verdict is Verdict.PASS for report in reports),
         sealed_numbers=numbers,
     )
-
-
-def decline(nomination: Nomination, why: str) -> Judgement:
-    """The judgement of a run whose sealed window may not be opened any more: nothing sealed is read, nothing is spent.
-
-    A candidate that fails an open gate fails; the others are underpowered, for there is nothing left to show them on.
-
-    Args:
-        why: half a sentence, such as "it was shown to a reviewer, so it is not sealed any more".
-    """
-    reports = []
-    for nominee in nomination.ordered:
-        opened = open_gates(nominee)
-        failed = [gate for gate in opened if not gate.passed]
-        unopened = GateResult("sealed-window", False, None, None, None, f"not opened: {why}")
-        reports.append(
-            GateReport(
-                spec_id=nominee.spec_id,
-                name=nominee.name,
-                verdict=Verdict.FAIL if failed else Verdict.UNDERPOWERED,
-                results=(*opened, unopened),
-                n_candidates=len(nomination.nominees),
-                n_trials=nomination.n_trials,
-                alpha=0.0,
-                minimum_detectable_sharpe=float("nan"),
-                years_needed=float("nan"),
-                sentence=_failed_open(failed) if failed else f"underpowered: the sealed window was not opened: {why}.",
-            )
-        )
-    return Judgement(nomination.nomination_id, tuple(reports), alpha=0.0, n_passed=0, sealed_numbers={})
 
 
 @dataclass(frozen=True, eq=False)

@@ -78,7 +78,7 @@ class Nomination:
         bars_id, open_bars_id: of the whole history, and of the same bars cut at the end of the open window, which
             is where the nominees' evidence is from.
         incumbents: the strategies whose names the nominees' hedge ratios use.
-        alpha: what this opening may spend, after `alpha_for_opening`.
+        alpha: what this opening may spend, after `alpha_for_opening`; 0 if nobody is judged blindly.
         occam_alpha: what all rules of the language together may spend on the whole history, once and for all.
         seed: of the bootstrap draws.
         n_trials: looks at the open window so far.

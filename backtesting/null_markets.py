@@ -1,16 +1,21 @@
 """Null markets: returns without any edge, and one edge planted among them, for measuring what the gate lets through.
 
 Pure functions of a generator; no prices, no files. The families differ in tails, in clusters of volatility and in how
-much of a real series they keep. All but one have an expected return of zero whatever came before, so no rule earns
-anything. The exception is `bootstrapped`: it keeps how the real series' direction goes with its volatility, and the
-same days may come back, so a search has something to find there, and more than the nominal share of its runs pass.
+much of a real series they keep. All but two have an expected return of zero whatever came before, so no rule earns
+anything.
+
+The surprising ones are those that resample a real series. Its days are then all the days there are: a rule that by
+luck earned something on them earns it in that world for ever, and the best of fifty has a true Sharpe ratio of 0.35
+there. So `bootstrap` is no null, whatever is done to the market's own mean. `bootstrap-centred` is: the same markets,
+and each rule's own expected return in that world, from 500 years of it, taken out of its stream.
 
 The streams of many rules come in two ways. `factor_streams` draws them directly, with the correlations that searches
 have. `timing_streams` lets random timing rules loose on one market, which is what a search really does: the same
 returns, held or not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from math import sqrt
 
 import numpy as np
@@ -26,6 +31,10 @@ REAL_BLOCK = 40.0
 LONGEST_WINDOW = 250
 WITHIN_FAMILY, ACROSS_FAMILIES = 0.6, 0.1
 
+VOLATILITY, COIN = 2, 3
+EXPECTED_BARS = 500 * 252
+
+Expected = Mapping[tuple[int, int], tuple[float, float]]
 NullMarket = Callable[[int, np.random.Generator, FloatArray], FloatArray]
 
 
@@ -68,28 +77,15 @@ def sign_flipped(n: int, rng: np.random.Generator, history: FloatArray) -> Float
     return flipped
 
 
-def block_flipped(n: int, rng: np.random.Generator, history: FloatArray) -> FloatArray:
-    """(n,) as `bootstrapped`, but every block with a sign of its own and no day used twice before all are used.
-
-    What the level of volatility says about the next day's direction is gone with it, and so is a stretch of days that
-    comes back in the sealed window after a search has seen it in the open one.
-    """
-    left = unforeseen(history)
-    drawn: list[FloatArray] = []
-    while sum(map(len, drawn)) < n:
-        rolled = np.roll(left, int(rng.integers(len(left))))
-        blocks = np.split(rolled, np.flatnonzero(rng.random(len(rolled)) < 1.0 / REAL_BLOCK))
-        drawn += [blocks[i] * rng.choice([-1.0, 1.0]) for i in rng.permutation(len(blocks))]
-    return np.concatenate(drawn)[:n]
-
-
 NULL_MARKETS: dict[str, NullMarket] = {
     "random-walk": random_walk,
     "garch": garch,
-    "bootstrap": bootstrapped,
     "sign-flip": sign_flipped,
-    "block-flip": block_flipped,
+    "bootstrap": bootstrapped,
+    "bootstrap-centred": bootstrapped,
 }
+NO_NULL = "bootstrap"
+CENTRED = "bootstrap-centred"
 
 
 def factor_streams(n: int, count: int, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
@@ -116,37 +112,81 @@ def factor_streams(n: int, count: int, rng: np.random.Generator) -> tuple[FloatA
     return streams, market * scale
 
 
-def timing_streams(returns: FloatArray, count: int, rng: np.random.Generator) -> FloatArray:
+def timing_streams(
+    returns: FloatArray, count: int, rng: np.random.Generator, expected: Expected | None = None
+) -> FloatArray:
     """(n, count) what random timing rules earn on one market of n returns, without costs.
 
     Position at the close from the past alone, return of the next bar: trend, reversal and volatility rules over windows
     of 2 to 250 bars, long, short or both, and coins held for a while. Costs are left out because they would make the
     null easier to hold: with them every rule loses.
+
+    Args:
+        expected: see `expected_returns`; taken out of each stream. None where no rule can expect anything.
     """
     n = len(returns)
-    level = np.concatenate([[0.0], np.cumsum(returns)])
-    squares = np.concatenate([[0.0], np.cumsum(returns**2)])
+    paths = _paths(returns)
     streams = np.zeros((n, count))
     for rule in range(count):
         kind = int(rng.integers(4))
         window = int(2.0 * (LONGEST_WINDOW / 2.0) ** rng.random())
-        if kind == 3:
+        if kind == COIN:
             throws = rng.choice([-1.0, 1.0], size=n // window + 1)
             signal = np.repeat(throws, window)[:n]
         else:
-            path = squares if kind == 2 else level
-            slow = np.zeros(n)
-            slow[window:] = (path[window:-1] - path[: -window - 1]) / window
-            short = max(1, window // 5)
-            fast = np.zeros(n)
-            fast[window:] = (path[window:-1] - path[window - short : -short - 1]) / short
-            signal = np.sign(fast - slow) if kind == 2 else np.sign(slow if kind == 0 else slow - 0.5 * fast)
-        signal = signal * rng.choice([-1.0, 1.0])
+            signal = _signal(kind, window, paths)
+        sign = rng.choice([-1.0, 1.0])
+        signal = signal * sign
         side = int(rng.integers(3))
         position = np.maximum(signal, 0.0) if side == 0 else np.minimum(signal, 0.0) if side == 1 else signal
         # `path[t]` holds the returns before bar t, so the position is already that of the close before.
         streams[:, rule] = position * returns
+        if expected is not None and kind != COIN:
+            up, down = expected[kind, window] if sign > 0.0 else expected[kind, window][::-1]
+            streams[:, rule] -= (up if side != 1 else 0.0) - (down if side != 0 else 0.0)
     return streams
+
+
+def expected_returns(history: FloatArray) -> Expected:
+    """What a bar of `bootstrapped` is worth to each rule of `timing_streams`, by kind and window.
+
+    Two numbers each: the mean of return times "the signal is up", and of return times "the signal is down".
+    """
+    return _expected_returns(np.ascontiguousarray(history).tobytes())
+
+
+@lru_cache(maxsize=1)
+def _expected_returns(history: bytes) -> Expected:
+    # The seed is fixed: this is a property of the history, and every process has to find the same.
+    returns = bootstrapped(EXPECTED_BARS, np.random.default_rng(0), np.frombuffer(history))
+    paths = _paths(returns)
+    found = {}
+    for kind in range(COIN):
+        for window in range(2, LONGEST_WINDOW + 1):
+            signal = _signal(kind, window, paths)
+            found[kind, window] = (
+                float(np.mean(returns * (signal > 0.0))),
+                float(np.mean(returns * (signal < 0.0))),
+            )
+    return found
+
+
+def _paths(returns: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """(n + 1,) cumulated returns, and squared returns, before each bar."""
+    return np.concatenate([[0.0], np.cumsum(returns)]), np.concatenate([[0.0], np.cumsum(returns**2)])
+
+
+def _signal(kind: int, window: int, paths: tuple[FloatArray, FloatArray]) -> FloatArray:
+    """(n,) -1, 0 or 1 of a trend (0), reversal (1) or volatility (2) rule; 0 on the first `window` bars."""
+    path = paths[1] if kind == VOLATILITY else paths[0]
+    n = len(path) - 1
+    slow, fast = np.zeros(n), np.zeros(n)
+    slow[window:] = (path[window:-1] - path[: -window - 1]) / window
+    if kind == 0:
+        return np.sign(slow)
+    short = max(1, window // 5)
+    fast[window:] = (path[window:-1] - path[window - short : -short - 1]) / short
+    return np.sign(fast - slow) if kind == VOLATILITY else np.sign(slow - 0.5 * fast)
 
 
 def plant(streams: FloatArray, column: int, annual_sharpe: float, periods_per_year: float) -> FloatArray:

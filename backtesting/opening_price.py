@@ -2,7 +2,7 @@
 
 Each verdict is a bit that somebody may act upon, so the next run on the same days is a function of it. The error rate
 is kept by a union bound over all histories of answers, which holds however they were used.
-Showing a sealed number has no price: it opens the window for good, and `decline` is all that is left.
+Showing a sealed number has no price: those days are open for good.
 """
 
 from collections.abc import Sequence

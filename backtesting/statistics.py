@@ -9,13 +9,14 @@ normal (`small_sample`). Without it a test at 5 % lets 6 to 8 % of worthless mar
 years, because a variance estimated from n bars in blocks of b is only as good as one from n / b independent bars.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.fft import next_fast_len, rfft
+from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri, stdtr, stdtrit
 
 from backtesting.bars import BoolArray, FloatArray
@@ -25,7 +26,7 @@ FLAT = 1e-10
 EULER_GAMMA = 0.5772156649015329
 SHORTEST_BLOCK = 10.0
 BLOCK_STEP = 1.25
-_CHUNK = 250
+_CHUNK = 100
 
 IndexArray = npt.NDArray[np.int32]
 SingleArray = npt.NDArray[np.float32]
@@ -83,14 +84,14 @@ def block_length(x: FloatArray) -> float:
     if n <= longest + 1:
         return float(min(n / 3.0, n ** (1.0 / 3.0)))
     band = 2.0 * np.sqrt(np.log10(n) / n)
-    autocovariance = np.empty(longest + 1)
-    small = np.empty(longest + 1, dtype=bool)
-    for k in range(longest + 1):
-        product = float(centred[k:] @ centred[: n - k])
-        autocovariance[k] = product / n
-        # arch leaves one more bar out of both norms; followed here so that the two agree to the last digit.
-        norm = float(centred[k + 1 :] @ centred[k + 1 :]) * float(centred[: n - k - 1] @ centred[: n - k - 1])
-        small[k] = abs(product) < band * np.sqrt(norm)
+    padded = next_fast_len(n + longest, real=True)
+    product = irfft(np.abs(rfft(centred, padded)) ** 2, padded)[: longest + 1]
+    autocovariance = product / n
+    # arch leaves one more bar out of both norms; followed here so that the two agree.
+    squares = np.concatenate([[0.0], np.cumsum(centred * centred)])
+    k = np.arange(longest + 1)
+    norm = (squares[n] - squares[k + 1]) * squares[n - k - 1]
+    small = np.abs(product) < band * np.sqrt(norm)
     # The first lag after which `run` autocorrelations in a row are insignificant.
     quiet = (m for m in range(longest - run + 1) if small[m : m + run].all())
     first = next(quiet, None)
@@ -141,20 +142,7 @@ def stationary_bootstrap(n: int, block: float, reps: int, rng: np.random.Generat
     """
     if n < 1 or reps < 1 or not block >= 1.0:
         raise ValueError(f"stationary_bootstrap needs n >= 1, reps >= 1 and block >= 1, got {n}, {reps}, {block}")
-    indices = np.empty((reps, n), dtype=np.int32)
-    position = np.arange(n, dtype=np.int32)
-    for at in range(0, reps, _CHUNK):
-        uniform = rng.random((min(_CHUNK, reps - at), 2, n))
-        rows = len(uniform)
-        starts = uniform[:, 0] < 1.0 / block
-        starts[:, 0] = True
-        first = np.flatnonzero(starts)
-        # Within a block, index minus position is constant.
-        shift = ((uniform[:, 1][starts] * n).astype(np.int64) - first % n).astype(np.int32)
-        chunk = np.repeat(shift, np.diff(first, append=rows * n)).reshape(rows, n) + position
-        chunk[chunk >= n] -= n
-        indices[at : at + rows] = chunk
-    return indices
+    return np.concatenate(list(_index_chunks(n, block, reps, rng)))
 
 
 def bootstrap_counts(n: int, block: float, reps: int, rng: np.random.Generator) -> SingleArray:
@@ -162,11 +150,7 @@ def bootstrap_counts(n: int, block: float, reps: int, rng: np.random.Generator) 
 
     `counts @ streams / n` are the means of all resamples of all streams as one matrix product.
     """
-    indices = stationary_bootstrap(n, block, reps, rng)
-    counts = np.empty((reps, n), dtype=np.float32)
-    for row in range(reps):
-        counts[row] = np.bincount(indices[row], minlength=n)
-    return counts
+    return np.concatenate(list(_count_chunks(n, block, reps, rng)))
 
 
 @lru_cache(maxsize=4)
@@ -243,7 +227,13 @@ class MaxT:
 
 
 def max_t(
-    streams: FloatArray, *, block: float, reps: int, rng: np.random.Generator, offsets: FloatArray | None = None
+    streams: FloatArray,
+    *,
+    block: float,
+    reps: int,
+    rng: np.random.Generator,
+    offsets: FloatArray | None = None,
+    enough: float | None = None,
 ) -> MaxT:
     """Which of N streams (n, N) have a mean above zero, when all N were looked at: step-down, one-sided.
 
@@ -254,6 +244,9 @@ def max_t(
     Args:
         offsets: (N,) what is added to each statistic, observed and resampled alike, before the maximum is taken; must
             not depend on `streams`. -inf leaves a stream out, with a p-value of 1. None is 0 for all.
+        enough: stop drawing once it is certain that no p-value is at or below this; those given are then lower bounds
+            above it, and `null_maximum` holds the draws made. Which streams are at or below it is never changed
+            (Besag & Clifford 1991). None draws all.
     """
     usable = _usable(streams)
     shift = np.zeros(streams.shape[1]) if offsets is None else offsets
@@ -263,19 +256,26 @@ def max_t(
     x = np.ascontiguousarray(streams[:, usable])
     if x.shape[1] == 0:
         return MaxT(statistic, p_adjusted, np.empty(0), float("nan"))
-    error, null = _null_draws(x, block, bootstrap_counts(len(x), block, reps, rng))
+    error, draws = _null_draws(x, block, _count_chunks(len(x), block, reps, rng))
     observed = small_sample(x.mean(axis=0) / error, len(x), block)
     weighted = observed + shift[usable]
     order = np.argsort(-weighted, kind="stable")
-    null += shift[usable].astype(np.float32)
-    # From the weakest to the strongest: the largest null statistic among this stream and all weaker ones.
-    running = np.maximum.accumulate(null[:, order[::-1]], axis=1)[:, ::-1]
-    exceeding = np.sum(running >= weighted[order], axis=0)
+    exceeding = np.zeros(len(order), dtype=np.int64)
+    null_maximum = []
+    for chunk in draws:
+        null = chunk + shift[usable].astype(np.float32)
+        # From the weakest to the strongest: the largest null statistic among this stream and all weaker ones.
+        running = np.maximum.accumulate(null[:, order[::-1]], axis=1)[:, ::-1]
+        exceeding += np.sum(running >= weighted[order], axis=0)
+        null_maximum.append(running[:, 0])
+        if enough is not None and 1.0 + exceeding[0] > enough * (reps + 1.0):
+            break
     adjusted = np.empty(len(order))
     adjusted[order] = np.maximum.accumulate((1.0 + exceeding) / (reps + 1.0))
     statistic[usable] = observed
     p_adjusted[usable] = adjusted
-    return MaxT(statistic, p_adjusted, np.sort(running[:, 0]).astype(np.float64), effective_trials(x))
+    maximum = np.sort(np.concatenate(null_maximum)).astype(np.float64)
+    return MaxT(statistic, p_adjusted, maximum, effective_trials(x))
 
 
 def mean_intervals(
@@ -293,7 +293,8 @@ def mean_intervals(
     x = np.ascontiguousarray(streams[:, usable])
     if x.shape[1] == 0:
         return low, high
-    error, null = _null_draws(x, block, counts)
+    error, draws = _null_draws(x, block, (counts,))
+    null = np.concatenate(list(draws))
     n, tail = len(x), (1.0 - level) / 2.0
     # `small_sample` the other way round, at the two ends of the interval.
     wider = float(stdtrit(n / block, tail) / ndtri(tail)) / sqrt(1.0 - (2.0 * block - 1.0) / n)
@@ -369,11 +370,12 @@ def _longest_block(n: int) -> float:
     return max(SHORTEST_BLOCK, sqrt(n) / 2.0)
 
 
-def _null_draws(x: FloatArray, block: float, counts: SingleArray) -> tuple[FloatArray, SingleArray]:
+def _null_draws(x: FloatArray, block: float, chunks: Iterable[SingleArray]) -> tuple[FloatArray, Iterator[SingleArray]]:
     """(N,) the standard error of each mean, and (reps, N) statistics of resamples in which no stream has an edge.
 
-    Each resampled mean is divided by the spread of its own resample, as the observed one is by that of the sample: a
-    resample that holds a crash more often has a larger error too. Single precision is enough for a rank.
+    The statistics come in chunks of rows. Each resampled mean is divided by the spread of its own resample, as the
+    observed one is by that of the sample: a resample that holds a crash more often has a larger error too. Single
+    precision is enough for a rank.
     """
     n = len(x)
     if not 1.0 <= block <= n / 2.0:
@@ -381,10 +383,39 @@ def _null_draws(x: FloatArray, block: float, counts: SingleArray) -> tuple[Float
     error = np.sqrt(bootstrap_variance(x, block) / n)
     deviation = x.std(axis=0)
     scaled = ((x - x.mean(axis=0)) / deviation).astype(np.float32)
-    # Both sums in one product: what it takes is the time to read the resamples.
-    sums = counts @ np.hstack([scaled, scaled * scaled]) / np.float32(n)
-    mean = sums[:, : len(error)]
-    spread = sums[:, len(error) :] - mean * mean
-    # A resample may hold the same bar only, in theory; it then counts as an ordinary one.
-    null = mean / np.sqrt(np.where(spread > 1e-6, spread, np.float32(1.0))) * (deviation / error).astype(np.float32)
-    return error, null
+
+    def draws() -> Iterator[SingleArray]:
+        moments = np.hstack([scaled, scaled * scaled])
+        unit = (deviation / error).astype(np.float32)
+        for counts in chunks:
+            # Both sums in one product: what it takes is the time to read the resamples.
+            sums = counts @ moments / np.float32(n)
+            mean = sums[:, : len(error)]
+            spread = sums[:, len(error) :] - mean * mean
+            # A resample may hold the same bar only, in theory; it then counts as an ordinary one.
+            yield mean / np.sqrt(np.where(spread > 1e-6, spread, np.float32(1.0))) * unit
+
+    return error, draws()
+
+
+def _index_chunks(n: int, block: float, reps: int, rng: np.random.Generator) -> Iterator[IndexArray]:
+    """The rows of `stationary_bootstrap`, some at a time."""
+    position = np.arange(n, dtype=np.int32)
+    for at in range(0, reps, _CHUNK):
+        uniform = rng.random((min(_CHUNK, reps - at), 2, n))
+        rows = len(uniform)
+        starts = uniform[:, 0] < 1.0 / block
+        starts[:, 0] = True
+        first = np.flatnonzero(starts)
+        # Within a block, index minus position is constant.
+        shift = ((uniform[:, 1][starts] * n).astype(np.int64) - first % n).astype(np.int32)
+        chunk = np.repeat(shift, np.diff(first, append=rows * n)).reshape(rows, n) + position
+        chunk[chunk >= n] -= n
+        yield chunk
+
+
+def _count_chunks(n: int, block: float, reps: int, rng: np.random.Generator) -> Iterator[SingleArray]:
+    """The rows of `bootstrap_counts`, some at a time."""
+    for chunk in _index_chunks(n, block, reps, rng):
+        cells = chunk + (np.arange(len(chunk), dtype=np.int32) * n)[:, None]
+        yield np.bincount(cells.ravel(), minlength=cells.size).reshape(cells.shape).astype(np.float32)

@@ -36,7 +36,7 @@ from generator.context import parents_wanted, propose_inputs
 from generator.llm.client import Usage
 from generator.llm.pricing import Price, cost
 from generator.loop import spec_of
-from generator.novelty import Known, refuse_positions, refuse_text
+from generator.novelty import Known, positions_of, refuse_positions, refuse_text
 from generator.open_window import OPEN, OpenWindow
 from generator.outputs import form_of
 from generator.repair import MAX_REPAIRS
@@ -351,7 +351,7 @@ def _evaluate(ab: Ab) -> None:
         seen = known[slot.arm]
         spec = spec_of(candidate)
         if states[slot.slot_id] == "evaluated":
-            _learn(seen, slot, spec, ab.window.simulate(TradingStrategy(spec)).exposure, float("nan"))
+            _learn(seen, slot, spec, positions_of(ab.window.simulate(TradingStrategy(spec))), float("nan"))
             continue
         twin = refuse_text(spec, seen)
         if twin is not None:
@@ -360,7 +360,7 @@ def _evaluate(ab: Ab) -> None:
         n_trials = archive.count_trials(ab.series, purpose=OPEN) + 1
         try:
             result = ab.window.simulate(TradingStrategy(spec))
-            double = refuse_positions(result.exposure, seen)
+            double = refuse_positions(positions_of(result), seen)
             if isinstance(double, Rejection):
                 archive.reject(slot.slot_id, double)
                 continue
@@ -372,7 +372,7 @@ def _evaluate(ab: Ab) -> None:
             archive.add_trial(_trial(ab, slot, evaluation))
             archive.add_evaluation(slot.slot_id, spec.spec_id, ab.record.bars_id, evaluation.as_dict())
             archive.append_event(slot.slot_id, "evaluated")
-        _learn(seen, slot, spec, result.exposure, evaluation.alpha_t)
+        _learn(seen, slot, spec, positions_of(result), evaluation.alpha_t)
 
 
 def _known(ab: Ab) -> Known:
@@ -381,9 +381,9 @@ def _known(ab: Ab) -> Known:
     for entry in (*ab.snapshot.incumbents, *ab.snapshot.candidates):
         known.add_rule(entry.spec, entry.ref)
     for name, result in ab.window.incumbents.items():
-        known.add_behaviour(name, result.exposure, 0.0)
+        known.add_behaviour(name, positions_of(result), 0.0)
     for entry in ab.snapshot.candidates:
-        known.add_behaviour(entry.ref, ab.window.simulate(TradingStrategy(entry.spec)).exposure, entry.alpha_t)
+        known.add_behaviour(entry.ref, positions_of(ab.window.simulate(TradingStrategy(entry.spec))), entry.alpha_t)
     return known
 
 

@@ -39,15 +39,25 @@ def write_table(rows: tuple[Row, ...], path: Path) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def quote(rows: tuple[Row, ...], *, candidates: int, years: float) -> str:
-    """What this gate did on runs most like this one, as a sentence; says so when nothing was measured."""
-    row = nearest(rows, candidates=candidates, years=years)
+def quote(rows: tuple[Row, ...], *, candidates: int, years: float, alpha: float) -> str:
+    """What this gate did on runs most like this one, as a sentence; says so when nothing was measured.
+
+    Args:
+        alpha: what the run's opening could spend; 0 if the blind test was not made.
+    """
+    if not alpha > 0.0:
+        return "The blind test was not made, so none of its measured rates applies."
+    row = nearest(rows, candidates=candidates, years=years, alpha=alpha)
     if row is None:
         return "The error rate of this gate has not been measured here: touchstone calibrate."
     low, high = clopper_pearson(row.false_passes, row.replications)
     text = (
         f"Measured on {row.replications} runs without any edge ({row.cell.family}, {row.cell.candidates} candidates,"
-        f" {row.cell.years:g} years): {row.false_promotion:.1%} promoted something ({low:.1%} to {high:.1%})"
+        f" {row.cell.years:g} years, alpha {row.cell.alpha:g}): {row.false_promotion:.1%} promoted something"
+        f" ({low:.1%} to {high:.1%})"
     )
-    found = [f"{other.power:.0%} at Sharpe {other.cell.sharpe:g}" for other in power_beside(rows, row)]
+    found = [
+        f"{other.power:.0%} at Sharpe {other.cell.sharpe:g} and alpha {other.cell.alpha:g}"
+        for other in power_beside(rows, row, alpha=alpha)
+    ]
     return f"{text}; a planted edge was found {', '.join(found)}." if found else f"{text}."

@@ -77,10 +77,15 @@ def load_models(path: Path = MODELS) -> tuple[KnownModel, ...]:
         ) from None
 
 
+def find_model(name: str, models: Sequence[KnownModel]) -> KnownModel | None:
+    """The entry with the longest id that the name begins with, a vendor in front left out; None if there is none."""
+    plain = name.lower().rpartition("/")[2]
+    return max((m for m in models if plain.startswith(m.id)), key=lambda m: len(m.id), default=None)
+
+
 def grade_model(name: str, first_sealed: date, models: Sequence[KnownModel]) -> Leakage:
     """What a model may know about days from `first_sealed` on."""
-    plain = name.lower().rpartition("/")[2]
-    known = max((m for m in models if plain.startswith(m.id)), key=lambda m: len(m.id), default=None)
+    known = find_model(name, models)
     if known is None or known.cutoff is None:
         why = "is not in the table of cutoffs" if known is None else "has no published cutoff"
         return Leakage(Grade.C, f"its model {name} {why}")

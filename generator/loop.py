@@ -21,6 +21,7 @@ from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import TouchstoneError
 from backtesting.evaluation import evaluation_of
 from backtesting.nomination import Nominee
+from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS
 from generator.archive_map import cell_of
 from generator.arms import ARMS, Drawn
@@ -28,8 +29,8 @@ from generator.config import CONTROL_ARMS
 from generator.context import inputs_by_role, parents_wanted
 from generator.grammar import Grammar
 from generator.lessons import Reflector
-from generator.novelty import refuse_positions, refuse_scores, refuse_text
-from generator.open_window import OPEN, open_trial
+from generator.novelty import positions_of, refuse_positions, refuse_scores, refuse_text
+from generator.open_window import OPEN, open_trial, refused_look
 from generator.run import Run
 from generator.search import LAG, NOTHING_SEARCHED, Search, Searched, parents_of
 from generator.selection import NONE_SHARE, Chosen, Snapshot, choose_parents, shown_to
@@ -328,9 +329,9 @@ class _Loop:
             return
         try:
             result = await asyncio.to_thread(self.run.open.simulate, TradingStrategy(spec))
-            sibling = refuse_positions(result.exposure, known)
+            sibling = refuse_positions(positions_of(result), known)
             if isinstance(sibling, Rejection):
-                self._refuse(slot, spec, sibling)
+                self._refuse_look(slot, spec, sibling, result)
                 return
             # Looks of later slots, which may be taken at this very time, are not counted; the judgement counts all.
             n_trials = archive.count_trials(self.run.series, purpose=OPEN, up_to=slot) + 1
@@ -338,7 +339,8 @@ class _Loop:
             evaluation = await asyncio.to_thread(look, spec, result, n_trials=n_trials, seed=seed)
             behaviour = self.run.open.behaviour(spec, result)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-            self._refuse(slot, spec, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
+            broken = Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}")
+            self._refuse_look(slot, spec, broken, None)
             return
         refused = refuse_scores(evaluation.alpha_t, behaviour.signature, sibling, known)
         with archive.transaction(durable=False):
@@ -359,6 +361,22 @@ class _Loop:
     def _refuse(self, slot: Slot, spec: Spec, rejection: Rejection) -> None:
         self.search.refused(slot, spec, rejection)
         self._reject(slot, rejection)
+
+    def _refuse_look(self, slot: Slot, spec: Spec, rejection: Rejection, result: BacktestResult | None) -> None:
+        """Refuse a rule that was tried on the open window: a look that broke, or came to a known one's, counts too."""
+        archive = self.run.archive
+        with archive.transaction():
+            archive.add_trial(
+                refused_look(
+                    slot,
+                    spec.spec_id,
+                    self.run.open,
+                    bars_id=self.run.record.bars_id,
+                    series=self.run.series,
+                    stream_id=None if result is None else archive.add_stream(result.returns),
+                )
+            )
+            self._refuse(slot, spec, rejection)
 
     def _reject(self, slot: Slot, rejection: Rejection) -> None:
         self.run.archive.reject(slot.slot_id, rejection)

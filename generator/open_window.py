@@ -59,7 +59,9 @@ class OpenWindow:
     def simulate(self, strategy: TradingStrategy, *, cost_factor: float = 1.0) -> BacktestResult:
         """The strategy on the open window, costs multiplied."""
         costs = self.costs if cost_factor == 1.0 else self.costs.times(cost_factor)
-        return simulate(strategy.generate_signals(self.bars), costs, window=self.window)
+        # Positions tell the rules of a panel apart, and nothing reads them of a simulation with other costs.
+        keep = self.bars.n_assets > 1 and cost_factor == 1.0
+        return simulate(strategy.generate_signals(self.bars), costs, window=self.window, keep_positions=keep)
 
     @cached_property
     def market(self) -> FloatArray:
@@ -127,6 +129,28 @@ def open_trial(evaluation: Evaluation, slot: Slot, *, bars_id: str, series: str,
         purpose=OPEN,
         by=slot.arm,
         metrics={name: float(value) if isfinite(value) else None for name, value in result.metrics.items()},
+        run_id=slot.run_id,
+        slot_id=slot.slot_id,
+        stream_id=stream_id,
+    )
+
+
+def refused_look(
+    slot: Slot, spec_id: str, window: OpenWindow, *, bars_id: str, series: str, stream_id: str | None
+) -> Trial:
+    """A slot's look that came to no evaluation: it broke (no stream), or the rule turned out to be a known one."""
+    sessions = window.bars.sessions
+    return Trial(
+        spec_id=spec_id,
+        bars_id=bars_id,
+        series=series,
+        window_start=window.window.start,
+        window_stop=window.window.stop,
+        first_session=str(sessions[window.window.start]),
+        last_session=str(sessions[window.window.stop - 1]),
+        purpose=OPEN,
+        by=slot.arm,
+        metrics={},
         run_id=slot.run_id,
         slot_id=slot.slot_id,
         stream_id=stream_id,

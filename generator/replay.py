@@ -321,7 +321,10 @@ def _others(archive: Archive, run_id: str, series: str) -> tuple[tuple[Trial, ..
     seen = {slot_id: int(stored["n_trials"]) for slot_id, stored in archive.evaluations(run_id).items()}
     index = {slot.slot_id: slot.index for slot in archive.slots(run_id)}
     own_looks = Counter(trial.slot_id for trial in archive.trials(run_id) if trial.purpose == OPEN)
-    ended = next((event.at for event in archive.events(run_id) if event.kind == "finished"), "")
+    opening = archive.opening_of_run(run_id)
+    finished = next((event.at for event in archive.events(run_id) if event.kind == "finished"), "")
+    # What came after the opening was signed was not counted by it.
+    ended = finished if opening is None else opening.at
     groups: list[list[Trial]] = [[]]
     n_others = 0
     earlier: list[int] = []

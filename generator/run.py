@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from agents.archive.code import code_version, source_version
 from agents.archive.records import AgentRecord, RunRecord, SealedOpening, series_key
 from agents.archive.store import Archive
@@ -20,7 +22,7 @@ from backtesting.costs import COSTS
 from backtesting.errors import CheckFailed, InvalidConfig, StorageError
 from backtesting.hashing import content_id
 from backtesting.opening_price import EarlierOpening, alpha_for_opening
-from backtesting.splits import Split, plan_split
+from backtesting.splits import EMBARGO_BARS, MIN_WINDOW_BARS, Split, Window, plan_split
 from generator.config import RunConfig
 from generator.open_window import OpenWindow
 from generator.slots import plan_slots
@@ -76,14 +78,22 @@ class Seal:
     """What the sealed window may still be asked.
 
     Attributes:
-        alpha: what this run's opening may spend; 0 if it must not be opened.
-        n_earlier: openings before this run's.
-        broken: why it must not be opened, or empty.
+        alpha: what this run's opening may spend on the blind test; 0 if there is none.
+        n_earlier: openings before this run's that these days have to pay for.
+        broken: why nothing can be judged blindly, or empty.
+        window: the sealed days that are left; all that were planned if `broken`, for the test by length.
+        later: why the window begins later than planned, or empty.
+        again: when a new window will be sealed, if `broken`.
+        n_trials: looks before this run's own opening, where there is one already; None before it.
     """
 
     alpha: float
     n_earlier: int
     broken: str
+    window: Window
+    later: str = ""
+    again: str = ""
+    n_trials: int | None = None
 
 
 def open_run(
@@ -203,23 +213,61 @@ def active_incumbents(archive: Archive) -> tuple[TradingStrategy, ...]:
 
 
 def seal_of(run: Run) -> Seal:
-    """What this run's opening may spend, after all that was asked of these days before."""
+    """What this run's opening may spend, after all that was asked of these days before.
+
+    Days that anybody has looked at are not sealed: a person who was shown numbers, a backtest, another run whose open
+    window reached further. The window then begins after them, and so it does after days whose alpha is spent. Where too
+    few bars are left there is no blind test. An opening of the run itself, made before it was killed, stands as it was.
+    """
+    archive, planned = run.archive, run.split.sealed
     first, last = run.sealed_sessions
-    earlier = [
+    own = archive.opening_of_run(run.run_id)
+    openings = [
         opening
-        for opening in run.archive.earlier_openings(run.series, first, last, bars_id=run.bars.bars_id)
+        for opening in archive.earlier_openings(run.series, first, last, bars_id=run.bars.bars_id)
         if opening.run_id != run.run_id or opening.kind == "shown"
     ]
-    shown = next((opening for opening in earlier if opening.kind == "shown"), None)
-    if shown is not None:
-        return Seal(
-            0.0, len(earlier), f"its numbers were shown to {shown.by} on {shown.at[:10]}, so it is not sealed any more"
+    if own is not None:
+        n_before = sum(opening.opening_id < own.opening_id for opening in openings)
+        start = int(np.searchsorted(run.bars.sessions, np.datetime64(own.first_session)))
+        broken = "" if own.alpha > 0.0 else "its days were not sealed any more when it was judged"
+        return Seal(own.alpha, n_before, broken, Window(start, planned.stop), n_trials=own.n_trials)
+    window, later = planned, ""
+    shown = [opening for opening in openings if opening.kind == "shown"]
+    look = archive.latest_look(run.series, first, last, bars_id=run.bars.bars_id)
+    if shown:
+        furthest = max(shown, key=lambda opening: opening.last_session)
+        window = _left_after(run, furthest.last_session)
+        later = f"its numbers were shown to {furthest.by} on {furthest.at[:10]}, so it is not sealed any more"
+    if look is not None and _left_after(run, look.last_session).n_bars < window.n_bars:
+        window = _left_after(run, look.last_session)
+        later = (
+            f"its days up to {look.last_session} were looked at by {look.by} on {look.at[:10]},"
+            " so they are not sealed any more"
         )
+    if window.n_bars < MIN_WINDOW_BARS:
+        return Seal(0.0, len(openings), later, planned, again=_again(window.n_bars))
+    days = str(run.bars.sessions[window.start])
+    judged = [opening for opening in openings if opening.kind == "judge" and opening.last_session >= days]
     try:
-        alpha = alpha_for_opening(run.config.alpha, [_answer(opening) for opening in earlier])
+        return Seal(alpha_for_opening(run.config.alpha, [_answer(o) for o in judged]), len(judged), "", window, later)
     except CheckFailed as spent:
-        return Seal(0.0, len(earlier), spent.what)
-    return Seal(alpha, len(earlier), "")
+        window = _left_after(run, max(opening.last_session for opening in judged))
+        if window.n_bars < MIN_WINDOW_BARS:
+            return Seal(0.0, len(judged), spent.what, planned, again=_again(window.n_bars))
+        return Seal(alpha_for_opening(run.config.alpha, []), 0, "", window, spent.what)
+
+
+def _left_after(run: Run, session: str) -> Window:
+    """The sealed bars after this day and an embargo; none if it is the last."""
+    sealed = run.split.sealed
+    after = int(np.searchsorted(run.bars.sessions, np.datetime64(session), side="right")) + EMBARGO_BARS
+    return Window(min(max(after, sealed.start), sealed.stop), sealed.stop)
+
+
+def _again(n_left: int) -> str:
+    missing = MIN_WINDOW_BARS - n_left + (EMBARGO_BARS if n_left == 0 else 0)
+    return f"{missing} more bars will have sealed a new window"
 
 
 def _answer(opening: SealedOpening) -> EarlierOpening:

@@ -17,7 +17,7 @@ from agents.strategy.spec import Spec
 from backtesting.evaluation import Evaluation
 from generator.archive_map import Cell, cell_of
 from generator.behaviour import Behaviour
-from generator.novelty import DUPLICATE_CODES, Known
+from generator.novelty import DUPLICATE_CODES, Known, positions_of
 from generator.run import Run
 from generator.selection import Entry, Snapshot, Tried
 
@@ -93,7 +93,7 @@ class Search:
         self.luck = max(self.luck, evaluation.expected_max_sharpe)
         known, cell = self.known[slot.arm], cell_of(behaviour)
         known.add_rule(spec, name)
-        known.add_behaviour(name, evaluation.result.exposure, evaluation.alpha_t, behaviour.signature)
+        known.add_behaviour(name, positions_of(evaluation.result), evaluation.alpha_t, behaviour.signature)
         self._entries[slot.slot_id] = Entry(
             slot.slot_id,
             slot.arm,
@@ -156,15 +156,15 @@ class Search:
         )
 
     def _known_at_start(self) -> Known:
-        """Incumbents, and every agent that was in the registry when the run began."""
+        """The run's incumbents.
+
+        Not the other agents of the registry: they are there because of sealed verdicts, and a search that is told "this
+        is known" learns them. Incumbents are part of what the run is.
+        """
         run, known = self._run, Known()
         for strategy in run.incumbents:
             known.add_rule(strategy.spec, strategy.name)
-            known.add_behaviour(strategy.name, run.open.incumbents[strategy.name].exposure, 0.0)
-        for agent in run.archive.agents():
-            # One that came later must not change what a resumed run decides.
-            if agent.created_at <= run.record.created_at:
-                known.rules.setdefault(agent.spec_id, agent.agent_id)
+            known.add_behaviour(strategy.name, positions_of(run.open.incumbents[strategy.name]), 0.0)
         return known
 
 

@@ -11,8 +11,9 @@ the slots of this one run. It does not hold the difference between two runs of t
 can tell.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from math import isfinite
 
 import numpy as np
@@ -20,6 +21,7 @@ import numpy as np
 from backtesting.bars import FloatArray
 from generator.config import CONTROL_ARMS
 from generator.history import History, SlotRow
+from generator.leakage import MARGIN, KnownModel, find_model
 
 MODEL_ARM = "llm"
 SHARE = 5
@@ -89,6 +91,30 @@ def uplifts(history: History, rng: np.random.Generator) -> tuple[Comparison, ...
         if min(map(len, within.values())) >= top
         else _unknown("cost", within, "the cheapest arm ended before there was anything to compare"),
     )
+
+
+def memory_note(first: date, last: date, names: Collection[str], models: Sequence[KnownModel]) -> str:
+    """Whether what a model added on days `first` to `last` may be memory, as a sentence.
+
+    All days of one open window nearly always lie on the same side of a cutoff, so the uplift is not computed twice; a
+    cutoff in between is said, with how much of the time is after it.
+    """
+    days = f"the days compared, {first} to {last},"
+    cutoffs = []
+    for name in sorted(names):
+        known = find_model(name, models)
+        if known is None or known.cutoff is None:
+            return f"It may be memory: {days} may be known to {name}, whose cutoff is not published."
+        cutoffs.append(known.cutoff + MARGIN)
+    if not cutoffs:
+        return ""
+    known_until = max(cutoffs)
+    if last <= known_until:
+        return f"It may be memory: {days} all lie before what the model can know ends ({known_until})."
+    if first > known_until:
+        return f"It is no memory: {days} all lie after what the model can know ({known_until})."
+    after = (last - known_until).days / max((last - first).days, 1)
+    return f"It may be memory: of {days} {after:.0%} lie after what the model can know ({known_until})."
 
 
 def _within_cost(history: History, rows: Mapping[str, list[SlotRow]]) -> tuple[dict[str, list[SlotRow]], str]:

@@ -2,8 +2,9 @@
 review.
 
 The opening is written down, with the alpha it spends, before anything sealed is read. A process killed in between
-judges again: the nomination is the same, so the verdicts are, and the opening is counted once. Nothing of what is
-learnt here goes back into proposing.
+judges again with what it had written down (days, alpha, number of looks), whatever others did meanwhile: the nomination
+is the same, so the verdicts are, and the opening is counted and paid once. Nothing of what is learnt here goes back
+into proposing.
 """
 
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ from math import isfinite
 from agents.archive.records import SealedOpening, Trial
 from agents.strategy.code_length import code_bits
 from backtesting.costs import COSTS
-from backtesting.gates import GateReport, Judgement, Verdict, decline, judge
-from backtesting.nomination import Nomination, Nominee
+from backtesting.errors import CheckFailed
+from backtesting.gates import GateReport, Judgement, Verdict, judge
+from backtesting.nomination import Nomination, Nominee, Route
 from backtesting.open_gates import open_gates
 from generator.leakage import Leakage, grade_all, load_models
 from generator.run import Run, Seal, seal_of
@@ -31,27 +33,10 @@ def judge_run(run: Run, looks: Mapping[str, Nominee]) -> None:
         return
     seal = seal_of(run)
     nomination = nominate(run, looks, seal)
-    if seal.broken:
-        opening = None
-        judgement = decline(nomination, seal.broken)
-    else:
-        first, last = run.sealed_sessions
-        opening = archive.record_opening(
-            SealedOpening(
-                run_id=run.run_id,
-                series=run.series,
-                first_session=first,
-                last_session=last,
-                bars_id=run.bars.bars_id,
-                nomination_id=nomination.nomination_id,
-                n_nominees=len(nomination.nominees),
-                alpha=seal.alpha,
-                by=run.run_id,
-            )
-        )
-        judgement = judge(nomination, run.bars, edge_of_interest=run.config.edge_of_interest)
+    opening = _opened(run, nomination, seal)
+    judgement = judge(nomination, run.bars, edge_of_interest=run.config.edge_of_interest)
     with archive.transaction():
-        if opening is not None and opening.n_passed is None:
+        if opening.n_passed is None:
             archive.answer_opening(opening.opening_id, judgement.n_passed)
         _store(run, looks, judgement)
         for slot_id in queue(looks, judgement, run.config.queue):
@@ -64,10 +49,50 @@ def judge_run(run: Run, looks: Mapping[str, Nominee]) -> None:
                 "n_passed": judgement.n_passed,
                 "nomination_id": judgement.nomination_id,
                 "alpha": judgement.alpha,
-                "opened": opening is not None,
+                "opened": not seal.broken,
                 "not_opened": seal.broken,
             },
         )
+
+
+def _opened(run: Run, nomination: Nomination, seal: Seal) -> SealedOpening:
+    """The opening of this nomination, written down before anything sealed is read.
+
+    Raises:
+        CheckFailed: the ledger was changed by hand, or the run opened the window before, with another nomination; the
+            attempt is in the audit trail.
+    """
+    archive, sessions, window = run.archive, run.bars.sessions, seal.window
+    try:
+        archive.check_ledger()
+        signed = archive.opening_of_run(run.run_id)
+        if signed is not None and signed.nomination_id != nomination.nomination_id:
+            raise CheckFailed(
+                f"run {run.run_id} opened its window with another nomination than it has now: a rule, the data, the"
+                " code or the database was changed after it was signed",
+                kept="the first opening stands, nothing was judged",
+                next_step="restore what changed, or start a new run",
+            )
+    except CheckFailed as refused:
+        archive.add_audit(run.run_id, "opening.refused", nomination.nomination_id, {"why": refused.what})
+        raise
+    if seal.broken and signed is None:
+        archive.add_audit(run.run_id, "opening.refused", nomination.nomination_id, {"why": seal.broken})
+    return archive.record_opening(
+        SealedOpening(
+            run_id=run.run_id,
+            series=run.series,
+            first_session=str(sessions[window.start]),
+            last_session=str(sessions[window.stop - 1]),
+            bars_id=run.bars.bars_id,
+            nomination_id=nomination.nomination_id,
+            n_nominees=len(nomination.nominees),
+            alpha=seal.alpha,
+            by=run.run_id,
+            n_trials=nomination.n_trials,
+            ledger_id=archive.ledger_id(),
+        )
+    )
 
 
 def nominate(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> Nomination:
@@ -76,7 +101,7 @@ def nominate(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> Nomination:
     A rule that two arms came to is judged once, for both, by the strictest of the tests that their lineages allow: what
     a model may have known is not undone by somebody else's finding it too.
     """
-    graded = grades(run, looks)
+    graded = grades(run, looks, seal)
     finders: dict[str, list[str]] = {}
     for slot_id, look in looks.items():
         finders.setdefault(look.spec_id, []).append(slot_id)
@@ -84,22 +109,25 @@ def nominate(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> Nomination:
         slots[0]: max((graded[slot_id] for slot_id in slots), key=lambda found: found.grade)
         for slots in finders.values()
     }
+    nominees = tuple(
+        _completed(run, slot_id, looks[slot_id], grade, seal.broken) for slot_id, grade in strictest.items()
+    )
     return Nomination(
-        nominees=tuple(_completed(run, slot_id, looks[slot_id], grade) for slot_id, grade in strictest.items()),
+        nominees=nominees,
         incumbents=run.incumbents,
         bars_id=run.bars.bars_id,
         open_bars_id=run.open.bars.bars_id,
-        split=run.split,
+        split=replace(run.split, sealed=seal.window),
         costs=COSTS[run.config.costs],
         alpha=seal.alpha,
         occam_alpha=run.config.alpha,
         seed=run.config.seed,
-        n_trials=run.archive.count_trials(run.series),
+        n_trials=run.archive.count_trials(run.series) if seal.n_trials is None else seal.n_trials,
         code_version=run.record.engine_version,
     )
 
 
-def grades(run: Run, looks: Mapping[str, Nominee]) -> dict[str, Leakage]:
+def grades(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> dict[str, Leakage]:
     """What each candidate's lineage may know of the sealed days, by slot id."""
     archive = run.archive
     lineages: dict[str, tuple[str, str | None, tuple[str, ...]]] = {}
@@ -118,13 +146,17 @@ def grades(run: Run, looks: Mapping[str, Nominee]) -> dict[str, Leakage]:
         parents = tuple(parent for proposal in proposals for parent in proposal.parents)
         lineages[ref] = (candidate.origin, min(models) if models else None, parents)
         waiting.extend(parents)
-    first = date.fromisoformat(run.sealed_sessions[0])
+    first = date.fromisoformat(str(run.bars.sessions[seal.window.start]))
     synthetic = run.config.market.startswith("synthetic:")
     return grade_all(lineages, first_sealed=first, synthetic=synthetic, models=load_models())
 
 
-def _completed(run: Run, slot_id: str, look: Nominee, leakage: Leakage) -> Nominee:
-    """The nominee with its neighbours; each of them is a look at the open window and counted as a trial."""
+def _completed(run: Run, slot_id: str, look: Nominee, leakage: Leakage, broken: str) -> Nominee:
+    """The nominee with its neighbours; each of them is a look at the open window and counted as a trial.
+
+    Without sealed days a rule that might have been judged blindly is judged by its length, as if its proposer had known
+    them: that test spends no window and holds against any memory.
+    """
     spec = look.strategy.spec  # type: ignore[attr-defined]
     neighbours_t: tuple[float, ...] = ()
     # Whoever fails another open gate cannot pass, so its neighbours are not worth a look.
@@ -149,11 +181,12 @@ def _completed(run: Run, slot_id: str, look: Nominee, leakage: Leakage) -> Nomin
                     stream_id=run.archive.add_stream(result.returns),
                 )
             )
+    declined = bool(broken) and leakage.route is Route.BLIND
     return replace(
         look,
         neighbours_t=neighbours_t,
-        route=leakage.route,
-        route_reason=leakage.reason,
+        route=Route.OCCAM if declined else leakage.route,
+        route_reason=f"the sealed window cannot judge it: {broken}" if declined else leakage.reason,
         code_bits=code_bits(spec),
     )
 

@@ -17,8 +17,8 @@ from agents.archive import tables
 from agents.archive.database import Database, record_of, values_of
 from agents.archive.records import Call, Slot, Spend, Trial
 from backtesting.bars import FloatArray
-from backtesting.errors import StorageError
-from backtesting.hashing import arrays_id
+from backtesting.errors import CheckFailed, StorageError
+from backtesting.hashing import arrays_id, content_id
 
 
 class Ledger(Database):
@@ -176,6 +176,64 @@ class Ledger(Database):
             query = query.where(tables.trials.c.slot_id.is_(None) | tables.trials.c.slot_id.not_in(later))
         with self._reading() as connection:
             return int(connection.execute(query).scalar_one())
+
+    def latest_look(self, series: str, first_session: str, last_session: str, *, bars_id: str) -> Trial | None:
+        """The look that reaches furthest into these days of a series, or of the same prices under another name."""
+        query = (
+            sa.select(tables.trials)
+            .where(
+                sa.or_(tables.trials.c.series == series, tables.trials.c.bars_id == bars_id),
+                tables.trials.c.first_session <= last_session,
+                tables.trials.c.last_session >= first_session,
+            )
+            .order_by(tables.trials.c.last_session.desc(), tables.trials.c.trial_id)
+            .limit(1)
+        )
+        with self._reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else record_of(Trial, row)
+
+    def ledger_id(self, n_first: int | None = None) -> str:
+        """What all trials, or the first so many, are: their number and the content id of everything but the metrics."""
+        columns = [column for column in tables.trials.c if column.name != "metrics"]
+        query = sa.select(*columns).order_by(tables.trials.c.trial_id)
+        if n_first is not None:
+            query = query.limit(n_first)
+        with self._reading() as connection:
+            rows = [list(row) for row in connection.execute(query)]
+        return f"{len(rows)}:{content_id(rows)}"
+
+    def check_ledger(self) -> None:
+        """That no trial was removed or changed by hand, as far as the archive itself can tell.
+
+        Every evaluation has its look, and the trials that were there at the last opening are as they were then.
+
+        Raises:
+            CheckFailed: one was.
+        """
+        trials, evaluations, openings = tables.trials, tables.evaluations, tables.openings
+        looked = sa.exists().where(trials.c.slot_id == evaluations.c.slot_id, trials.c.spec_id == evaluations.c.spec_id)
+        unlooked = sa.select(evaluations.c.slot_id).where(~looked).limit(1)
+        last = (
+            sa.select(openings.c.ledger_id)
+            .where(openings.c.ledger_id != "")
+            .order_by(openings.c.opening_id.desc())
+            .limit(1)
+        )
+        with self._reading() as connection:
+            slot_id = connection.execute(unlooked).scalar()
+            stood = connection.execute(last).scalar()
+        if slot_id is not None:
+            broken = f"slot {slot_id} was evaluated, and its look is missing from the ledger of trials"
+        elif stood and self.ledger_id(int(stood.partition(":")[0])) != stood:
+            broken = "the ledger of trials is not what it was when a sealed window was last opened"
+        else:
+            return
+        raise CheckFailed(
+            f"{broken}: the database was changed by hand",
+            kept="nothing was opened, and the attempt is in the audit trail",
+            next_step="restore a *.backup; a search whose looks are not all counted cannot be judged",
+        )
 
     def add_stream(self, returns: FloatArray) -> str:
         """Keep a (n_bars,) stream of returns under its content id; the same stream is kept once."""

@@ -190,7 +190,21 @@ def m003_probes(connection: sa.Connection) -> None:
     _append_only(connection, "probes")
 
 
-MIGRATIONS: tuple[Migration, ...] = (m001_runs, m002_decisions, m003_probes)
+def m004_ledger_of_an_opening(connection: sa.Connection) -> None:
+    """What the ledger held when a sealed window was opened; older openings hold nothing about it."""
+    _execute(
+        connection,
+        "ALTER TABLE openings ADD COLUMN n_trials INTEGER",
+        "ALTER TABLE openings ADD COLUMN ledger_id TEXT NOT NULL DEFAULT ''",
+        """
+        CREATE TRIGGER openings_keep_their_ledger BEFORE UPDATE ON openings
+        WHEN NEW.n_trials IS NOT OLD.n_trials OR NEW.ledger_id <> OLD.ledger_id
+        BEGIN SELECT RAISE(ABORT, 'an opening never changes'); END
+        """,
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (m001_runs, m002_decisions, m003_probes, m004_ledger_of_an_opening)
 
 
 def _append_only(connection: sa.Connection, table: str) -> None:

@@ -296,6 +296,8 @@ class SealedOpening:
         nomination_id: what was judged; n_nominees of them.
         n_passed: None until the verdicts are in. An opening without an answer is still an opening.
         alpha: what was spent.
+        n_trials: looks at the series before it, part of what was nominated; None in rows of earlier releases.
+        ledger_id: content id of all trials before it, so that one that was changed later shows; empty likewise.
     """
 
     run_id: str | None
@@ -309,6 +311,8 @@ class SealedOpening:
     by: str
     n_passed: int | None = None
     kind: Literal["judge", "shown"] = "judge"
+    n_trials: int | None = None
+    ledger_id: str = ""
     opening_id: int = 0
     at: str = ""
 

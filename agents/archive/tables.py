@@ -164,6 +164,8 @@ openings = _table(
     alpha=sa.Float,
     by=sa.Text,
     kind=sa.Text,
+    n_trials=sa.Integer,
+    ledger_id=sa.Text,
     at=sa.Text,
 )
 gate_reports = _table(

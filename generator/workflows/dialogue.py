@@ -107,7 +107,7 @@ class Dialogue:
             answer = await self.ask(role, more)
             if isinstance(answer, Rejection):
                 return answer
-            form = form_of(self._desk.prompts[role].output)
+            form = form_of(self._desk.prompts[role].output, panel=self._desk.bars.n_assets > 1)
             read = read_reply(answer, self._desk.bars, max_warmup=self._desk.max_warmup, form=form, inputs=inputs)
             if not isinstance(read, Illegal):
                 return read
@@ -123,7 +123,7 @@ class Dialogue:
         self._desk.archive.append_event(self._task.slot.slot_id, kind, data=data)
 
     def _request(self, role: str, prompt: Prompt, messages: tuple[Message, ...]) -> CompletionRequest:
-        form: OutputForm = form_of(prompt.output)
+        form: OutputForm = form_of(prompt.output, panel=self._desk.bars.n_assets > 1)
         own, recommended = self._desk.config.role(role), prompt.sampling
         return CompletionRequest(
             messages=messages,

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from backtesting.calibration import (
+    ALPHA,
     FAMILIES,
+    FIRST_OPENING,
     GATE,
     Cell,
     Outcome,
@@ -18,6 +20,7 @@ from backtesting.calibration import (
     replicate,
     tally,
 )
+from backtesting.opening_price import alpha_for_opening
 
 HISTORY = 0.01 * np.random.default_rng(0).standard_t(5, 3000)
 
@@ -45,7 +48,7 @@ def test_an_unknown_family_is_named():
 
 def test_a_huge_edge_is_found_and_only_that_one():
     row = tally(
-        Cell("factor", 20, 10.0, 3.0), [replicate(Cell("factor", 20, 10.0, 3.0), n, 1, HISTORY) for n in range(8)]
+        Cell("factor", 20, 10.0, 3.0), [replicate(Cell("factor", 20, 10.0, 3.0), n, 1, HISTORY)[0] for n in range(8)]
     )
     assert row.power == 1.0
     assert row.false_promotion <= 0.25
@@ -56,8 +59,23 @@ def test_streams_whose_open_alpha_is_not_positive_cannot_pass():
     x = 0.01 * rng.normal(size=(2520, 3))
     x[800:, 0] += 3.0 / sqrt(252) * 0.01
     x[:750, 0] -= x[:750, 0].mean() + 0.0005
-    passed = judge_streams(x, 0.01 * rng.normal(size=(2520, 1)), alpha=0.05, rng=rng)
-    assert passed[0] == 0.0
+    p_values = judge_streams(x, 0.01 * rng.normal(size=(2520, 1)), enough=0.05, rng=rng)
+    assert p_values[0] == 1.0
+
+
+def test_the_same_runs_are_judged_at_every_level():
+    cell = Cell("factor", 20, 5.0, 1.0)
+    both = [replicate(cell, number, 1, HISTORY, (0.5, 0.1)) for number in range(12)]
+    for at, alpha in enumerate((0.5, 0.1)):
+        alone = [replicate(Cell("factor", 20, 5.0, 1.0, alpha), number, 1, HISTORY)[0] for number in range(12)]
+        assert [outcomes[at] for outcomes in both] == alone
+    assert sum(high.false_pass + high.true_pass for high, _ in both) > sum(
+        low.false_pass + low.true_pass for _, low in both
+    )
+
+
+def test_the_level_of_a_first_opening_is_what_it_may_spend():
+    assert alpha_for_opening(ALPHA, []) == pytest.approx(FIRST_OPENING, abs=5e-5)
 
 
 def test_cells_and_rows_read_back():
@@ -76,6 +94,12 @@ def test_rates_of_an_earlier_gate_are_never_quoted():
     assert power_beside([Row(Cell("factor", 200, 5.0, 1.0), 100, 0, 90, gate=GATE - 1)], now) == ()
     # A table from before gates were counted is one of the first.
     assert Row.of({k: v for k, v in now.as_dict().items() if k != "gate"}).gate == 1
+
+
+def test_a_market_that_is_no_null_is_never_quoted():
+    raw, strict = Row(Cell("bootstrap", 50, 5.0), 100, 8, 0), Row(Cell("bootstrap-centred", 50, 5.0), 100, 4, 0)
+    assert nearest([raw, strict], candidates=50, years=5.0) == strict
+    assert nearest([raw], candidates=50, years=5.0) is None
 
 
 def test_the_nearest_row_is_near_in_logs_and_the_worst_of_its_families():

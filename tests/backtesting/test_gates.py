@@ -15,8 +15,8 @@ from backtesting.costs import LIQUID_INDEX
 from backtesting.decisions import Signals, TargetDecisions
 from backtesting.errors import CheckFailed
 from backtesting.evaluation import evaluate, market_returns
-from backtesting.gates import Verdict, decline, judge
-from backtesting.nomination import Nomination, Nominee
+from backtesting.gates import Verdict, judge
+from backtesting.nomination import Nomination, Nominee, Route
 from backtesting.open_gates import OPEN_GATES, open_gates, profit_concentration
 from backtesting.opening_price import EarlierOpening, alpha_for_opening
 from backtesting.result import BacktestResult, Trade
@@ -327,19 +327,28 @@ def test_a_nomination_refuses_doubles_strangers_and_foreign_evidence():
         replace(nomination, costs=LIQUID_INDEX.times(3.0))
 
 
-def test_a_run_that_may_not_open_the_window_is_underpowered_and_reads_nothing_sealed():
-    bars = market(2.5)
-    stop = plan_split(bars).open.stop
-    nomination = replace(nominate(bars, (*COINS[:3], Breaks(stop))), alpha=0.0)
-    judgement = decline(nomination, "it was shown to ann on 2026-01-02")
-    report = report_on(judgement, "breaks")
-    assert report.verdict is Verdict.UNDERPOWERED
-    assert report.sentence == "underpowered: the sealed window was not opened: it was shown to ann on 2026-01-02."
-    assert report.as_dict()["minimum_detectable_sharpe"] is None
-    assert (judgement.n_passed, judgement.alpha, judgement.sealed_numbers) == (0, 0.0, {})
-    assert {item.verdict for item in judgement.reports} == {Verdict.UNDERPOWERED, Verdict.FAIL}
-    assert not any(item.uses_sealed for item in report.results)
+def test_without_alpha_nobody_is_judged_blindly_and_length_still_judges():
+    bars = market(3.0)
+    nomination = nominate(bars, (*COINS[:3], Reader()))
+    with pytest.raises(CheckFailed, match="alpha 0 is below"):
+        judge(replace(nomination, alpha=0.0), bars)
+    shown = "the sealed window cannot judge it: its numbers were shown to ann on 2026-01-02"
+    graded = tuple(
+        replace(nominee, route=Route.OCCAM, route_reason=shown, code_bits=bits)
+        for nominee, bits in zip(nomination.nominees, (20.0, 20.0, 20.0, 20.0), strict=True)
+    )
+    judgement = judge(replace(nomination, nominees=graded, alpha=0.0), bars)
+    # Sharpe 3 on 20 years is a t of 13; 20 bits at 5 % ask for 5.3.
+    assert report_on(judgement, "reader").verdict is Verdict.PASS
+    coin = report_on(judgement, COINS[0].name)
+    assert coin.verdict is not Verdict.PASS
+    assert coin.as_dict()["minimum_detectable_sharpe"] is None
+    assert coin.as_dict()["years_needed"] is None
     json.loads(text(judgement))
+    longer = tuple(replace(nominee, code_bits=400.0) for nominee in graded)
+    refused = judge(replace(nomination, nominees=longer, alpha=0.0), bars)
+    assert refused.n_passed == 0
+    assert shown in report_on(refused, "reader").sentence
 
 
 # --- What a report gives away -----------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 
 from backtesting.null_markets import (
     NULL_MARKETS,
+    expected_returns,
     factor_streams,
     plant,
     sign_flipped,
@@ -81,3 +82,27 @@ def test_a_planted_edge_has_its_sharpe_ratio():
     planted = plant(x, 1, 1.5, 252.0)
     assert planted[:, 1].mean() / planted[:, 1].std() * sqrt(252) == pytest.approx(1.5)
     assert (planted[:, [0, 2]] == x[:, [0, 2]]).all()
+
+
+def test_what_a_rule_expects_of_a_resampled_market_is_taken_out_of_its_stream():
+    # Independent days; but there are only 1,500, and what luck gave a rule on them it earns in that world for ever.
+    rng = np.random.default_rng(11)
+    history = 0.01 * rng.normal(size=1500)
+    expected = expected_returns(history)
+    world = NULL_MARKETS["bootstrap-centred"](60_000, rng, history)
+    raw = timing_streams(world, 40, np.random.default_rng(12))
+    centred = timing_streams(world, 40, np.random.default_rng(12), expected)
+    errors = raw.std(axis=0) / sqrt(60_000)
+    moving = errors > 0
+    # Both means are uncertain: 60,000 bars here, 126,000 in the expectation.
+    assert (np.abs(centred.mean(axis=0))[moving] < 4.5 * errors[moving]).all()
+    assert np.sum(np.abs(raw.mean(axis=0))[moving] > 4.5 * errors[moving]) >= 3
+
+
+def test_the_expectation_is_up_minus_down_by_hand():
+    history = 0.01 * np.random.default_rng(13).normal(size=800)
+    up, down = expected_returns(history)[0, 5]
+    world = NULL_MARKETS["bootstrap-centred"](126_000, np.random.default_rng(0), history)
+    trend = np.array([world[t - 5 : t].sum() for t in range(5, len(world))])
+    assert up == pytest.approx(float(np.sum(world[5:][trend > 0])) / 126_000, abs=1e-12)
+    assert down == pytest.approx(float(np.sum(world[5:][trend < 0])) / 126_000, abs=1e-12)

@@ -331,3 +331,21 @@ def test_effective_trials_of_copies_of_strangers_and_between():
     # Correlation 1/2 between 7 streams: 0.5 + 0.5 * 7 = 4.
     assert effective_trials(one + rng.normal(size=(5000, 7))) == pytest.approx(4.0, abs=0.2)
     assert isnan(effective_trials(np.zeros((5000, 2))))
+
+
+def test_stopping_early_never_changes_which_streams_are_at_or_below_the_level():
+    stopped = 0
+    for seed in range(12):
+        x = 0.01 * np.random.default_rng(seed).normal(size=(400, 6))
+        x[:, 2] += 0.0001 * seed
+        shift = np.array([0.0, -0.3, -0.1, -np.inf, 0.0, -1.0])
+        whole, early = (
+            max_t(x, block=5.0, reps=999, rng=np.random.default_rng(1), offsets=shift, enough=enough)
+            for enough in (None, 0.05)
+        )
+        assert ((whole.p_adjusted <= 0.05) == (early.p_adjusted <= 0.05)).all()
+        assert (early.p_adjusted <= whole.p_adjusted).all()
+        stopped += len(early.null_maximum) < 999
+        if whole.p_adjusted.min() <= 0.05:
+            assert early.p_adjusted.tolist() == whole.p_adjusted.tolist()
+    assert 4 <= stopped < 12

@@ -34,11 +34,17 @@ def test_a_broken_table_is_refused_in_one_sentence(tmp_path):
 
 def test_the_quote_states_rate_interval_and_power():
     # 8 of 200: 1.7 % to 7.7 % (Clopper-Pearson).
-    assert quote(ROWS, candidates=40, years=18.0) == (
-        "Measured on 200 runs without any edge (factor, 50 candidates, 20 years): 4.0% promoted something"
-        " (1.7% to 7.7%); a planted edge was found 90% at Sharpe 1."
+    assert quote(ROWS, candidates=40, years=18.0, alpha=0.03) == (
+        "Measured on 200 runs without any edge (factor, 50 candidates, 20 years, alpha 0.05): 4.0% promoted"
+        " something (1.7% to 7.7%); a planted edge was found 90% at Sharpe 1 and alpha 0.05."
     )
-    assert quote(ROWS[1:], candidates=40, years=18.0).startswith("The error rate of this gate has not been measured")
+    # A run that may spend 0.03 is told the power at the nearest level that was measured.
+    weaker = Row(Cell("factor", 50, 20.0, 1.0, 0.0304), 100, 1, 80)
+    assert quote((*ROWS, weaker), candidates=40, years=18.0, alpha=0.03).endswith("80% at Sharpe 1 and alpha 0.0304.")
+    assert quote(ROWS, candidates=40, years=18.0, alpha=0.0).startswith("The blind test was not made")
+    assert quote(ROWS[1:], candidates=40, years=18.0, alpha=0.03).startswith(
+        "The error rate of this gate has not been measured"
+    )
 
 
 def test_pieces_add_up_and_a_torn_last_line_is_measured_again(tmp_path):
@@ -69,12 +75,13 @@ def test_an_interrupted_calibration_goes_on_and_gives_the_same_table(tmp_path, m
     assert first.exit_code == 0, first.output
     table = (tmp_path / NAME).read_bytes()
     lines = (tmp_path / PIECES).read_text().splitlines()
-    assert len(lines) == 2
-    (tmp_path / PIECES).write_text(lines[0] + "\n")
+    # Two pieces of twenty, each at two levels; the second piece is lost at one of them.
+    assert len(lines) == 4
+    (tmp_path / PIECES).write_text("".join(f"{line}\n" for line in lines[:3]))
     (tmp_path / NAME).unlink()
     again = CliRunner().invoke(calibrate.app, arguments)
     assert again.exit_code == 0, again.output
-    assert "1 pieces to measure, 1 kept" in again.output
+    assert "1 pieces to measure, 3 kept" in again.output
     assert (tmp_path / NAME).read_bytes() == table
 
 

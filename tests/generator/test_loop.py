@@ -15,6 +15,7 @@ from backtesting.errors import BudgetReached, EndpointError, TouchstoneError
 from generator.budget import Caps
 from generator.llm.patience import Patience
 from generator.loop import Progress, evolve, spec_of
+from generator.open_window import OpenWindow
 from generator.workflows import dialogue
 
 
@@ -403,9 +404,41 @@ def test_same_positions_in_other_clothes_are_refused_before_anybody_looks_at_the
     chat_server.add(chat_server.says(kit.reply(2)), chat_server.says(same))
     run = kit.go(kit.open_(kit.settings(chat_server, slots=2, block=2), archive))
     assert kit.codes(archive, run.run_id) == [None, "duplicate_behaviour"]
-    assert len(archive.trials(run.run_id)) == 1
+    # It was tried on the open window, so it is counted all the same.
+    assert [dict(trial.metrics) != {} for trial in archive.trials(run.run_id)] == [True, False]
     (end,) = [event.data for event in archive.events(run.run_id) if event.kind == "rejected"]
     assert end["reason"].startswith("holds the same positions as idea_2 (slot 0)")
+
+
+def test_a_look_that_broke_is_counted(
+    kit: Any, chat_server: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*args: Any, **more: Any) -> Any:
+        raise ValueError("the window is too short for it")
+
+    chat_server.always(chat_server.says(kit.reply(2)))
+    run = kit.open_(kit.settings(chat_server, slots=1), archive)
+    monkeypatch.setattr(OpenWindow, "look", breaks)
+    kit.go(run)
+    assert kit.codes(archive, run.run_id) == ["eval_error"]
+    (trial,) = archive.trials(run.run_id)
+    assert (trial.purpose, trial.metrics, trial.stream_id) == ("open", {}, None)
+    assert (trial.window_start, trial.window_stop) == (run.split.open.start, run.split.open.stop)
+    assert archive.count_trials(run.series) == 1
+
+
+def test_what_was_promoted_on_sealed_days_is_not_told_to_a_later_search(
+    kit: Any, chat_server: Any, archive: Archive
+) -> None:
+    chat_server.always(chat_server.says(kit.reply(2)))
+    first = kit.go(kit.open_(kit.settings(chat_server, slots=1), archive))
+    (candidate,) = archive.candidates(first.run_id)
+    archive.add_agent(
+        "kept", candidate.spec_id, candidate.spec, origin="llm", state="shadow", who="ann", reason="promoted"
+    )
+    second = kit.go(kit.open_(kit.settings(chat_server, slots=1, seed=2), archive))
+    # "It is known already" would tell the search that the sealed window had confirmed it.
+    assert kit.codes(archive, second.run_id) == [None]
 
 
 def test_two_arms_may_find_the_same_rule_and_it_is_judged_once(kit: Any, chat_server: Any, archive: Archive) -> None:

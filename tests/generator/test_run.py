@@ -1,5 +1,6 @@
 """Run: its identity, its plan, and what its seal may still be asked."""
 
+from dataclasses import replace
 from math import pi
 from typing import Any
 
@@ -136,8 +137,13 @@ def test_opening_that_was_never_answered_is_charged_as_if_all_had_passed(kit: An
 def test_a_runs_own_opening_is_not_charged_to_it_again(kit: Any, archive: Archive) -> None:
     run = kit.open_(kit.settings(), archive)
     before = seal_of(run)
-    archive.record_opening(opening(run, n_passed=None, run_id=run.run_id))
-    assert seal_of(run) == before
+    own = opening(run, n_passed=None, run_id=run.run_id, alpha=before.alpha, n_trials=17)
+    archive.record_opening(own)
+    assert seal_of(run) == replace(before, n_trials=17)
+    # Nor does it pay for what came after it.
+    archive.record_opening(opening(run, n_nominees=40, n_passed=1))
+    archive.record_opening(opening(run, kind="shown", by="Ann", n_passed=None))
+    assert seal_of(run) == replace(before, n_trials=17)
 
 
 def test_days_that_do_not_overlap_cost_nothing(kit: Any, archive: Archive) -> None:

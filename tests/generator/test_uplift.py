@@ -1,13 +1,16 @@
 """Uplift: counted at equal slots and at equal cost, with an interval, and "none shown" as a normal answer."""
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import numpy as np
+import pytest
 
 from agents.archive.records import RunRecord, Spend
 from generator.history import History, SlotRow
-from generator.uplift import uplifts
+from generator.leakage import KnownModel
+from generator.uplift import memory_note, uplifts
 
 RNG_SEED = 1
 
@@ -135,3 +138,26 @@ def test_run_without_the_model_or_without_a_control_has_nothing_to_compare() -> 
 def test_same_history_and_seed_give_the_same_answer() -> None:
     found = history(llm=[1.0, 2.0, 3.0, 4.0], random=[0.0, 1.0, 2.0, 3.0])
     assert compared(found) == compared(found)
+
+
+MODELS = (
+    KnownModel("old", date(2020, 1, 31), "a page", date(2026, 1, 1)),
+    KnownModel("new", date(2024, 6, 30), "a page", date(2026, 1, 1)),
+    KnownModel("silent", None, "publishes none", date(2026, 1, 1)),
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "names", "words"),
+    [
+        # 90 days after the later cutoff is 2024-09-28.
+        (date(2000, 1, 3), date(2024, 9, 28), {"old", "new"}, "It may be memory: the days compared"),
+        (date(2024, 9, 29), date(2025, 9, 29), {"old", "new"}, "It is no memory: the days compared"),
+        # 30 of 100 days come after 2020-04-30.
+        (date(2020, 2, 20), date(2020, 5, 30), {"old-mini"}, "30% lie after what the model can know (2020-04-30)"),
+        (date(2025, 1, 1), date(2025, 2, 1), {"old", "silent-7b"}, "known to silent-7b, whose cutoff is not published"),
+        (date(2025, 1, 1), date(2025, 2, 1), {"nobody-knows"}, "known to nobody-knows, whose cutoff is not published"),
+    ],
+)
+def test_an_uplift_says_whether_it_may_be_memory(first: date, last: date, names: set[str], words: str) -> None:
+    assert words in memory_note(first, last, names, MODELS)

@@ -5,9 +5,9 @@ measurement goes on where it stopped, and more replications add to those that ar
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,7 +18,7 @@ import typer
 
 from agents.data_fetch.data_fetch import fetch_bars
 from backtesting.bars import FloatArray
-from backtesting.calibration import FAMILIES, GATE, Cell, Row, clopper_pearson, replicate, tally
+from backtesting.calibration import ALPHA, FAMILIES, FIRST_OPENING, GATE, Cell, Row, clopper_pearson, replicate, tally
 from backtesting.errors import StorageError, UsageError
 from generator.calibration_table import NAME, write_table
 from generator.interfaces.cli import workspace
@@ -64,7 +64,15 @@ def main(
     sharpe: Annotated[
         list[float] | None, typer.Option(help="Annual Sharpe ratio of one planted edge, 0 for none (0); repeatable.")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="Error rate that the gate is asked to hold.", min=0.001, max=0.5)] = 0.05,
+    alpha: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Error rates to hold, each run judged at all of them; what a run has, and its first opening, if left"
+            " out.",
+            min=0.001,
+            max=0.5,
+        ),
+    ] = None,
     reps: Annotated[int, typer.Option(help="Replications a cell.", min=1, max=1_000_000)] = 200,
     seed: Annotated[int, typer.Option(help="Seed of everything random.", min=0)] = 1,
     jobs: Annotated[int, typer.Option(help="Processes.", min=1, max=256)] = 1,
@@ -80,8 +88,14 @@ def main(
     if unknown:
         raise UsageError(f"unknown null market {unknown[0]!r}", next_step=f"choose from {', '.join(allowed)}")
     cells = [
-        Cell(family, n, span, edge, alpha)
-        for family, n, span, edge in product(chosen, candidates or [50, 200], years or [10.0, 20.0], sharpe or [0.0])
+        Cell(family, n, span, edge, level)
+        for family, n, span, edge, level in product(
+            chosen,
+            candidates or [50, 200],
+            years or [10.0, 20.0],
+            sharpe or [0.0],
+            alpha or ([ALPHA] if loop else [ALPHA, FIRST_OPENING]),
+        )
     ]
     folder = workspace.home()
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,21 +155,37 @@ def show(rows: Iterable[Row], output: Output) -> None:
                 str(row.cell.candidates),
                 f"{row.cell.years:g}",
                 f"{row.cell.sharpe:g}",
+                f"{row.cell.alpha:g}",
                 str(row.replications),
                 f"{row.false_promotion:.3f}",
                 f"{low:.3f} to {high:.3f}",
                 power,
             )
         )
-    columns = ("null market", "candidates>", "years>", "Sharpe>", "runs>", "wrong>", "95 % interval>", "found>")
+    columns = (
+        "null market",
+        "candidates>",
+        "years>",
+        "Sharpe>",
+        "alpha>",
+        "runs>",
+        "wrong>",
+        "95 % interval>",
+        "found>",
+    )
     output.table("How often something worthless was promoted, and the planted edge was found", columns, lines)
 
 
-def run_piece(cell: Cell, first: int, count: int, seed: int, history: FloatArray) -> Piece:
-    """One piece; what a worker process does."""
-    one = replicate_loop if cell.family in LOOP_FAMILIES else replicate
-    row = tally(cell, [one(cell, first + i, seed, history) for i in range(count)])
-    return Piece(cell.key, first, count, seed, row.false_passes, row.true_passes)
+def run_piece(cells: Sequence[Cell], first: int, count: int, seed: int, history: FloatArray) -> tuple[Piece, ...]:
+    """One piece of cells that differ in alpha only; what a worker process does."""
+    cell, numbers = cells[0], range(first, first + count)
+    if cell.family in LOOP_FAMILIES:
+        outcomes = [tuple(replicate_loop(c, number, seed, history) for c in cells) for number in numbers]
+    else:
+        alphas = [c.alpha for c in cells]
+        outcomes = [replicate(cell, number, seed, history, alphas) for number in numbers]
+    rows = [tally(c, [made[at] for made in outcomes]) for at, c in enumerate(cells)]
+    return tuple(Piece(row.cell.key, first, count, seed, row.false_passes, row.true_passes) for row in rows)
 
 
 def _measure(
@@ -168,33 +198,38 @@ def _measure(
     history: FloatArray,
     output: Output,
 ) -> None:
-    waiting = []
+    levels: dict[Cell, list[Cell]] = {}
     for cell in cells:
-        size = LOOP_PIECE if cell.family in LOOP_FAMILIES else PIECE
-        waiting += [
-            (cell, first, min(size, reps - first))
-            for first in range(0, reps, size)
-            if (cell.key, first, seed) not in done
-        ]
+        levels.setdefault(replace(cell, alpha=ALPHA), []).append(cell)
+    waiting = []
+    for same in levels.values():
+        size = LOOP_PIECE if same[0].family in LOOP_FAMILIES else PIECE
+        for first in range(0, reps, size):
+            missing = [cell for cell in same if (cell.key, first, seed) not in done]
+            if missing:
+                waiting.append((missing, first, min(size, reps - first)))
     output.note(f"{len(waiting)} pieces to measure, {len(done)} kept from before")
     with path.open("a", encoding="utf-8") as file:
-        for number, piece in enumerate(_finished(waiting, seed, jobs, history), start=1):
-            done[piece.cell, piece.first, piece.seed] = piece
-            file.write(json.dumps(vars(piece)) + "\n")
-            file.flush()
-            output.note(
-                f"{number}/{len(waiting)} {piece.cell}: {piece.false} wrong, {piece.true} found of {piece.count}"
-            )
+        for number, pieces in enumerate(_finished(waiting, seed, jobs, history), start=1):
+            for piece in pieces:
+                done[piece.cell, piece.first, piece.seed] = piece
+                file.write(json.dumps(vars(piece)) + "\n")
+                file.flush()
+                output.note(
+                    f"{number}/{len(waiting)} {piece.cell}: {piece.false} wrong, {piece.true} found of {piece.count}"
+                )
 
 
-def _finished(waiting: list[tuple[Cell, int, int]], seed: int, jobs: int, history: FloatArray) -> Iterator[Piece]:
+def _finished(
+    waiting: list[tuple[list[Cell], int, int]], seed: int, jobs: int, history: FloatArray
+) -> Iterator[tuple[Piece, ...]]:
     if jobs == 1:
-        for cell, first, count in waiting:
-            yield run_piece(cell, first, count, seed, history)
+        for cells, first, count in waiting:
+            yield run_piece(cells, first, count, seed, history)
         return
     # Spawned, not forked: a forked child would inherit the threads of numpy and numba in whatever state they are.
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running = [pool.submit(run_piece, cell, first, count, seed, history) for cell, first, count in waiting]
+        running = [pool.submit(run_piece, cells, first, count, seed, history) for cells, first, count in waiting]
         for finished in as_completed(running):
             yield finished.result()
 

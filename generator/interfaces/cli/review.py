@@ -10,17 +10,19 @@ from agents.archive.store import Archive
 from agents.manager.review import decide, digest_of, find_item
 from agents.strategy.spec import load_spec, rule_text
 from backtesting.calibration import BARS_A_YEAR
+from backtesting.diagnostics import Diagnosis
 from generator.calibration_table import load_table, quote
+from generator.diagnosis import diagnosis_of
 from generator.history import MODEL_ORIGINS
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, plain
 from generator.interfaces.cli.report import (
     origin_in_words,
-    price_of_length,
     show_evaluation,
     show_metrics,
     show_report,
 )
+from generator.interfaces.cli.rule_length import price_of_length
 
 app = typer.Typer(
     add_completion=False,
@@ -62,11 +64,22 @@ def show(ref: Ref, json_lines: Json = False) -> None:
         item = find_item(archive, ref)
         summary = _summary(archive, item)
         evaluation = archive.evaluation(item.candidate.slot_id) or {}
+        found = diagnosis_of(
+            archive,
+            item.candidate.slot_id,
+            n_trials=item.report.report["n_trials"],
+            periods_per_year=evaluation.get("periods_per_year") or BARS_A_YEAR,
+        )
         output.event(
-            "review_item", **summary, report=item.report.report, evaluation=evaluation, spec=item.candidate.spec
+            "review_item",
+            **summary,
+            report=item.report.report,
+            evaluation=evaluation,
+            diagnostics=None if found is None else found.as_dict(),
+            spec=item.candidate.spec,
         )
         if not output.json_lines:
-            _packet(item, summary, evaluation, output)
+            _packet(item, summary, evaluation, found, output)
 
 
 @app.command(epilog='Example: touchstone review approve volume_surge --reason "holds on both windows, sensible costs"')
@@ -116,7 +129,9 @@ def _decide(ref: str, decision: str, reason: str, reviewer: str | None, json_lin
             output.line("It trades on paper (shadow) by a waiver; this is no promotion. See: touchstone agents list")
 
 
-def _packet(item: ReviewItem, summary: dict[str, Any], evaluation: dict[str, Any], output: Output) -> None:
+def _packet(
+    item: ReviewItem, summary: dict[str, Any], evaluation: dict[str, Any], found: Diagnosis | None, output: Output
+) -> None:
     report, candidate = item.report.report, item.candidate
     output.line(f"{plain(candidate.name)}: {report['verdict']}", style="bold")
     output.line(plain(report["sentence"]))
@@ -124,7 +139,8 @@ def _packet(item: ReviewItem, summary: dict[str, Any], evaluation: dict[str, Any
         f"{report['n_candidates']} candidates judged together, {report['n_trials']} looks at this market counted,"
         f" alpha {number(report['alpha'], 4)}, detectable Sharpe {number(report['minimum_detectable_sharpe'])}."
     )
-    output.line(quote(load_table(workspace.home()), candidates=report["n_candidates"], years=summary["years"]))
+    rows, n = load_table(workspace.home()), report["n_candidates"]
+    output.line(quote(rows, candidates=n, years=summary["years"], alpha=report["alpha"]))
     output.line()
     spec = load_spec(candidate.spec, origin="")
     output.line("What it does", style="bold")
@@ -139,6 +155,9 @@ def _packet(item: ReviewItem, summary: dict[str, Any], evaluation: dict[str, Any
         output.line()
         show_metrics(evaluation["metrics"], output, "Open window, after costs")
         output.line()
+    if found is not None:
+        _doubts(found, output)
+        output.line()
     output.line(f"Market {summary['market']}, {origin_in_words(candidate)}. {candidate.spec_id}")
     output.line(f"Digest {summary['digest']}")
     for review in summary["reviews"]:
@@ -147,6 +166,25 @@ def _packet(item: ReviewItem, summary: dict[str, Any], evaluation: dict[str, Any
     if claim:
         label = "The model's claim" if candidate.origin in MODEL_ORIGINS else "Its author's words"
         output.line(f"{label}, which no gate has read: {claim}", style="dim")
+
+
+def _doubts(found: Diagnosis, output: Output) -> None:
+    """The published diagnostics; each row says what luck alone would show."""
+    rows = [
+        ("looks counted, and what they are worth", f"{found.n_trials}, {number(found.n_effective, 1)} independent"),
+        ("effective rank of the streams", number(found.effective_rank, 1)),
+        ("Sharpe, and the best of so many by luck", _two(found.annual_sharpe, found.expected_maximum_annual)),
+        ("PSR (2012), PSR (2026)", _two(found.psr_2012, found.psr_2026)),
+        ("DSR (2014), DSR (2026)", _two(found.dsr_2014, found.dsr_2026)),
+        ("PBO of this run; half is what no edge gives", number(found.pbo)),
+        ("Sharpe after the haircut (Holm)", number(found.haircut_annual)),
+        ("years of record needed, of backtest", _two(found.minimum_track_record_years, found.minimum_backtest_years)),
+    ]
+    output.table("Diagnostics on the open window: shown, they decide nothing", ("diagnostic", "value>"), rows)
+
+
+def _two(first: float, second: float) -> str:
+    return f"{number(first)}, {number(second)}"
 
 
 def _summary(archive: Archive, item: ReviewItem) -> dict[str, Any]:
