@@ -139,11 +139,15 @@ def judge(nomination: Nomination, bars: Bars, *, edge_of_interest: float = EDGE_
         )
     window = nomination.split.sealed
     book = _incumbent_returns(nomination, bars, window)
-    looks = [_look(nominee, nomination, bars, window, book) for nominee in nomination.ordered]
-    streams = np.column_stack([look.stream for look in looks])
+    looks = [_look(nominee, nomination, bars, window) for nominee in nomination.ordered]
+    hedges = np.column_stack([book[name] for name in sorted(book)])
+    own = np.column_stack([look.returns for look in looks])
+    # All at once: the hedges are the same for every nominee. The stream of one that broke stays NaN throughout.
+    streams = residual(own, hedges, residual_hedge(own, hedges))
+    opened = [open_gates(nominee) for nominee in nomination.ordered]
     test = blind_test(
         streams,
-        np.array([_open_t(look.nominee) for look in looks]),
+        np.array([_open_t(nominee, found) for nominee, found in zip(nomination.ordered, opened, strict=True)]),
         open_bars=nomination.split.open.n_bars,
         periods_per_year=bars.periods_per_year,
         edge=edge_of_interest,
@@ -161,19 +165,20 @@ def judge(nomination: Nomination, bars: Bars, *, edge_of_interest: float = EDGE_
     )
     reports = []
     numbers: dict[str, Mapping[str, Any]] = {}
-    for look, p_value, statistic in zip(looks, test.p_adjusted.tolist(), test.statistic.tolist(), strict=True):
+    for at, look in enumerate(looks):
+        p_value, statistic, stream = float(test.p_adjusted[at]), float(test.statistic[at]), streams[:, at].copy()
         occam = _occam(look, nomination, bars)
         confirmed = p_value <= nomination.alpha if occam is None else occam.passed
         sealed = _sealed_gates(look, confirmed)
-        reports.append(_report(look.nominee, nomination, sealed, look.broke, scale, occam))
+        reports.append(_report(look.nominee, nomination, opened[at], sealed, look.broke, scale, occam))
         numbers[look.nominee.spec_id] = {
             "statistic": _number(statistic),
             "p_adjusted": p_value,
             "occam_p_value": None if occam is None else occam.p_value,
             "critical_value": _number(test.critical_value(nomination.alpha)),
             "n_effective": _number(test.n_effective),
-            "alpha_annual": _number(float(np.mean(look.stream)) * bars.periods_per_year),
-            "residual_sharpe": _number(sharpe_ratio(look.stream, bars.periods_per_year)),
+            "alpha_annual": _number(float(np.mean(stream)) * bars.periods_per_year),
+            "residual_sharpe": _number(sharpe_ratio(stream, bars.periods_per_year)),
             "doubled_costs_growth": _number(look.doubled_growth),
             "concentration": _number(look.concentration),
             "gates": {gate.name: gate.passed for gate in sealed},
@@ -193,7 +198,7 @@ class _Look:
     """One nominee on the sealed window. `broke` is empty, or what went wrong (sealed: it may depend on prices)."""
 
     nominee: Nominee
-    stream: FloatArray
+    returns: FloatArray
     doubled_growth: float
     concentration: float
     broke: str
@@ -210,9 +215,9 @@ class _Scale:
     needed: float
 
 
-def _open_t(nominee: Nominee) -> float:
+def _open_t(nominee: Nominee, opened: Sequence[GateResult]) -> float:
     """Its evidence on the open window; NaN gets no share of alpha: an open gate failed, or another test judges it."""
-    eligible = nominee.route is Route.BLIND and all(gate.passed for gate in open_gates(nominee))
+    eligible = nominee.route is Route.BLIND and all(gate.passed for gate in opened)
     return nominee.open_evaluation.alpha_t if eligible else float("nan")
 
 
@@ -259,9 +264,7 @@ def _signals(strategy: Strategy, bars: Bars) -> Signals:
     return signals
 
 
-def _look(
-    nominee: Nominee, nomination: Nomination, bars: Bars, window: Window, book: Mapping[str, FloatArray]
-) -> _Look:
+def _look(nominee: Nominee, nomination: Nomination, bars: Bars, window: Window) -> _Look:
     try:
         signals = _signals(nominee.strategy, bars)
         again = simulate(signals, nomination.costs, window=nomination.split.open)
@@ -273,10 +276,7 @@ def _look(
     except Exception as error:  # whatever a candidate does, the others are judged and it counts as failed
         nothing = np.full(window.n_bars, np.nan)
         return _Look(nominee, nothing, float("nan"), float("nan"), f"{type(error).__name__}: {error}")
-    names = sorted(book)
-    hedges = np.column_stack([book[name] for name in names])
-    stream = residual(result.returns, hedges, residual_hedge(result.returns, hedges))
-    return _Look(nominee, stream, log_growth(doubled), profit_concentration(result), "")
+    return _Look(nominee, result.returns, log_growth(doubled), profit_concentration(result), "")
 
 
 def _sealed_gates(look: _Look, confirmed: bool) -> tuple[GateResult, ...]:
@@ -297,13 +297,13 @@ def _sealed_gates(look: _Look, confirmed: bool) -> tuple[GateResult, ...]:
 def _report(
     nominee: Nominee,
     nomination: Nomination,
+    opened: tuple[GateResult, ...],
     sealed: tuple[GateResult, ...],
     broke: str,
     scale: _Scale,
     occam: OccamTest | None,
 ) -> GateReport:
     """The public report. Apart from the one bit "passed", nothing in it may depend on sealed prices."""
-    opened = open_gates(nominee)
     failed = [gate for gate in opened if not gate.passed]
     passed = not failed and not broke and nominee.route is not Route.FORWARD and all(gate.passed for gate in sealed)
     plural = "" if scale.n_candidates == 1 else "s"

@@ -94,7 +94,7 @@ def peers(x: np.ndarray[Any, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain_pbo(x: np.ndarray[Any, Any], n_splits: int) -> float:
-    """CSCV as the paper says it: split by split, the Sharpe ratio of each candidate in each half, one by one."""
+    """CSCV as the paper says it: split by split the Sharpe ratio of each candidate in each half, one by one."""
     parts = np.array_split(np.arange(len(x)), 16)
     overfitted = 0
     for at, chosen in enumerate(combinations(range(16), 8)):

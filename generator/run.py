@@ -248,8 +248,8 @@ def seal_of(run: Run) -> Seal:
     if look is not None and _left_after(run, look.last_session).n_bars < window.n_bars:
         window = _left_after(run, look.last_session)
         later = (
-            f"its days up to {look.last_session} were looked at by {look.by} on {look.at[:10]},"
-            " so they are not sealed any more"
+            f"its days up to {look.last_session} were looked at by {look.by}"
+            f"{f' in run {look.run_id}' if look.run_id else ''} on {look.at[:10]}, so they are not sealed any more"
         )
     if window.n_bars < MIN_WINDOW_BARS:
         return Seal(0.0, len(openings), later, planned, again=_again(window.n_bars))

@@ -206,7 +206,7 @@ def _break_seal(bars: Bars, split: Split, spec: Spec, output: Output) -> None:
                 kind="shown",
             )
         )
-    output.note("the sealed window of this market is shown: recorded, and no later run on it can pass any more")
+    output.note("the sealed window of this market is shown: recorded, and no later run on it is judged blindly")
 
 
 def count_trial(bars: Bars, spec: Spec, result: BacktestResult, window: str) -> None:

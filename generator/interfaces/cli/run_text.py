@@ -113,15 +113,16 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         any_report = next(iter(reports.values())).report
         verdicts = [stored.verdict for stored in reports.values()]
         parts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("pass", "underpowered", "fail"))
-        output.line(
-            f"Verdicts on the sealed window: {parts}. {any_report['n_candidates']} candidates were judged together;"
-            f" an edge of Sharpe {number(any_report['minimum_detectable_sharpe'])} would have been found 4 times in 5."
-        )
+        found = f"Verdicts on the sealed window: {parts}. {any_report['n_candidates']} candidates were judged together"
+        detectable = any_report["minimum_detectable_sharpe"]
+        if detectable is not None:
+            found = f"{found}; an edge of Sharpe {number(detectable)} would have been found 4 times in 5"
+        output.line(f"{found}.")
         years = (record.split["sealed"]["stop"] - record.split["open"]["start"]) / BARS_A_YEAR
         table, n, alpha = load_table(workspace.home()), any_report["n_candidates"], any_report["alpha"]
         output.line(quote(table, candidates=n, years=years, alpha=alpha))
         if ending is not None and ending.get("not_opened"):
-            output.line(f"The sealed window was not opened: {ending['not_opened']}.", style="yellow")
+            output.line(f"Nobody was judged blindly, only by length: {ending['not_opened']}.", style="yellow")
     for validity in history.validity:
         output.line(validity.sentence)
     compared = uplifts_of(history)

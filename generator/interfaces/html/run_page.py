@@ -83,7 +83,7 @@ def _head(history: History, now: str) -> Markup:
     ]
     lead: list[Child] = [ending]
     if not_opened:
-        lead.append(f" The sealed window was not opened: {not_opened}.")
+        lead.append(f" Nobody was judged blindly, only by length: {not_opened}.")
     return join(
         [
             tag("h1", f"Run {record.run_id}"),
