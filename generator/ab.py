@@ -193,7 +193,7 @@ def open_ab(config: AbConfig, archive: Archive, bars: Bars, prompts: dict[str, P
         InvalidConfig: one of the prompts cannot propose a rule.
     """
     Registry(archive).ensure_shipped(shipped_incumbents())
-    incumbents = active_incumbents(archive)
+    incumbents = active_incumbents(archive, bars)
     split = plan_split(bars, open_share=config.open_share)
     window = OpenWindow.of(bars, split, COSTS[config.costs], incumbents)
     prompts = _same_sampling(config, prompts)

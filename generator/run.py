@@ -14,7 +14,7 @@ from agents.archive.code import code_version, source_version
 from agents.archive.records import AgentRecord, RunRecord, SealedOpening, series_key
 from agents.archive.store import Archive
 from agents.manager.registry import Registry
-from agents.strategy.incumbents import shipped_incumbents
+from agents.strategy.incumbents import panel_incumbents, shipped_incumbents
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.bars import Bars
@@ -116,7 +116,7 @@ def open_run(
         InvalidConfig: there is no active incumbent to compare with, or `continues` would go on as another run.
     """
     Registry(archive).ensure_shipped(shipped_incumbents())
-    incumbents = active_incumbents(archive)
+    incumbents = active_incumbents(archive, bars)
     split = plan_split(bars, open_share=config.open_share)
     identity = identity_of(config, bars, incumbents, prompts, parent)
     run_id = f"r-{content_id(identity).removeprefix('b2:')[:10]}"
@@ -178,7 +178,7 @@ def changed_parts(
 ) -> tuple[str, ...]:
     """What is not as it was when the stored run began: `data`, `prompts`, `code`, ...; empty if nothing."""
     parent = str(record.config.get("forked_from", ""))
-    now = identity_of(config, bars, active_incumbents(archive), prompts, parent)
+    now = identity_of(config, bars, active_incumbents(archive, bars), prompts, parent)
     return tuple(part for part in {**record.config, **now} if record.config.get(part) != now.get(part))
 
 
@@ -201,15 +201,21 @@ def identity_of(
     }
 
 
-def active_incumbents(archive: Archive) -> tuple[TradingStrategy, ...]:
-    """The active agents of the registry as strategies, by name."""
+def active_incumbents(archive: Archive, bars: Bars) -> tuple[TradingStrategy, ...]:
+    """The active agents of the registry as strategies, by name; on a panel also the portfolios that are ordinary there.
+
+    Without those a candidate would be credited with what plain momentum between assets earns.
+    """
     active = sorted(archive.agents("active"), key=lambda agent: agent.agent_id)
     if not active:
         raise InvalidConfig(
             "no agent is active, so a candidate has nothing to be compared with",
             next_step="see `touchstone agents list`",
         )
-    return tuple(TradingStrategy(_named(agent)) for agent in active)
+    agents = [TradingStrategy(_named(agent)) for agent in active]
+    known = {agent.spec_id for agent in agents}
+    usual = [TradingStrategy(spec) for spec in panel_incumbents()] if bars.n_assets > 1 else []
+    return (*agents, *(strategy for strategy in usual if strategy.spec_id not in known))
 
 
 def seal_of(run: Run) -> Seal:

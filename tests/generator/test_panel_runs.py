@@ -142,3 +142,20 @@ def test_a_run_on_a_panel_ends_with_a_verdict_for_every_candidate(kit: Any, arch
     assert kinds <= {"rules", "score", "portfolio"}
     reports = [run.archive.gate_report(slot_id) for slot_id in looks]
     assert all(report is not None for report in reports)
+
+
+def test_ordinary_portfolios_are_incumbents_on_a_panel_and_nowhere_else(kit: Any, archive: Archive) -> None:
+    run = kit.open_(kit.settings(market=PANEL, slots=2), archive)
+    ours = {strategy.name: strategy.spec for strategy in run.incumbents}
+    assert len(ours) == 11
+    assert {name for name, spec in ours.items() if spec.kind == "portfolio"} == {
+        "panel_momentum",
+        "panel_reversal",
+        "panel_low_volatility",
+    }
+    # They trade there, so what they earn can be taken out of a candidate.
+    assert all(len(run.open.incumbents[name].trades) > 5 for name in ours if name.startswith("panel_"))
+    assert all(check_for_bars(spec, run.bars, max_warmup=LEAD_BARS) == [] for spec in ours.values())
+    alone = kit.open_(kit.settings(), archive)
+    assert len(alone.incumbents) == 8
+    assert {agent.agent_id for agent in archive.agents()} == {strategy.name for strategy in alone.incumbents}

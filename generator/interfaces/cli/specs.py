@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from agents.strategy.incumbents import shipped_incumbents
+from agents.strategy.incumbents import panel_incumbents, shipped_incumbents
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.spec_error import SpecError
 from agents.strategy.spec_text import read_mapping
@@ -28,7 +28,7 @@ def read_spec(file: str) -> Spec | list[SpecError]:
             raise InvalidConfig(f"{file} is a folder", next_step="name one YAML or JSON spec in it")
     except OSError as error:
         raise InvalidConfig(f"{file} cannot be read: {error.strerror}", next_step="check the file") from None
-    shipped = {spec.name: spec for spec in shipped_incumbents()}
+    shipped = {spec.name: spec for spec in (*shipped_incumbents(), *panel_incumbents())}
     if file in shipped:
         return shipped[file]
     raise InvalidConfig(
