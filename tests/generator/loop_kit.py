@@ -89,13 +89,16 @@ def illegal(number: int = 0) -> str:
 def answer_by_content(server: Any, *, broken_every: int = 4) -> None:
     """Make the server answer each question with the same reply whenever and however often it is asked.
 
-    A `broken_every`-th part of the first replies is illegal; its repair is legal.
+    The reply to every `broken_every`-th question that is new to the server is illegal; its repair is legal.
     """
+    places: dict[bytes, int] = {}
 
     def text(body: dict[str, Any]) -> str:
         said = json.dumps(body["messages"], sort_keys=True).encode()
         number = int.from_bytes(hashlib.blake2b(said, digest_size=4).digest(), "little")
-        return illegal(number) if "smaa" not in said.decode() and (number >> 8) % broken_every == 0 else reply(number)
+        # By its place and not by its hash: a word changed in a prompt must not decide what a test gets to see.
+        broken = places.setdefault(said, len(places)) % broken_every == broken_every - 1
+        return illegal(number) if broken and "smaa" not in said.decode() else reply(number)
 
     answer_with(server, lambda received: server.says(text(received.body)))
 
