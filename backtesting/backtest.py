@@ -18,10 +18,10 @@ from backtesting.bars import Bars, FloatArray
 from backtesting.costs import LIQUID_INDEX, CostModel
 from backtesting.decisions import Signals
 from backtesting.engine import excursions, simulate_signals, simulate_targets
-from backtesting.engine_panel import run_signals, run_targets
 from backtesting.errors import UsageError
 from backtesting.inputs import Books, Conditions, Market, SignalOrders, TargetOrders
-from backtesting.result import REASONS, BacktestResult, Trade
+from backtesting.kernel import start_numba
+from backtesting.result import BacktestResult, Trades
 from backtesting.splits import Window
 from backtesting.summary import summary
 from backtesting.terms import CASH, Terms
@@ -129,10 +129,8 @@ def simulate(
     plain = bars.n_assets == 1 and costs.plain and terms.plain and signals.decisions.plain and not keep_positions
     if plain and not _long_gap(market.close[window.start : window.stop, 0], terms.delisted_after):
         books = _run_plain(market, conditions, orders)
-    elif isinstance(orders, SignalOrders):
-        books = run_signals(market, conditions, orders)
     else:
-        books = run_targets(market, conditions, orders)
+        books = _run_general(market, conditions, orders)
 
     if not np.isfinite(books.equity).all():
         at = bars.sessions[window.start + int(np.argmin(np.isfinite(books.equity)))]
@@ -167,7 +165,7 @@ def simulate(
         returns=returns,
         exposure=books.exposure,
         turnover=books.turnover,
-        trades=_trades(books, moves, market.multiplier),
+        trades=Trades(books.whole, books.real, moves, market.multiplier),
         costs_paid=books.costs_paid,
         metrics=MappingProxyType(metrics),
         terms=terms,
@@ -216,6 +214,16 @@ def _run_plain(market: Market, conditions: Conditions, orders: SignalOrders | Ta
     )
 
 
+def _run_general(market: Market, conditions: Conditions, orders: SignalOrders | TargetOrders) -> Books:
+    # Compiled as a whole, and so brings numba with it, which a plain backtest does without.
+    start_numba()
+    from backtesting.engine_panel import run_signals, run_targets
+
+    if isinstance(orders, SignalOrders):
+        return run_signals(market, conditions, orders)
+    return run_targets(market, conditions, orders)
+
+
 def _column(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     column: npt.NDArray[Any] = values[:, 0]
     return column
@@ -228,15 +236,6 @@ def _long_gap(close: FloatArray, length: int) -> bool:
         return False
     edges = np.flatnonzero(np.diff(np.concatenate(([False], missing, [False])).astype(np.int8)))
     return bool((edges[1::2] - edges[::2]).max() >= length)
-
-
-def _trades(books: Books, moves: FloatArray, multiplier: FloatArray) -> tuple[Trade, ...]:
-    side, first, last, reason, asset, _ = books.whole.T.tolist()
-    entry, leave, units, pnl, paid = books.real.T.tolist()
-    mae, mfe = moves.T.tolist()
-    reasons = (REASONS[place] for place in reason)
-    multipliers = multiplier[books.whole[:, 4]].tolist()
-    return tuple(map(Trade, side, first, last, entry, leave, units, pnl, paid, reasons, asset, multipliers, mae, mfe))
 
 
 def _benchmark(signals: Signals, window: Window, benchmark: FloatArray | None) -> FloatArray:

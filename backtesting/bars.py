@@ -115,7 +115,8 @@ class Bars:
 
     def __repr__(self) -> str:
         span = f"{self.sessions[0]}..{self.sessions[-1]}" if self.n_bars else "empty"
-        return f"Bars({self.source}: {','.join(self.symbols)}, {self.n_bars} bars, {span})"
+        names = ",".join(self.symbols) if self.n_assets <= 3 else f"{self.n_assets} symbols"
+        return f"Bars({self.source}: {names}, {self.n_bars} bars, {span})"
 
     def _check(self) -> None:
         where = self.source or "these bars"

@@ -10,9 +10,9 @@ live in one file because numba's cache does not notice a change in another one.
 import math
 
 import numpy as np
-from numba import njit
 
 from backtesting.bars import BoolArray, FloatArray, IntArray
+from backtesting.kernel import Kernel
 
 Simulated = tuple[FloatArray, FloatArray, FloatArray, IntArray, FloatArray, float]
 
@@ -20,7 +20,6 @@ Simulated = tuple[FloatArray, FloatArray, FloatArray, IntArray, FloatArray, floa
 _SIGNAL, _STOP, _TRAIL, _TARGET, _TIME, _REBALANCE, _OPEN, _BANKRUPT, _HALT = range(9)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _record(
     whole: IntArray,
     real: FloatArray,
@@ -46,7 +45,6 @@ def _record(
     real[k, 4] = costs
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _leave(
     whole: IntArray,
     real: FloatArray,
@@ -82,8 +80,7 @@ def _leave(
     return cash, cost
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def simulate_signals(
+def _simulate_signals(
     open_: FloatArray,
     high: FloatArray,
     low: FloatArray,
@@ -131,6 +128,13 @@ def simulate_signals(
 
     for t in range(start, stop):
         i = t - start
+        if units == 0.0 and not (decided >= 0 and (enter_long[decided] or enter_short[decided])):
+            # Flat and nothing ordered, as on most bars: the account waits.
+            if not math.isnan(close[t]):
+                decided = t
+                last = close[t]
+            equity[i] = cash
+            continue
         if not math.isnan(close[t]):
             quoted = open_[t]
             # At the open: ruin, then the orders decided at the last close.
@@ -287,8 +291,7 @@ def simulate_signals(
     return equity, exposure, turnover, whole[:k].copy(), real[:k].copy(), costs_paid
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def simulate_targets(
+def _simulate_targets(
     open_: FloatArray,
     close: FloatArray,
     target: FloatArray,
@@ -460,8 +463,7 @@ def simulate_targets(
     return equity, exposure, turnover, whole[:k].copy(), real[:k].copy(), costs_paid
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def excursions(high: FloatArray, low: FloatArray, whole: IntArray, real: FloatArray, at_close: bool) -> FloatArray:
+def _excursions(high: FloatArray, low: FloatArray, whole: IntArray, real: FloatArray, at_close: bool) -> FloatArray:
     """`engine_reference.excursions`, compiled."""
     found = np.zeros((whole.shape[0], 2))
     for place in range(whole.shape[0]):
@@ -492,3 +494,8 @@ def excursions(high: FloatArray, low: FloatArray, whole: IntArray, real: FloatAr
             found[place, 0] = 1.0 - top / entry
             found[place, 1] = 1.0 - bottom / entry
     return found
+
+
+simulate_signals = Kernel(_simulate_signals, (_record, _leave))
+simulate_targets = Kernel(_simulate_targets, (_record,))
+excursions = Kernel(_excursions)

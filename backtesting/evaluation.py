@@ -27,6 +27,8 @@ from backtesting.statistics import (
     mean_intervals,
     minimum_detectable_sharpe,
     newey_west_variance,
+    shared_counts,
+    step_up,
 )
 
 # The name of that hedge among the betas; no spec can have it, for a name holds no brackets.
@@ -110,6 +112,40 @@ class Evaluation:
         }
 
 
+def evaluation_of(stored: Mapping[str, Any], result: BacktestResult) -> Evaluation:
+    """The evaluation that `Evaluation.as_dict` made `stored` of, with its result, which was simulated again.
+
+    Raises ValueError if `result` is from other bars, another window or other costs than what was stored.
+    """
+    for what, found in (
+        ("bars_id", result.bars_id),
+        ("window", asdict(result.window)),
+        ("costs", result.costs.as_dict()),
+    ):
+        if stored[what] != found:
+            raise ValueError(f"{stored['name']} was evaluated with other {what} than it is simulated with")
+    return Evaluation(
+        name=stored["name"],
+        spec_id=stored["spec_id"],
+        result=result,
+        periods_per_year=stored["periods_per_year"],
+        paired=tuple(
+            PairedDifference(
+                pair["incumbent"], *(_value(pair[name]) for name in ("mean_annual", "low", "high", "mde_annual"))
+            )
+            for pair in stored["paired"]
+        ),
+        betas={key: _value(value) for key, value in stored["betas"].items()},
+        residual_share=_value(stored["residual_share"]),
+        alpha_annual=_value(stored["alpha_annual"]),
+        alpha_t=_value(stored["alpha_t"]),
+        n_trials=stored["n_trials"],
+        expected_max_sharpe=_value(stored["expected_max_sharpe"]),
+        warnings=tuple(stored["warnings"]),
+        fold_alphas=tuple(_value(alpha) for alpha in stored["fold_alphas"]),
+    )
+
+
 def residual_hedge(candidate: FloatArray, incumbents: FloatArray) -> FloatArray:
     """(K,) least-squares hedge ratios of a stream (n,) against K incumbents (n, K), fitted with an intercept.
 
@@ -153,12 +189,13 @@ def evaluate(
     market: FloatArray,
     periods_per_year: float,
     n_trials: int,
-    rng: np.random.Generator,
+    seed: int,
 ) -> Evaluation:
     """Compare a result with the incumbents' results on the same bars, window and costs.
 
     Args:
         market: (n,) `market_returns` of the same bars and window.
+        seed: of the resamples behind the intervals; candidates that are compared with each other share them.
 
     Raises:
         ValueError: an incumbent's result is from other bars, another window or other costs, or there is no incumbent.
@@ -188,7 +225,7 @@ def evaluate(
         spec_id=spec_id,
         result=result,
         periods_per_year=periods_per_year,
-        paired=_paired(own, book, names, periods_per_year, rng),
+        paired=_paired(own, book, names, periods_per_year, seed),
         betas=dict(zip([CONSTANT_POSITION, *names], betas.tolist(), strict=True)),
         residual_share=share,
         alpha_annual=float(np.mean(left)) * periods_per_year,
@@ -204,12 +241,12 @@ def evaluate(
 
 
 def _paired(
-    own: FloatArray, book: FloatArray, names: list[str], periods_per_year: float, rng: np.random.Generator
+    own: FloatArray, book: FloatArray, names: list[str], periods_per_year: float, seed: int
 ) -> tuple[PairedDifference, ...]:
     differences = own[:, None] - book
-    low, high = mean_intervals(
-        differences, level=INTERVAL_LEVEL, block=common_block(differences), reps=INTERVAL_REPS, rng=rng
-    )
+    block = step_up(common_block(differences), len(own))
+    counts = shared_counts(len(own), block, INTERVAL_REPS, seed)
+    low, high = mean_intervals(differences, level=INTERVAL_LEVEL, block=block, counts=counts)
     # The planning Sharpe of one candidate over one year of one bar a year is z(0.95) + z(0.80), in standard errors.
     needed = minimum_detectable_sharpe(1, 1.0, 1, 0.05, 0.80)
     return tuple(
@@ -243,3 +280,7 @@ def _warnings(result: BacktestResult, periods_per_year: float, share: float, n_t
 
 def _number(value: float) -> float | None:
     return float(value) if isfinite(value) else None
+
+
+def _value(stored: float | None) -> float:
+    return float("nan") if stored is None else float(stored)

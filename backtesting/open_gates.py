@@ -6,7 +6,7 @@ refused here, with its numbers, which may be shown to anybody at any time. Every
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import isfinite, log
+from math import inf, isfinite, log
 
 import numpy as np
 
@@ -142,7 +142,8 @@ def profit_concentration(result: BacktestResult) -> float:
     """Largest share of the total log growth that one bar, or one trade of at most 63 bars, contributes.
 
     Longer positions are judged by their days: a rule that is always in has a single trade. Log growth and not money, or
-    the late days of a long window would weigh most. NaN if there was no profit.
+    the late days of a long window would weigh most. NaN if there was no profit. Where several assets were traded, a
+    trade contributes its own profit and not what the account did meanwhile, which the other positions did too.
     """
     total = log_growth(result)
     if not total > 0.0:
@@ -150,10 +151,12 @@ def profit_concentration(result: BacktestResult) -> float:
     # One account value before the window, so that value[i] is the account before bar i of the window.
     value = np.concatenate([[result.capital], result.equity])
     largest = float(np.max(np.log1p(result.returns)))
+    several = len({trade.asset for trade in result.trades}) > 1
     for trade in result.trades:
         first, last = trade.entry_bar - result.window.start, trade.exit_bar - result.window.start
         if last - first < SHORT_TRADE_BARS:
-            largest = max(largest, log(value[last + 1] / value[first]))
+            after = value[first] + trade.pnl if several else value[last + 1]
+            largest = max(largest, log(after / value[first]) if after > 0.0 else -inf)
     return largest / total
 
 

@@ -1,11 +1,12 @@
 """BacktestResult: what one strategy would have done on one window, and what it cost. Same inputs, same bytes."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from functools import cached_property
+from typing import Literal, NamedTuple, get_args, overload
 
-from backtesting.bars import FloatArray, Sessions
+from backtesting.bars import FloatArray, IntArray, Sessions
 from backtesting.costs import CostModel
 from backtesting.splits import Window
 from backtesting.terms import CASH, Terms
@@ -61,6 +62,57 @@ class Trade(NamedTuple):
         return self.entry_notional + (0.0 if self.reason == "open" else exits)
 
 
+class Trades(Sequence[Trade]):
+    """Trades as columns; the rows are made when somebody looks at them, which most reports never see.
+
+    Args:
+        whole: (n_trades, >= 5) side, entry bar, exit bar, reason as a place in `REASONS`, asset.
+        real: (n_trades, 5) entry price, exit price, units, pnl, costs.
+        moves: (n_trades, 2) mae and mfe.
+        multiplier: (n_assets,).
+    """
+
+    def __init__(self, whole: IntArray, real: FloatArray, moves: FloatArray, multiplier: FloatArray) -> None:
+        self.whole = whole
+        self.real = real
+        self.moves = moves
+        self.multiplier = multiplier
+
+    @cached_property
+    def rows(self) -> tuple[Trade, ...]:
+        """All of them, in the order in which they ended."""
+        side, first, last, reason, asset, *_ = self.whole.T.tolist()
+        entry, leave, units, pnl, paid = self.real.T.tolist()
+        mae, mfe = self.moves.T.tolist()
+        reasons = (REASONS[place] for place in reason)
+        multipliers = self.multiplier[self.whole[:, 4]].tolist()
+        return tuple(
+            map(Trade, side, first, last, entry, leave, units, pnl, paid, reasons, asset, multipliers, mae, mfe)
+        )
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def __iter__(self) -> Iterator[Trade]:
+        return iter(self.rows)
+
+    @overload
+    def __getitem__(self, at: int) -> Trade: ...
+    @overload
+    def __getitem__(self, at: slice) -> tuple[Trade, ...]: ...
+    def __getitem__(self, at: int | slice) -> Trade | tuple[Trade, ...]:
+        return self.rows[at]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and self.rows == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(self.rows)
+
+    def __repr__(self) -> str:
+        return repr(self.rows)
+
+
 @dataclass(frozen=True, eq=False)
 class BacktestResult:
     """A simulation of one window, flat at its start, marked at every close.
@@ -92,7 +144,7 @@ class BacktestResult:
     returns: FloatArray
     exposure: FloatArray
     turnover: FloatArray
-    trades: tuple[Trade, ...]
+    trades: Sequence[Trade]
     costs_paid: float
     metrics: Mapping[str, float]
     terms: Terms = CASH

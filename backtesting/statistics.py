@@ -9,9 +9,10 @@ normal (`small_sample`). Without it a test at 5 % lets 6 to 8 % of worthless mar
 years, because a variance estimated from n bars in blocks of b is only as good as one from n / b independent bars.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from math import sqrt
+from functools import lru_cache
+from math import ceil, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ MIN_BARS = 20
 FLAT = 1e-10
 EULER_GAMMA = 0.5772156649015329
 SHORTEST_BLOCK = 10.0
+BLOCK_STEP = 1.25
 _CHUNK = 100
 
 IndexArray = npt.NDArray[np.int32]
@@ -121,7 +123,16 @@ def common_block(streams: FloatArray) -> float:
     lengths = [block_length(streams[:, i].copy()) for i in usable[:: max(1, len(usable) // 50)]]
     lengths = [length for length in lengths if np.isfinite(length)]
     upper = float(np.quantile(lengths, 0.75)) if lengths else SHORTEST_BLOCK
-    return float(min(max(SHORTEST_BLOCK, upper), max(10.0, sqrt(len(streams)) / 2.0)))
+    return float(min(max(SHORTEST_BLOCK, upper), _longest_block(len(streams))))
+
+
+def step_up(block: float, n: int) -> float:
+    """A mean block length on n bars, rounded up to one of a few, a quarter apart: 10, 12.5, 15.6, ...
+
+    So that streams that are asked about one after the other can share resamples. A longer block is the careful side.
+    """
+    steps = ceil(log(max(block / SHORTEST_BLOCK, 1.0)) / log(BLOCK_STEP) - 1e-9)
+    return min(SHORTEST_BLOCK * BLOCK_STEP**steps, _longest_block(n))
 
 
 def stationary_bootstrap(n: int, block: float, reps: int, rng: np.random.Generator) -> IndexArray:
@@ -140,6 +151,18 @@ def bootstrap_counts(n: int, block: float, reps: int, rng: np.random.Generator) 
     `counts @ streams / n` are the means of all resamples of all streams as one matrix product.
     """
     return np.concatenate(list(_count_chunks(n, block, reps, rng)))
+
+
+@lru_cache(maxsize=4)
+def shared_counts(n: int, block: float, reps: int, seed: int) -> SingleArray:
+    """`bootstrap_counts` of a stream of random numbers that the arguments alone decide; kept, and read-only.
+
+    Whoever asks for the same window gets the same resamples, so two candidates differ by their returns and not by
+    their draws; and drawing is most of what an interval costs.
+    """
+    counts = bootstrap_counts(n, block, reps, np.random.default_rng([seed, n, reps, round(1e6 * block)]))
+    counts.flags.writeable = False
+    return counts
 
 
 def bootstrap_variance(streams: FloatArray, block: float) -> FloatArray:
@@ -233,7 +256,7 @@ def max_t(
     x = np.ascontiguousarray(streams[:, usable])
     if x.shape[1] == 0:
         return MaxT(statistic, p_adjusted, np.empty(0), float("nan"))
-    error, draws = _null_draws(x, block, reps, rng)
+    error, draws = _null_draws(x, block, _count_chunks(len(x), block, reps, rng))
     observed = small_sample(x.mean(axis=0) / error, len(x), block)
     weighted = observed + shift[usable]
     order = np.argsort(-weighted, kind="stable")
@@ -255,24 +278,22 @@ def max_t(
     return MaxT(statistic, p_adjusted, maximum, effective_trials(x))
 
 
-def mean_interval(
-    x: FloatArray, level: float, block: float, reps: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    """Studentised stationary-bootstrap interval for the mean of a stream (n,), equal-tailed; NaN if undefined."""
-    low, high = mean_intervals(x[:, None], level=level, block=block, reps=reps, rng=rng)
-    return float(low[0]), float(high[0])
-
-
 def mean_intervals(
-    streams: FloatArray, *, level: float, block: float, reps: int, rng: np.random.Generator
+    streams: FloatArray, *, level: float, block: float, counts: SingleArray
 ) -> tuple[FloatArray, FloatArray]:
-    """`mean_interval` for each of N streams (n, N) on the same resamples: two (N,) arrays, low and high."""
+    """Studentised stationary-bootstrap interval, equal-tailed, for the mean of each of N streams (n, N).
+
+    Two (N,) arrays, low and high; NaN if undefined.
+
+    Args:
+        counts: (reps, n) resamples with that mean block length, as `bootstrap_counts` gives them.
+    """
     usable = _usable(streams)
     low, high = np.full(streams.shape[1], np.nan), np.full(streams.shape[1], np.nan)
     x = np.ascontiguousarray(streams[:, usable])
     if x.shape[1] == 0:
         return low, high
-    error, draws = _null_draws(x, block, reps, rng)
+    error, draws = _null_draws(x, block, (counts,))
     null = np.concatenate(list(draws))
     n, tail = len(x), (1.0 - level) / 2.0
     # `small_sample` the other way round, at the two ends of the interval.
@@ -344,9 +365,12 @@ def _usable(streams: FloatArray) -> BoolArray:
     return usable
 
 
-def _null_draws(
-    x: FloatArray, block: float, reps: int, rng: np.random.Generator
-) -> tuple[FloatArray, Iterator[SingleArray]]:
+def _longest_block(n: int) -> float:
+    """What blocks are cut at, because a variance from a handful of them is a guess."""
+    return max(SHORTEST_BLOCK, sqrt(n) / 2.0)
+
+
+def _null_draws(x: FloatArray, block: float, chunks: Iterable[SingleArray]) -> tuple[FloatArray, Iterator[SingleArray]]:
     """(N,) the standard error of each mean, and (reps, N) statistics of resamples in which no stream has an edge.
 
     The statistics come in chunks of rows. Each resampled mean is divided by the spread of its own resample, as the
@@ -359,13 +383,15 @@ def _null_draws(
     error = np.sqrt(bootstrap_variance(x, block) / n)
     deviation = x.std(axis=0)
     scaled = ((x - x.mean(axis=0)) / deviation).astype(np.float32)
-    squared = scaled * scaled
-    unit = (deviation / error).astype(np.float32)
 
     def draws() -> Iterator[SingleArray]:
-        for counts in _count_chunks(n, block, reps, rng):
-            mean = counts @ scaled / np.float32(n)
-            spread = counts @ squared / np.float32(n) - mean * mean
+        moments = np.hstack([scaled, scaled * scaled])
+        unit = (deviation / error).astype(np.float32)
+        for counts in chunks:
+            # Both sums in one product: what it takes is the time to read the resamples.
+            sums = counts @ moments / np.float32(n)
+            mean = sums[:, : len(error)]
+            spread = sums[:, len(error) :] - mean * mean
             # A resample may hold the same bar only, in theory; it then counts as an ordinary one.
             yield mean / np.sqrt(np.where(spread > 1e-6, spread, np.float32(1.0))) * unit
 

@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from backtesting.bars import FloatArray, IntArray
+from backtesting.kernel import Kernel
 from backtesting.metrics import METRICS
 
 # Written out and not taken from `metrics.py` and `result.py`, because numba's cache does not notice a change there.
@@ -20,6 +20,7 @@ _OPEN = 6
 # Buckets in which the order statistics are looked for.
 _BUCKETS = 1024
 _NAMES = tuple(METRICS)
+_N_METRICS = 35
 
 
 def summary(
@@ -43,12 +44,9 @@ def summary(
         multiplier: (n_assets,).
         benchmark: (n,) simple returns, or (0,) for none.
     """
-    returns = np.empty(len(equity))
-    values = np.full(len(_NAMES), math.nan)
-    _measure(
-        equity, gross, turnover, whole, real, moves, multiplier, benchmark,
-        periods_per_year, costs_paid, capital, returns, values,
-    )  # fmt: skip
+    returns, values = measure(
+        equity, gross, turnover, whole, real, moves, multiplier, benchmark, periods_per_year, costs_paid, capital
+    )
     return returns, _named(values.tolist())
 
 
@@ -56,17 +54,14 @@ def _named(values: Sequence[float]) -> dict[str, float]:
     return dict(zip(_NAMES, values, strict=True))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _finite(value: float) -> float:
     return value if abs(value) < math.inf else math.nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _ratio(above: float, below: float, floor: float) -> float:
     return _finite(above / below) if below > floor else math.nan
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _kth(values: FloatArray, n: int, rank: int) -> float:
     """The value of a rank among the first n, which are moved about (Hoare's selection)."""
     left = 0
@@ -94,7 +89,6 @@ def _kth(values: FloatArray, n: int, rank: int) -> float:
     return found
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _ranked(values: FloatArray, low: float, high: float, ranks: IntArray, found: FloatArray) -> None:
     """The values of ascending ranks, by counting into buckets and sorting out one bucket for each rank."""
     n = values.shape[0]
@@ -127,12 +121,113 @@ def _ranked(values: FloatArray, low: float, high: float, ranks: IntArray, found:
         found[place] = _kth(room, size, ranks[place] - before)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
 def _between(below: float, above: float, part: float) -> float:
     return below + (above - below) * part
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+def _of_returns(
+    n: int,
+    periods: float,
+    grown: float,
+    total: float,
+    gains: float,
+    losses: float,
+    loss_squares: float,
+    second: float,
+    third: float,
+    fourth: float,
+    values: FloatArray,
+) -> None:
+    """What follows from sums over the returns (plain, positive, negative, squared negative) and centred moments."""
+    root = math.sqrt(periods)
+    mean = total / n
+    deviation = math.sqrt(second / (n - 1)) if n > 1 else math.nan
+    values[0] = grown - 1.0
+    values[1] = _finite(grown ** (periods / n) - 1.0)
+    values[2] = deviation * root
+    values[3] = _ratio(mean, deviation, _FLAT) * root
+    values[4] = _ratio(mean, math.sqrt(loss_squares / n), _FLAT) * root if n > 1 else math.nan
+    values[6] = _ratio(gains, losses, _FLAT)
+    spread = math.sqrt(second / n)
+    values[15] = _ratio(third / n, spread * spread * spread, _FLAT**3)
+    values[16] = _ratio(fourth / n, (second / n) * (second / n), _FLAT**4)
+
+
+def _of_falls(
+    n: int,
+    worst_fall: float,
+    longest: int,
+    run_lows: float,
+    n_runs: int,
+    under: int,
+    fall_squares: float,
+    values: FloatArray,
+) -> None:
+    """Drawdowns and their runs; after `_of_returns`, whose growth the Calmar ratio divides."""
+    values[5] = _ratio(values[1], -worst_fall, _FLAT)
+    values[7] = worst_fall
+    values[8] = float(longest)
+    values[9] = run_lows / n_runs if n_runs > 0 else 0.0
+    values[10] = under / n_runs if n_runs > 0 else 0.0
+    values[11] = math.sqrt(fall_squares / n)
+
+
+def _of_tails(
+    found: FloatArray, low_place: float, high_place: float, beyond: float, n_beyond: int, values: FloatArray
+) -> None:
+    """VaR, CVaR and tail ratio, from the order statistics about the two places and the returns below the first."""
+    floor_value = _between(found[0], found[1], low_place - int(low_place))
+    top_value = _between(found[2], found[3], high_place - int(high_place))
+    n_worst = int(low_place) + 1
+    values[12] = floor_value
+    values[13] = (beyond + (n_worst - n_beyond) * found[0]) / n_worst
+    values[14] = _ratio(abs(top_value), abs(floor_value), _FLAT)
+
+
+def _of_trades(
+    whole: IntArray,
+    real: FloatArray,
+    moves: FloatArray,
+    multiplier: FloatArray,
+    gained: float,
+    costs_paid: float,
+    values: FloatArray,
+) -> None:
+    """The metrics of the trades, into `values`."""
+    n_trades = whole.shape[0]
+    n_closed = n_hits = 0
+    won = lost = expected = worst_move = best_move = notional = 0.0
+    held = 0
+    for k in range(n_trades):
+        entered = real[k, 2] * real[k, 0] * multiplier[whole[k, 4]]
+        notional += entered
+        if whole[k, 3] == _OPEN:
+            continue
+        notional += real[k, 2] * real[k, 1] * multiplier[whole[k, 4]]
+        pnl = real[k, 3]
+        n_closed += 1
+        if pnl > 0.0:
+            n_hits += 1
+            won += pnl
+        elif pnl < 0.0:
+            lost -= pnl
+        expected += pnl / entered
+        held += whole[k, 2] - whole[k, 1]
+        worst_move += moves[k, 0]
+        best_move += moves[k, 1]
+    values[21] = float(n_trades)
+    if n_closed > 0:
+        values[22] = n_hits / n_closed
+        values[23] = _finite(won / lost) if lost > 0.0 else math.nan
+        values[24] = _finite(expected / n_closed)
+        values[25] = held / n_closed
+        values[26] = _finite(worst_move / n_closed)
+        values[27] = _finite(best_move / n_closed)
+    profit = gained + costs_paid
+    values[28] = _finite(costs_paid / profit) if profit > 0.0 else math.nan
+    values[29] = _finite(profit / notional * 1e4) if notional > 0.0 else math.nan
+
+
 def _measure(
     equity: FloatArray,
     gross: FloatArray,
@@ -145,10 +240,10 @@ def _measure(
     periods: float,
     costs_paid: float,
     capital: float,
-    returns: FloatArray,
-    values: FloatArray,
-) -> None:
+) -> tuple[FloatArray, FloatArray]:
     n = equity.shape[0]
+    returns = np.empty(n)
+    values = np.full(_N_METRICS, math.nan)
     root = math.sqrt(periods)
 
     # One pass over the curve: returns, their sums, drawdowns and their runs.
@@ -202,21 +297,8 @@ def _measure(
         second += square
         third += square * centred
         fourth += square * square
-    deviation = math.sqrt(second / (n - 1)) if n > 1 else math.nan
-
-    growth = _finite(math.pow(equity[n - 1] / capital, periods / n) - 1.0)
-    values[0] = equity[n - 1] / capital - 1.0
-    values[1] = growth
-    values[2] = deviation * root
-    values[3] = _ratio(mean, deviation, _FLAT) * root
-    values[4] = _ratio(mean, math.sqrt(loss_squares / n), _FLAT) * root if n > 1 else math.nan
-    values[5] = _ratio(growth, -worst_fall, _FLAT)
-    values[6] = _ratio(gains, losses, _FLAT)
-    values[7] = worst_fall
-    values[8] = float(longest)
-    values[9] = run_lows / n_runs if n_runs > 0 else 0.0
-    values[10] = under / n_runs if n_runs > 0 else 0.0
-    values[11] = math.sqrt(fall_squares / n)
+    _of_returns(n, periods, equity[n - 1] / capital, total, gains, losses, loss_squares, second, third, fourth, values)
+    _of_falls(n, worst_fall, longest, run_lows, n_runs, under, fall_squares, values)
 
     low_place = _TAIL * (n - 1)
     high_place = (1.0 - _TAIL) * (n - 1)
@@ -232,61 +314,22 @@ def _measure(
         # Fewer than three bars: the ranks of the two tails cross.
         low, high = min(returns[0], returns[n - 1]), max(returns[0], returns[n - 1])
         found[0], found[1], found[2], found[3] = low, high, low, high
-    floor_value = _between(found[0], found[1], low_place - ranks[0])
-    top_value = _between(found[2], found[3], high_place - ranks[2])
     beyond = 0.0
     n_beyond = 0
     for t in range(n):
         if returns[t] < found[0]:
             beyond += returns[t]
             n_beyond += 1
-    n_worst = ranks[0] + 1
-    values[12] = floor_value
-    values[13] = (beyond + (n_worst - n_beyond) * found[0]) / n_worst
-    values[14] = _ratio(abs(top_value), abs(floor_value), _FLAT)
-    spread = math.sqrt(second / n)
-    values[15] = _ratio(third / n, spread**3, _FLAT**3)
-    values[16] = _ratio(fourth / n, (second / n) ** 2, _FLAT**4)
+    _of_tails(found, low_place, high_place, beyond, n_beyond, values)
     values[17] = best
     values[18] = least
     values[19] = exposed / n
     values[20] = traded / n * periods
 
-    n_trades = whole.shape[0]
-    n_closed = n_hits = 0
-    won = lost = expected = worst_move = best_move = notional = 0.0
-    held = 0
-    for k in range(n_trades):
-        entered = real[k, 2] * real[k, 0] * multiplier[whole[k, 4]]
-        notional += entered
-        if whole[k, 3] == _OPEN:
-            continue
-        notional += real[k, 2] * real[k, 1] * multiplier[whole[k, 4]]
-        pnl = real[k, 3]
-        n_closed += 1
-        if pnl > 0.0:
-            n_hits += 1
-            won += pnl
-        elif pnl < 0.0:
-            lost -= pnl
-        expected += pnl / entered
-        held += whole[k, 2] - whole[k, 1]
-        worst_move += moves[k, 0]
-        best_move += moves[k, 1]
-    values[21] = float(n_trades)
-    if n_closed > 0:
-        values[22] = n_hits / n_closed
-        values[23] = _finite(won / lost) if lost > 0.0 else math.nan
-        values[24] = _finite(expected / n_closed)
-        values[25] = held / n_closed
-        values[26] = _finite(worst_move / n_closed)
-        values[27] = _finite(best_move / n_closed)
-    profit = equity[n - 1] - capital + costs_paid
-    values[28] = _finite(costs_paid / profit) if profit > 0.0 else math.nan
-    values[29] = _finite(profit / notional * 1e4) if notional > 0.0 else math.nan
+    _of_trades(whole, real, moves, multiplier, equity[n - 1] - capital, costs_paid, values)
 
     if benchmark.shape[0] == 0:
-        return
+        return returns, values
     bench_total = apart = 0.0
     up = down = bench_up = bench_down = 0.0
     n_up = n_down = 0
@@ -319,3 +362,212 @@ def _measure(
         values[33] = _finite((up / n_up) / (bench_up / n_up))
     if n_down > 0:
         values[34] = _finite((down / n_down) / (bench_down / n_down))
+    return returns, values
+
+
+def _rank_with_zeros(values: FloatArray, n: int, n_zeros: int, rank: int) -> float:
+    """The value of a rank among the first n, which are moved about, and `n_zeros` zeros beside them."""
+    below = 0
+    for place in range(n):
+        below += values[place] < 0.0
+    if rank < below:
+        return _kth(values, n, rank)
+    if rank < below + n_zeros:
+        return 0.0
+    return _kth(values, n, rank - n_zeros)
+
+
+def _tails_with_zeros(
+    moved: FloatArray, m: int, n_zeros: int, low: float, high: float, ranks: IntArray, found: FloatArray
+) -> None:
+    """As `_ranked`, for the first m values and `n_zeros` zeros; low <= 0 <= high if there are any."""
+    width = high - low
+    scale = (_BUCKETS - 1) / width if width > 0.0 else 0.0
+    if not scale < math.inf:
+        scale = 0.0
+    counts = np.zeros(_BUCKETS, np.int64)
+    for t in range(m):
+        counts[int((moved[t] - low) * scale)] += 1
+    middle = int((0.0 - low) * scale)
+    if n_zeros > 0:
+        counts[middle] += n_zeros
+    room = np.empty(m)
+    bucket = 0
+    before = 0
+    gathered = -1
+    size = 0
+    for place in range(ranks.shape[0]):
+        while before + counts[bucket] <= ranks[place]:
+            before += counts[bucket]
+            bucket += 1
+        if bucket != gathered:
+            size = 0
+            for t in range(m):
+                if int((moved[t] - low) * scale) == bucket:
+                    room[size] = moved[t]
+                    size += 1
+            gathered = bucket
+        zeros = n_zeros if bucket == middle else 0
+        found[place] = _rank_with_zeros(room, size, zeros, ranks[place] - before)
+
+
+def _measure_held(
+    open_: FloatArray,
+    high: FloatArray,
+    low: FloatArray,
+    close: FloatArray,
+    whole: IntArray,
+    real: FloatArray,
+    start: int,
+    stop: int,
+    capital: float,
+    commission: float,
+    periods: float,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Equity, excursions and metrics of long trades that are all of the account, one after another.
+
+    Only held bars are looked at one by one; a stretch without a position returns nothing on each of its bars.
+    """
+    n = stop - start
+    n_trades = whole.shape[0]
+    equity = np.empty(n)
+    moves = np.empty((n_trades, 2))
+    values = np.full(_N_METRICS, math.nan)
+    moved = np.empty(n)
+    m = 0
+
+    cash = capital
+    peak = capital
+    total = gains = losses = loss_squares = fall_squares = traded = costs_paid = 0.0
+    best = -math.inf
+    least = math.inf
+    worst_fall = 0.0
+    run = longest = n_runs = under = exposed = 0
+    run_low = run_lows = 0.0
+    at = start
+    for k in range(n_trades + 1):
+        first = whole[k, 1] if k < n_trades else stop
+        # Without a position, at the cash.
+        flat = first - at
+        for t in range(at - start, first - start):
+            equity[t] = cash
+        if flat > 0:
+            best = max(best, 0.0)
+            least = min(least, 0.0)
+            if cash >= peak:
+                peak = cash
+                if run > 0:
+                    run_lows += run_low
+                    n_runs += 1
+                    run = 0
+            else:
+                fall = cash / peak - 1.0
+                fall_squares += flat * (fall * fall)
+                worst_fall = min(worst_fall, fall)
+                run_low = min(run_low, fall) if run > 0 else fall
+                run += flat
+                under += flat
+                longest = max(longest, run)
+        if k == n_trades:
+            break
+        units = real[k, 2]
+        entry = real[k, 0]
+        open_end = whole[k, 3] == _OPEN
+        last = whole[k, 2] if open_end else whole[k, 2] - 1
+        bottom = min(entry, real[k, 1])
+        top = max(entry, real[k, 1])
+        traded += units * entry / cash
+        costs_paid += real[k, 4]
+        exposed += last - first + 1
+        before = cash
+        # Held, and then the bar of the exit.
+        for t in range(first, last + 1 if open_end else last + 2):
+            if t <= last:
+                value = units * close[t]
+                bottom = min(bottom, low[t])
+                top = max(top, high[t])
+            else:
+                traded += units * real[k, 1] / (units * open_[t])
+                value = units * real[k, 1] * (1.0 - commission)
+            equity[t - start] = value
+            r = (value - before) / before
+            before = value
+            moved[m] = r
+            m += 1
+            total += r
+            if r > 0.0:
+                gains += r
+            else:
+                losses -= r
+                loss_squares += r * r
+            best = max(best, r)
+            least = min(least, r)
+            if value >= peak:
+                peak = value
+                if run > 0:
+                    run_lows += run_low
+                    n_runs += 1
+                    run = 0
+            else:
+                fall = value / peak - 1.0
+                fall_squares += fall * fall
+                worst_fall = min(worst_fall, fall)
+                run_low = min(run_low, fall) if run > 0 else fall
+                run += 1
+                under += 1
+                longest = max(longest, run)
+        cash = before
+        at = last + 1 if open_end else last + 2
+        moves[k, 0] = bottom / entry - 1.0
+        moves[k, 1] = top / entry - 1.0
+    if run > 0:
+        run_lows += run_low
+        n_runs += 1
+
+    mean = total / n
+    n_zeros = n - m
+    second = n_zeros * (mean * mean)
+    third = -second * mean
+    fourth = second * (mean * mean)
+    for t in range(m):
+        centred = moved[t] - mean
+        square = centred * centred
+        second += square
+        third += square * centred
+        fourth += square * square
+    _of_returns(n, periods, equity[n - 1] / capital, total, gains, losses, loss_squares, second, third, fourth, values)
+    _of_falls(n, worst_fall, longest, run_lows, n_runs, under, fall_squares, values)
+
+    low_place = _TAIL * (n - 1)
+    high_place = (1.0 - _TAIL) * (n - 1)
+    ranks = np.empty(4, np.int64)
+    ranks[0] = int(low_place)
+    ranks[1] = min(ranks[0] + 1, n - 1)
+    ranks[2] = int(high_place)
+    ranks[3] = min(ranks[2] + 1, n - 1)
+    found = np.empty(4)
+    if ranks[1] <= ranks[2]:
+        _tails_with_zeros(moved, m, n_zeros, least, best, ranks, found)
+    else:
+        # Fewer than three bars, of which the first returns nothing.
+        found[0], found[1], found[2], found[3] = least, best, least, best
+    beyond = 0.0
+    n_beyond = 0
+    for t in range(m):
+        if moved[t] < found[0]:
+            beyond += moved[t]
+            n_beyond += 1
+    if found[0] > 0.0:
+        n_beyond += n_zeros
+    _of_tails(found, low_place, high_place, beyond, n_beyond, values)
+    values[17] = best
+    values[18] = least
+    values[19] = exposed / n
+    values[20] = traded / n * periods
+    _of_trades(whole, real, moves, np.ones(1), equity[n - 1] - capital, costs_paid, values)
+    return equity, moves, values
+
+
+_HELPERS = (_finite, _ratio, _kth, _ranked, _between, _of_returns, _of_falls, _of_tails, _of_trades)
+measure = Kernel(_measure, _HELPERS)
+measure_held = Kernel(_measure_held, (*_HELPERS, _rank_with_zeros, _tails_with_zeros))

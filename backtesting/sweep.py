@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,10 @@ N_OUT = 5
 
 # Operations on words.
 AND, OR, BEFORE, RUN = range(4)
+
+_NO_SUMS, _NO_TABLE = np.empty((2, 0)), np.empty((0, 0, 3))
+# Words of a stretch of bars: 8 KB of each row that is compared.
+_STRETCH = 16
 
 # numba's own intrinsics, which the type checker knows nothing of.
 _trailing_zeros: Any = trailing_zeros
@@ -95,20 +100,24 @@ def known_bars(rows: FloatArray, known: Words, begin: int, end: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def compare_rows(rows: FloatArray, known: Words, pairs: Table, words: Words) -> None:
     """Bits of x > y and of x <= y, for pairs (row of x, row of y, word row of >, word row of <=); NaN is neither."""
-    flags = np.empty(rows.shape[1], np.uint8)
-    for i in range(pairs.shape[0]):
-        x = rows[pairs[i, 0]]
-        y = rows[pairs[i, 1]]
-        # Two plain loops over short arrays: LLVM makes vector instructions of the first one.
-        for t in range(rows.shape[1]):
-            flags[t] = x[t] > y[t]
-        above = words[pairs[i, 2]]
-        pack_bits(flags, above)
-        not_above = words[pairs[i, 3]]
-        known_x = known[pairs[i, 0]]
-        known_y = known[pairs[i, 1]]
-        for w in range(len(above)):
-            not_above[w] = known_x[w] & known_y[w] & ~above[w]
+    n_words = words.shape[1]
+    # A stretch of bars at a time for all pairs: its part of the rows stays in the nearest cache.
+    for begin in range(0, n_words, _STRETCH):
+        end = min(begin + _STRETCH, n_words)
+        for i in range(pairs.shape[0]):
+            # Slices, so that no index can be negative and LLVM compares four bars with one instruction.
+            x = rows[pairs[i, 0], 64 * begin : 64 * end]
+            y = rows[pairs[i, 1], 64 * begin : 64 * end]
+            known_x = known[pairs[i, 0], begin:end]
+            known_y = known[pairs[i, 1], begin:end]
+            above = words[pairs[i, 2], begin:end]
+            not_above = words[pairs[i, 3], begin:end]
+            for w in range(len(above)):
+                word = np.uint64(0)
+                for b in range(64):
+                    word |= np.uint64(x[64 * w + b] > y[64 * w + b]) << np.uint64(b)
+                above[w] = word
+                not_above[w] = known_x[w] & known_y[w] & ~word
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -248,8 +257,8 @@ def simulate_t0(
 ) -> None:
     """The `chosen` candidates in every window, into out (n_candidates, n_windows, N_OUT).
 
-    Trades are written too if there is room for them (`trade_whole` is not empty), which makes sense for one candidate
-    and one window.
+    Trades are written instead of the sums and drawdowns if there is room for them (`trade_whole` is not empty), which
+    makes sense for one candidate and one window; `sums` and `table` are not read then.
     """
     opens = np.empty(words.shape[1], np.uint64)
     record = trade_whole.shape[0] > 0
@@ -289,9 +298,10 @@ def simulate_t0(
 
                 value = units * close[entry]
                 step = (value - outlay) / outlay
-                total += step + (sums[0, last] - sums[0, entry])
-                squares += step * step + (sums[1, last] - sums[1, entry])
-                if last == entry:
+                if not record:
+                    total += step + (sums[0, last] - sums[0, entry])
+                    squares += step * step + (sums[1, last] - sums[1, entry])
+                if last == entry or record:
                     high = close[entry]
                     low = high
                     inside = 1.0
@@ -684,35 +694,45 @@ def simulate_t1(
 
 @dataclass(frozen=True, eq=False)
 class Prices:
-    """One asset as the kernels read it: contiguous, every bar traded.
-
-    Attributes:
-        open, high, low, close: (n_bars,) without NaN.
-        highest, lowest: of open and high, of open and low.
-        sums: of `return_sums`. table: of `drawdown_table`, empty above MAX_TABLE_BARS.
-    """
+    """One asset as the kernels read it: (n_bars,) contiguous, every bar traded; what follows is made when asked for."""
 
     open: FloatArray
     high: FloatArray
     low: FloatArray
     close: FloatArray
-    highest: FloatArray
-    lowest: FloatArray
-    sums: FloatArray
-    table: FloatArray
+
+    @cached_property
+    def highest(self) -> FloatArray:
+        """Of open and high."""
+        return np.maximum(self.open, self.high)
+
+    @cached_property
+    def lowest(self) -> FloatArray:
+        """Of open and low."""
+        return np.minimum(self.open, self.low)
+
+    @cached_property
+    def sums(self) -> FloatArray:
+        """Of `return_sums`."""
+        return return_sums(self.close)
+
+    @cached_property
+    def table(self) -> FloatArray:
+        """Of `drawdown_table`."""
+        return drawdown_table(self.close)
 
     @property
     def n_bytes(self) -> int:
-        return 6 * self.close.nbytes + self.sums.nbytes + self.table.nbytes
+        return sum(values.nbytes for values in self.__dict__.values())
 
 
 def prices_of(open_: FloatArray, high: FloatArray, low: FloatArray, close: FloatArray) -> Prices:
-    """The four (n_bars,) series, contiguous, with what T0 looks up."""
-    opened, high, low, closed = (np.array(values, dtype=np.float64) for values in (open_, high, low, close))
-    small = len(closed) <= MAX_TABLE_BARS
-    table = drawdown_table(closed) if small else np.empty((0, 0, 3))
-    highest, lowest = np.maximum(opened, high), np.minimum(opened, low)
-    return Prices(opened, high, low, closed, highest, lowest, return_sums(closed), table)
+    """The four (n_bars,) series, read-only, without copies where they are contiguous."""
+    columns = [np.ascontiguousarray(values, dtype=np.float64).view() for values in (open_, high, low, close)]
+    for column in columns:
+        # Always, so that numba sees one type and compiles once.
+        column.setflags(write=False)
+    return Prices(*columns)
 
 
 @dataclass(frozen=True)
@@ -784,7 +804,12 @@ def sweep(
         lowest equity over its earlier peak. The same bytes for any number of threads.
     """
     out = np.empty((len(whole), len(windows), N_OUT))
-    first = is_t0(whole, real, never=never) & (prices.table.shape[0] > 0)
+    first = is_t0(whole, real, never=never) & (len(prices.close) <= MAX_TABLE_BARS)
+    # Made here once, and not by every thread.
+    if first.any():
+        _ = prices.sums, prices.table
+    if not first.all():
+        _ = prices.highest, prices.lowest
     jobs: list[tuple[bool, IntArray]] = []
     bars = float((windows[:, 1] - windows[:, 0]).sum())
     work_ms = bars * (int(first.sum()) * _NS_T0 + int((~first).sum()) * _NS_T1) * 1e-6
@@ -820,8 +845,9 @@ def simulate_block(
 ) -> None:
     """The chosen candidates, by T0 if `fast`, else by T1; the one place that calls the two kernels."""
     if fast:
+        sums, table = (_NO_SUMS, _NO_TABLE) if len(trade_whole) else (prices.sums, prices.table)
         simulate_t0(
-            prices.open, prices.close, prices.sums, prices.table, words, whole, chosen, windows,
+            prices.open, prices.close, sums, table, words, whole, chosen, windows,
             rates.capital, rates.adverse, rates.commission, out, trade_whole, trade_real,
         )  # fmt: skip
         return

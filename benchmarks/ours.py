@@ -39,17 +39,26 @@ def mean_of(metrics) -> side.Answer:
     return {"final_equity": float(finals.mean()), "trades": float(metrics.n_trades.mean()), "finals": finals.tolist()}
 
 
-def one(bars: Bars, fast: int, slow: int):
+def one(bars: Bars, fast: int, slow: int, *, warm: bool = False):
+    population = Population.from_configs([works.config_sma(fast, slow)])
+    window = Window(0, bars.n_bars)
+    kept = PopulationCache() if warm else None
+
+    def run() -> side.Answer:
+        found = population.reports([0], bars, window, COSTS, cache=kept)
+        final = float(found.final_equity()[0])
+        return {"final_equity": final, "trades": float(found.n_trades()[0]), "finals": [final]}
+
+    return run
+
+
+def one_simulated(bars: Bars, fast: int, slow: int):
     spec = load_spec(works.config_sma(fast, slow), origin="")
     assert not isinstance(spec, list), spec
 
     def run() -> side.Answer:
         result = simulate(TradingStrategy(spec).generate_signals(bars, cache=EvaluationCache()), COSTS)
-        return {
-            "final_equity": float(result.equity[-1]),
-            "trades": float(len(result.trades)),
-            "finals": [float(result.equity[-1])],
-        }
+        return {"final_equity": float(result.equity[-1]), "trades": float(len(result.trades))}
 
     return run
 
@@ -71,12 +80,8 @@ def reports(bars: Bars, configs: list[dict]):
     population = Population.from_specs(specs)
 
     def run() -> side.Answer:
-        cache = PopulationCache()
-        found = [population.report(i, bars, window, COSTS, cache=cache) for i in range(len(specs))]
-        return {
-            "final_equity": float(np.mean([result.equity[-1] for result in found])),
-            "trades": float(np.mean([len(result.trades) for result in found])),
-        }
+        found = population.reports(range(len(specs)), bars, window, COSTS)
+        return {"final_equity": float(found.final_equity().mean()), "trades": float(found.n_trades().mean())}
 
     return run
 
@@ -87,11 +92,30 @@ def panel(data: dict[str, np.ndarray]):
     window = [Window(0, symbols[0].n_bars)]
 
     def run() -> side.Answer:
-        found = [population.evaluate(bars, window, COSTS, threads=THREADS) for bars in symbols]
+        found = population.evaluate_each(symbols, window, COSTS, threads=THREADS)
         return {
             "final_equity": float(np.mean([metrics.final_equity for metrics in found])),
             "trades": float(np.mean([metrics.n_trades for metrics in found])),
         }
+
+    return run
+
+
+def shared_account(data: dict[str, np.ndarray]):
+    close = data["panel"]
+    opened = np.vstack((close[:1], close[:-1]))
+    days = np.datetime64("1900-01-01") + np.arange(len(close))
+    unknown = np.full(close.shape, np.nan)
+    names = tuple(f"S{k}" for k in range(close.shape[1]))
+    bars = Bars(
+        names, days, opened, np.maximum(opened, close), np.minimum(opened, close), close, unknown, source="panel"
+    )
+    spec = load_spec(works.config_x(126), origin="")
+    assert not isinstance(spec, list), spec
+
+    def run() -> side.Answer:
+        result = simulate(TradingStrategy(spec).generate_signals(bars, cache=EvaluationCache()), COSTS)
+        return {"final_equity": float(result.equity[-1]), "trades": float(len(result.trades))}
 
     return run
 
@@ -130,12 +154,18 @@ def main() -> None:
     side.serve(
         {
             "a": lambda: one(wti, 20, 50),
+            "a warm": lambda: one(wti, 20, 50, warm=True),
+            "a simulate": lambda: one_simulated(wti, 20, 50),
             "b1000": lambda: many(wti, [works.config_sma(*pair) for pair in works.pairs(1_000)]),
             "b1000 reports": lambda: reports(wti, [works.config_sma(*pair) for pair in works.pairs(1_000)]),
             "b10000": lambda: many(wti, [works.config_sma(*pair) for pair in works.pairs(10_000)]),
             "c": lambda: many(sp500, [works.config_c(work) for work in works.sets_c()]),
             "d": lambda: one(close_bars(data["minute"], "minute"), 60, 240),
             "e": lambda: panel(data),
+            "x": lambda: shared_account(data),
+            "long": lambda: many(
+                close_bars(data["minute"][:200_000], "long"), [works.config_sma(*pair) for pair in works.pairs(10_000)]
+            ),
             "population": lambda: from_text(wti, warm=False),
             "population warm": lambda: from_text(wti, warm=True),
             "plan": lambda: plan_only(wti),

@@ -70,6 +70,28 @@ def panel(data: dict[str, np.ndarray]):
     return run
 
 
+def shared_account(data: dict[str, np.ndarray]):
+    def run() -> side.Answer:
+        frame = pd.DataFrame(data["panel"])
+        frame.index = pd.date_range("1900-01-01", periods=len(frame), freq="D")
+        momentum = frame.to_numpy() / frame.shift(126).to_numpy() - 1.0
+        weights = np.full(frame.shape, np.nan)
+        for t in range(0, len(frame), 5):
+            if np.isfinite(momentum[t]).all():
+                weights[t] = 0.0
+                weights[t, np.argsort(-momentum[t], kind="stable")[:50]] = 1.0 / 50
+        portfolio = vbt.Portfolio.from_orders(
+            frame, size=weights, size_type="targetpercent", group_by=True, cash_sharing=True, call_seq="auto",
+            init_cash=works.CAPITAL, fees=works.COMMISSION, slippage=works.SLIPPAGE,
+        )  # fmt: skip
+        answer = {"final_equity": float(portfolio.final_value()), "trades": float(portfolio.trades.count())}
+        portfolio.sharpe_ratio()
+        portfolio.max_drawdown()
+        return answer
+
+    return run
+
+
 @njit
 def _orders(c, enter, size, distance, target, opened, high, low, close, fees, slippage, state):
     """One account of work c; state a column: best close, trailing distance, target, and what was done in this bar."""
@@ -165,5 +187,6 @@ if __name__ == "__main__":
             "c": lambda: work_c(prices),
             "d": lambda: grid(prices["minute"], [(60, 240)]),
             "e": lambda: panel(prices),
+            "x": lambda: shared_account(prices),
         }
     )

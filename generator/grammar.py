@@ -3,11 +3,12 @@
 It is the control that a model has to beat, so it is built to propose sensible things: every family of functions is
 equally likely, thresholds are quantiles of the expression itself on the *open* bars, and levels are compared with
 levels. It knows no market idea and nothing outside the open window. A new function in the registry is drawn the moment
-it exists.
+it exists. On a panel it also draws comparisons between the assets, and portfolios.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,15 @@ from agents.strategy.expression.evaluate import EvaluationCache, numbers
 from agents.strategy.expression.nodes import Node
 from agents.strategy.expression.parse import parse
 from agents.strategy.expression.types import Dimension
-from agents.strategy.indicators import FIELDS, FUNCTIONS, RANGE_FIELDS, Function, Parameter
+from agents.strategy.indicators import FIELDS, FUNCTIONS, Function, Parameter
+from agents.strategy.vocabulary import GROUP, available_functions, groups_of
 from backtesting.bars import Bars, FloatArray
 
 FAMILIES = ("trend", "change", "statistics", "volatility", "oscillator", "channel", "volume", "calendar")
+PANEL_FAMILIES = ("cross_section",)
+# What is compared between assets: a change, a level of activity, a place in a range; never a raw price.
+COMPARED = ("change", "statistics", "volatility", "oscillator", "volume")
+PORTFOLIO_SHARE, NEUTRAL_SHARE, UNIVERSE_SHARE = 0.5, 0.3, 0.15
 QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 HOLDING_BARS = (1, 2, 3, 5, 10, 20, 60)
 ATR_MULTIPLES = (1.5, 2.0, 3.0, 4.0)
@@ -43,16 +49,29 @@ class Grammar:
 
     def functions(self, family: str) -> tuple[Function, ...]:
         """The functions of a family that mean something on these bars."""
-        absent = set()
-        if not self.bars.has_volume:
-            absent.add("volume")
-        if self.bars.close_only:
-            absent.update(RANGE_FIELDS)
-        return tuple(f for f in FUNCTIONS.values() if f.family == family and not absent.intersection(f.reads))
+        return self._by_family.get(family, ())
+
+    @cached_property
+    def _by_family(self) -> dict[str, tuple[Function, ...]]:
+        found: dict[str, tuple[Function, ...]] = {}
+        for entry in available_functions(self.bars):
+            found[entry.family] = (*found.get(entry.family, ()), entry)
+        return found
+
+    @cached_property
+    def families(self) -> tuple[str, ...]:
+        known = (*FAMILIES, *(PANEL_FAMILIES if self.panel else ()))
+        return tuple(name for name in known if self.functions(name) and (name != "volume" or self.bars.has_volume))
 
     @property
-    def families(self) -> tuple[str, ...]:
-        return tuple(name for name in FAMILIES if self.functions(name) and (name != "volume" or self.bars.has_volume))
+    def panel(self) -> bool:
+        """Whether there are several assets."""
+        return self.bars.n_assets > 1
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """The features of groups."""
+        return groups_of(self.bars)
 
     def spec(self, rng: np.random.Generator, name: str) -> dict[str, Any]:
         """A random configuration; legal by construction up to the bounds, which the caller checks like any other's."""
@@ -65,6 +84,8 @@ class Grammar:
             "name": name,
             "hypothesis": "Drawn at random from the grammar; nobody believes anything.",
         }
+        if self.panel and rng.random() < PORTFOLIO_SHARE:
+            return {**spec, **self.portfolio(rng)}
         if rng.random() < 0.15:
             return {
                 **spec,
@@ -87,6 +108,42 @@ class Grammar:
             else:
                 protect["max_bars"] = _pick(rng, HOLDING_BARS)
         return {**spec, "kind": "rules", "protect": {**protect, **self.stops(rng)}, "sizing": sizing}
+
+    def portfolio(self, rng: np.random.Generator) -> dict[str, Any]:
+        """A random choice among the assets of a panel, without name and prose."""
+        drawn: dict[str, Any] = {"kind": "portfolio", "score": self.ranking(rng)}
+        if rng.random() < UNIVERSE_SHARE:
+            drawn["universe"] = self.condition(rng, 0)
+        if self.groups and rng.random() < NEUTRAL_SHARE:
+            drawn["neutralise"] = _pick(rng, self.groups)
+        return {**drawn, **self.construction(rng)}
+
+    def construction(self, rng: np.random.Generator) -> dict[str, Any]:
+        """How many names are chosen, on which sides, with which weights, and how often."""
+        weights = ({"kind": "equal"}, {"kind": "equal"}, {"kind": "inverse_volatility", "window": 60})
+        return {
+            "select": {"kind": "share", "share": _pick(rng, (0.1, 0.2, 0.3))},
+            "weight": _pick(rng, weights),
+            "direction": _pick(rng, ("long", "both", "both")),
+            "gross": 1.0,
+            "cap": 1.0,
+            "rebalance": {"every_bars": _pick(rng, (1, 5, 21)), "band": 0.0},
+        }
+
+    def ranking(self, rng: np.random.Generator) -> str:
+        """A random number that means the same for every asset, to rank them by."""
+        for _ in range(MAX_TRIES):
+            text = self._call(rng, _pick(rng, self.functions(_pick(rng, self.families))), depth=1)
+            node = self._parsed(text)
+            if node is None or node.dimension not in (Dimension.RATIO, Dimension.COUNT, Dimension.PRICE):
+                continue
+            if node.dimension is Dimension.PRICE:
+                text = f"({text}) / close"
+            # What is equal for all assets, as a weekday is, ranks nobody.
+            scored = self._parsed(text)
+            if scored is not None and self._tells_apart(scored):
+                return text if rng.random() < 0.5 else f"-({text})"
+        raise RuntimeError("the grammar found no ranking that tells the assets apart")
 
     def stops(self, rng: np.random.Generator) -> dict[str, float]:
         """Random protective exits; mostly none. They need a range, so a market of closes has none."""
@@ -161,9 +218,20 @@ class Grammar:
         return f"{text} {sign} {self._threshold(rng, relative)} * {average}"
 
     def _call(self, rng: np.random.Generator, function: Function, *, depth: int) -> str:
+        if function.family in PANEL_FAMILIES:
+            return f"{function.name}({', '.join(self._compared(rng, part) for part in function.parameters)})"
         return (
             f"{function.name}({', '.join(self._argument(rng, parameter, depth) for parameter in function.parameters)})"
         )
+
+    def _compared(self, rng: np.random.Generator, parameter: Parameter) -> str:
+        """An argument of a function that compares assets."""
+        if parameter.name == GROUP:
+            return f"feature({_pick(rng, self.groups)})"
+        if parameter.kind == "number":
+            return f"{_pick(rng, parameter.grid):g}"
+        inner = [f for name in COMPARED for f in self.functions(name) if f.result is not Dimension.BOOLEAN]
+        return self._call(rng, _pick(rng, inner), depth=0)
 
     def _argument(self, rng: np.random.Generator, parameter: Parameter, depth: int) -> str:
         if parameter.kind in ("window", "number"):
@@ -199,6 +267,15 @@ class Grammar:
         values = self._values(node)
         return len(values) > 60 and float(np.quantile(values, 0.1)) < 0.0 < float(np.quantile(values, 0.9))
 
+    def _tells_apart(self, node: Node) -> bool:
+        """Whether assets differ in it, on most bars on which two of them have a value."""
+        values = numbers(node, self.bars, self.cache)
+        known = np.isfinite(values)
+        high = np.where(known, values, -np.inf).max(axis=1)
+        low = np.where(known, values, np.inf).min(axis=1)
+        several = known.sum(axis=1) > 1
+        return int(several.sum()) > 60 and float((high > low)[several].mean()) > 0.5
+
     def _is_level(self, node: Node) -> bool:
         """Whether a price-valued expression is a level of the market, and not a spread or a volatility in prices."""
         values = numbers(node, self.bars, self.cache)
@@ -217,8 +294,9 @@ def texts_of(spec: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
     found: dict[tuple[str, ...], str] = {
         (side, way): spec[side].get(way) for side in ("long", "short") if spec.get(side) for way in ("enter", "exit")
     }
-    if spec.get("score"):
-        found[("score",)] = spec["score"]
+    for word in ("score", "universe"):
+        if spec.get(word):
+            found[(word,)] = spec[word]
     return {path: text for path, text in found.items() if text}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from agents.archive.records import RunRecord, Spend
 from agents.archive.store import Archive
 from generator.archive_map import Cell
+from generator.comparison import wilson
 from generator.config import MODEL_ARMS
 from generator.lessons import lessons_of
 from generator.novelty import DUPLICATE_CODES
@@ -65,6 +66,31 @@ class SlotRow:
 
 
 @dataclass(frozen=True)
+class Validity:
+    """How many of a model's replies were legal rules.
+
+    Attributes:
+        answered: slots of the arm in which the model answered; one that no call reached is not the model's doing.
+        first, repaired: slots whose rule was legal at once, and after it was given its errors back. What was not the
+            model's own, such as a draw in its place, is in neither.
+    """
+
+    arm: str
+    answered: int
+    first: int
+    repaired: int
+
+    @property
+    def sentence(self) -> str:
+        """Both rates, each with its interval."""
+        whole = self.first + self.repaired
+        return (
+            f"Replies of the model in {self.arm}: {_rate(self.first, self.answered)} were legal at first,"
+            f" {_rate(whole, self.answered)} after repair."
+        )
+
+
+@dataclass(frozen=True)
 class History:
     """A run.
 
@@ -88,6 +114,17 @@ class History:
     def arms(self) -> tuple[str, ...]:
         """The arms with slots, in the order of their first one."""
         return tuple(dict.fromkeys(row.arm for row in self.rows))
+
+    @property
+    def validity(self) -> tuple[Validity, ...]:
+        """Of every arm in which a model answered."""
+        found = []
+        for arm in self.arms:
+            rows = [row for row in self.of_arm(arm) if arm in MODEL_ARMS and row.n_asked]
+            legal = [row.repairs for row in rows if row.origin in MODEL_ORIGINS]
+            if rows:
+                found.append(Validity(arm, len(rows), legal.count(0), len(legal) - legal.count(0)))
+        return tuple(found)
 
     def of_arm(self, arm: str) -> tuple[SlotRow, ...]:
         """The rows of an arm."""
@@ -157,3 +194,8 @@ def history_of(archive: Archive, run_id: str) -> History:
         lessons,
         str(record.config.get("forked_from", "")),
     )
+
+
+def _rate(count: int, of: int) -> str:
+    low, high = wilson(count, of)
+    return f"{count} of {of} ({count / of:.0%}, 95 % interval {low:.0%} to {high:.0%})"

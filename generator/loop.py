@@ -19,6 +19,7 @@ from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import TouchstoneError
+from backtesting.evaluation import evaluation_of
 from backtesting.nomination import Nominee
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS
@@ -28,7 +29,7 @@ from generator.config import CONTROL_ARMS
 from generator.context import inputs_by_role, parents_wanted
 from generator.grammar import Grammar
 from generator.lessons import Reflector
-from generator.novelty import refuse_positions, refuse_scores, refuse_text
+from generator.novelty import positions_of, refuse_positions, refuse_scores, refuse_text
 from generator.open_window import OPEN, open_trial, refused_look
 from generator.run import Run
 from generator.search import LAG, NOTHING_SEARCHED, Search, Searched, parents_of
@@ -37,6 +38,8 @@ from generator.slots import random_stream
 from generator.verdicts import judge_run
 from generator.workflows.workflow import Task, Workflow
 
+TELLING = 20.0
+"""How much longer than telling the watcher not telling has to be, where the watcher may be told seldom."""
 UNPROPOSED = ("planned", "prompted", "responded")
 _NOBODY: tuple[Chosen, ...] = ()
 
@@ -96,7 +99,7 @@ async def evolve(
     loop.restore()
     await loop.run_blocks()
     loop.tell("judging: the sealed window is opened once, for all candidates together", now=True)
-    judge_run(run, loop.search.looks)
+    judge_run(run, loop.nominees())
     loop.tell("finished", now=True)
 
 
@@ -125,7 +128,7 @@ class _Loop:
         self._grammar = Grammar(run.open.bars, EvaluationCache(), LEAD_BARS)
 
     def restore(self) -> None:
-        """Rebuild what the stored slots say: evaluations are pure, so making them again gives the same."""
+        """Rebuild what the stored slots say; what was simulated is simulated again, which gives the same."""
         archive, run_id = self.run.archive, self.run.run_id
         events = {(event.slot_id, event.kind): event.data for event in archive.events(run_id)}
         candidates = {candidate.slot_id: candidate for candidate in archive.candidates(run_id)}
@@ -136,13 +139,28 @@ class _Loop:
             spec = spec_of(candidates[slot.slot_id])
             self.search.proposed(slot, spec, parents_of(events[slot.slot_id, "valid"]))
             if slot.slot_id in evaluations:
-                look = self._look(slot.slot_id, spec, evaluations[slot.slot_id]["n_trials"])
-                self._found(slot, spec, look)
+                result = self.run.open.simulate(TradingStrategy(spec))
+                evaluation = evaluation_of(evaluations[slot.slot_id], result)
+                self.search.found(slot, spec, evaluation, self.run.open.behaviour(spec, result))
             elif (slot.slot_id, "rejected") in events:
                 self.search.refused(slot, spec, Rejection(**events[slot.slot_id, "rejected"]))
         if self._reflector is not None:
             for block, lessons in self._reflector.written().items():
                 self.search.learnt(block, lessons)
+
+    def nominees(self) -> dict[str, Nominee]:
+        """The evaluated candidates by slot id, in the order of the slots, with the curves that the judgement reads.
+
+        They are made again from what is stored, so that a long run need not hold them all the time.
+        """
+        archive, run_id = self.run.archive, self.run.run_id
+        specs = {candidate.slot_id: spec_of(candidate) for candidate in archive.candidates(run_id)}
+        stored = archive.evaluations(run_id)
+        return {
+            slot.slot_id: self.run.open.nominee(specs[slot.slot_id], stored[slot.slot_id])
+            for slot in archive.slots(run_id)
+            if slot.slot_id in stored
+        }
 
     async def run_blocks(self) -> None:
         """Propose each block, and evaluate the one before it meanwhile.
@@ -201,15 +219,13 @@ class _Loop:
 
     def tell(self, stage: str, *, now: bool = False) -> None:
         """Show the watcher where the run stands, if it was not told just before; `now` in any case."""
-        if not now and time.monotonic() - self._told_at < self._watch_seconds:
+        began = time.monotonic()
+        if not now and began - self._told_at < self._watch_seconds:
             return
-        self._told_at = time.monotonic()
-        run, looks = self.run, self.search.looks
+        run = self.run
         outcomes = run.archive.count_outcomes(run.run_id)
         open_states = ("planned", "prompted", "responded", "valid")
         planned = sum(outcomes.values())
-        best = max(looks.values(), key=_sharpe, default=None)
-        luck = max((look.open_evaluation.expected_max_sharpe for look in looks.values()), default=0.0)
         self._watch(
             Progress(
                 run_id=run.run_id,
@@ -217,13 +233,18 @@ class _Loop:
                 done=planned - sum(outcomes.get(state, 0) for state in open_states),
                 planned=planned,
                 outcomes=outcomes,
-                best=None if best is None else (best.name, _sharpe(best)),
-                luck=luck,
+                best=self.search.best,
+                luck=self.search.luck,
                 spend=run.archive.spend(run.run_id),
                 last=self.last,
                 searched=self.search.searched(),
             )
         )
+        # What is told is counted anew from the archive, which takes longer the longer the run is: at most a part in
+        # twenty of the time goes into it.
+        self._told_at = time.monotonic()
+        if self._watch_seconds:
+            self._told_at += TELLING * (self._told_at - began)
 
     def _draw(self, slot: Slot, snapshot: Snapshot) -> None:
         """A proposal of an arm without a model: proposal and candidate in one step."""
@@ -247,12 +268,31 @@ class _Loop:
         """A proposal of the model, repaired if need be."""
         if self._workflow is None:
             raise RuntimeError(f"slot {slot.slot_id} belongs to the arm {slot.arm!r}, which needs a model")
+        async with self._gate:
+            if self._stopped is not None:
+                raise self._stopped  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
+            # Written in its turn and not before: else all questions of a block would be, ere the first is on its way.
+            task, odds = self._task(slot, snapshot)
+            try:
+                answer = await self._workflow.propose(task)
+            except TouchstoneError as stop:
+                self._stopped = stop
+                raise
+        if isinstance(answer, Rejection):
+            self._reject(slot, answer)
+            return
+        spec, n_repairs = answer
+        with self.run.archive.transaction():
+            self._valid(slot, spec, "repaired" if n_repairs else "llm", n_repairs, task.parents, odds)
+        self.tell("waiting for the model")
+
+    def _task(self, slot: Slot, snapshot: Snapshot) -> tuple[Task, dict[str, object]]:
+        """What a slot of the model is asked, and the odds of its parents."""
         run = self.run
-        rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
-        n_parents = max(parents_wanted(prompt) for prompt in run.prompts.values())
-        if slot.arm in CONTROL_ARMS:
-            parents, shown, odds = _NOBODY, Snapshot((), ()), {}
-        else:
+        parents, shown, odds = _NOBODY, Snapshot((), ()), dict[str, object]()
+        if slot.arm not in CONTROL_ARMS:
+            rng = random_stream(run.config.seed, f"slot-{slot.index}", "parents")
+            n_parents = max(parents_wanted(prompt) for prompt in run.prompts.values())
             parents = choose_parents(snapshot, slot.arm, rng, n_parents=n_parents)
             shown, odds = shown_to(snapshot, slot.arm, parents), {"none": NONE_SHARE}
         inputs = inputs_by_role(
@@ -265,21 +305,7 @@ class _Loop:
             max_warmup=LEAD_BARS,
             n_tried=len(shown.candidates),
         )
-        async with self._gate:
-            if self._stopped is not None:
-                raise self._stopped  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
-            try:
-                answer = await self._workflow.propose(Task(slot, inputs, parents, shown))
-            except TouchstoneError as stop:
-                self._stopped = stop
-                raise
-        if isinstance(answer, Rejection):
-            self._reject(slot, answer)
-            return
-        spec, n_repairs = answer
-        with run.archive.transaction():
-            self._valid(slot, spec, "repaired" if n_repairs else "llm", n_repairs, parents, odds)
-        self.tell("waiting for the model")
+        return Task(slot, inputs, parents, shown), odds
 
     def _valid(
         self,
@@ -303,19 +329,19 @@ class _Loop:
             return
         try:
             result = await asyncio.to_thread(self.run.open.simulate, TradingStrategy(spec))
-            sibling = refuse_positions(result.exposure, known)
+            sibling = refuse_positions(positions_of(result), known)
             if isinstance(sibling, Rejection):
                 self._refuse_look(slot, spec, sibling, result)
                 return
             # Looks of later slots, which may be taken at this very time, are not counted; the judgement counts all.
             n_trials = archive.count_trials(self.run.series, purpose=OPEN, up_to=slot) + 1
-            look = await asyncio.to_thread(self._look, slot.slot_id, spec, n_trials, result)
+            look, seed = self.run.open.look, self.run.config.seed
+            evaluation = await asyncio.to_thread(look, spec, result, n_trials=n_trials, seed=seed)
             behaviour = self.run.open.behaviour(spec, result)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             broken = Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}")
             self._refuse_look(slot, spec, broken, None)
             return
-        evaluation = look.open_evaluation
         refused = refuse_scores(evaluation.alpha_t, behaviour.signature, sibling, known)
         with archive.transaction():
             stream_id = archive.add_stream(evaluation.result.returns)
@@ -329,11 +355,8 @@ class _Loop:
             stored = evaluation.as_dict() | {"behaviour": behaviour.as_dict(), "cell": list(cell_of(behaviour))}
             archive.add_evaluation(slot.slot_id, candidate.spec_id, self.run.record.bars_id, stored)
             archive.append_event(slot.slot_id, "evaluated", data={"alpha_t": _number(evaluation.alpha_t)})
-        self.search.found(slot, spec, look, behaviour)
+        self.search.found(slot, spec, evaluation, behaviour)
         self.last = f"{candidate.name}: evaluated"
-
-    def _found(self, slot: Slot, spec: Spec, look: Nominee) -> None:
-        self.search.found(slot, spec, look, self.run.open.behaviour(spec, look.open_evaluation.result))
 
     def _refuse(self, slot: Slot, spec: Spec, rejection: Rejection) -> None:
         self.search.refused(slot, spec, rejection)
@@ -355,10 +378,6 @@ class _Loop:
             )
             self._refuse(slot, spec, rejection)
 
-    def _look(self, slot_id: str, spec: Spec, n_trials: int, result: BacktestResult | None = None) -> Nominee:
-        rng = random_stream(self.run.config.seed, slot_id.rpartition("/")[2], "evaluation")
-        return self.run.open.look(spec, n_trials=n_trials, rng=rng, result=result)
-
     def _reject(self, slot: Slot, rejection: Rejection) -> None:
         self.run.archive.reject(slot.slot_id, rejection)
         self.last = f"slot {slot.index}: {rejection.code}: {rejection.reason}"
@@ -375,11 +394,6 @@ def spec_of(candidate: Candidate) -> Spec:
 
 def _drawn(parents: Sequence[Chosen]) -> list[dict[str, object]]:
     return [{"ref": chosen.entry.ref, "probability": round(chosen.probability, 6)} for chosen in parents]
-
-
-def _sharpe(look: Nominee) -> float:
-    value = look.open_evaluation.result.metrics.get("sharpe_ratio", float("nan"))
-    return value if isfinite(value) else float("-inf")
 
 
 def _number(value: float) -> float | None:

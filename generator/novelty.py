@@ -18,6 +18,7 @@ import numpy as np
 from agents.archive.records import Rejection
 from agents.strategy.spec import Spec
 from backtesting.bars import FloatArray
+from backtesting.result import BacktestResult
 from generator.tree_distance import Shape, shape_of
 
 SAME_POSITIONS = 0.95
@@ -25,8 +26,22 @@ SAME_POSITIONS = 0.95
 ALIKE_POSITIONS = 0.80
 """From here on they are siblings, and the younger one has to be better."""
 
+MOST_POSITIONS = 20_000
+"""Positions that are compared of one rule; of a large panel, those of every so many bars."""
+
 DUPLICATE_CODES = ("duplicate_exact", "duplicate_structure", "duplicate_behaviour", "not_better")
 """The codes of this module: what a search spends on going round in circles."""
+
+
+def positions_of(result: BacktestResult) -> FloatArray:
+    """(n,) what a simulated rule held: its exposure at every close, or on a panel the position in every asset.
+
+    The sum over the assets would say nothing of two portfolios that are both neutral to the market.
+    """
+    if result.positions is None:
+        return result.exposure
+    step = -(-result.positions.size // MOST_POSITIONS)
+    return result.positions[::step].ravel()
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class Known:
     def add_behaviour(
         self, name: str, positions: FloatArray, alpha_t: float, signature: tuple[float, ...] | None = None
     ) -> None:
-        """How a rule behaves on the open window: its positions (n_bars,), its score and the mark of its returns."""
+        """How a rule behaves on the open window: its positions (n,), its score and the mark of its returns."""
         if signature is not None:
             self._signatures.setdefault(signature, name)
         unit = _unit(positions)
@@ -118,7 +133,7 @@ def refuse_text(spec: Spec, known: Known) -> Rejection | None:
 
 
 def refuse_positions(positions: FloatArray, known: Known) -> Rejection | Sibling | None:
-    """What the positions (n_bars,) on the open window say: a repetition, or the rule most like it, or nothing."""
+    """What the positions (n,) of `positions_of` say: a repetition, or the rule most like it, or nothing."""
     sibling = known.closest(positions)
     if sibling is None or sibling.likeness < SAME_POSITIONS:
         return sibling

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
 from backtesting.bars import Bars, FloatArray
 from backtesting.costs import CostModel
-from backtesting.evaluation import Evaluation, evaluate, market_returns, residual, residual_hedge
+from backtesting.evaluation import Evaluation, evaluate, evaluation_of, market_returns, residual, residual_hedge
 from backtesting.nomination import COST_FACTOR, Nominee
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS, Split, Window
@@ -58,7 +59,9 @@ class OpenWindow:
     def simulate(self, strategy: TradingStrategy, *, cost_factor: float = 1.0) -> BacktestResult:
         """The strategy on the open window, costs multiplied."""
         costs = self.costs if cost_factor == 1.0 else self.costs.times(cost_factor)
-        return simulate(strategy.generate_signals(self.bars), costs, window=self.window)
+        # Positions tell the rules of a panel apart, and nothing reads them of a simulation with other costs.
+        keep = self.bars.n_assets > 1 and cost_factor == 1.0
+        return simulate(strategy.generate_signals(self.bars), costs, window=self.window, keep_positions=keep)
 
     @cached_property
     def market(self) -> FloatArray:
@@ -69,13 +72,26 @@ class OpenWindow:
         """How a simulated rule behaves beside the incumbents."""
         return behaviour_of(spec, result, self.incumbents, self.market)
 
-    def look(
-        self, spec: Spec, *, n_trials: int, rng: np.random.Generator, result: BacktestResult | None = None
-    ) -> Nominee:
-        """Evaluate a candidate: one trial. `result` is its simulation on this window, where there is one already."""
+    def look(self, spec: Spec, result: BacktestResult, *, n_trials: int, seed: int) -> Evaluation:
+        """Evaluate a candidate that was simulated on this window: one trial.
+
+        The intervals of all candidates that are looked at with one `seed` come from the same resamples.
+        """
+        return evaluate(
+            spec.name,
+            spec.spec_id,
+            result,
+            self.incumbents,
+            market=self.market,
+            periods_per_year=self.bars.periods_per_year,
+            n_trials=n_trials,
+            seed=seed,
+        )
+
+    def nominee(self, spec: Spec, stored: Mapping[str, Any]) -> Nominee:
+        """A candidate as the judgement needs it, from its stored evaluation: simulated again, and no new trial."""
         strategy = TradingStrategy(spec)
-        simulated = self.simulate(strategy) if result is None else result
-        evaluation = self._evaluate(spec.name, strategy.spec_id, simulated, n_trials, rng)
+        evaluation = evaluation_of(stored, self.simulate(strategy))
         return Nominee(evaluation, self.simulate(strategy, cost_factor=COST_FACTOR), strategy)
 
     def neighbours_t(self, spec: Spec) -> tuple[tuple[str, BacktestResult, float], ...]:
@@ -97,20 +113,6 @@ class OpenWindow:
             left = residual(result.returns, book, residual_hedge(result.returns, book))
             found.append((other.spec_id, result, hac_t(left)))
         return tuple(found)
-
-    def _evaluate(
-        self, name: str, spec_id: str, result: BacktestResult, n_trials: int, rng: np.random.Generator
-    ) -> Evaluation:
-        return evaluate(
-            name,
-            spec_id,
-            result,
-            self.incumbents,
-            market=self.market,
-            periods_per_year=self.bars.periods_per_year,
-            n_trials=n_trials,
-            rng=rng,
-        )
 
 
 def open_trial(evaluation: Evaluation, slot: Slot, *, bars_id: str, series: str, stream_id: str) -> Trial:

@@ -9,12 +9,13 @@ number that a score could be made of.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agents.strategy.incumbents import shipped_incumbent
+from agents.strategy.spec import InverseVolatilityWeight, PortfolioSpec, ShareSelection
 from agents.strategy.spec_error import SpecError, nearest
-from agents.strategy.wire import WIRE_SCHEMA, WIRE_SCHEMA_NAME, to_wire
+from agents.strategy.wire import WIRE_SCHEMA, WIRE_SCHEMA_NAME, to_wire, wire_schema
 from backtesting.errors import InvalidConfig
 
 EXAMPLE = "donchian_breakout"
@@ -62,13 +63,16 @@ class OutputForm:
         return found or self.check(reply, inputs)
 
 
-def form_of(output: str) -> OutputForm:
-    """The form of this id. Raises InvalidConfig with the nearest one."""
+def form_of(output: str, *, panel: bool = False) -> OutputForm:
+    """The form of this id; on a panel, where a rule may also be a portfolio, the form that allows it.
+
+    Raises InvalidConfig with the nearest one.
+    """
     if output not in OUTPUTS:
         near = nearest(output, OUTPUTS)
         hint = f"; did you mean {near!r}?" if near else ""
         raise InvalidConfig(f"there is no output form {output!r}{hint}", next_step=f"choose {', '.join(OUTPUTS)}")
-    return OUTPUTS[output]
+    return PANEL_OUTPUTS.get(output, OUTPUTS[output]) if panel else OUTPUTS[output]
 
 
 def paths_of(form: OutputForm, *, whole: bool = True) -> dict[str, None]:
@@ -224,7 +228,9 @@ _WORDS = {
     "null": "null",
 }
 
-_RULE: Json = WIRE_SCHEMA["properties"]["rule"]
+# What a rule may be on a panel: an edit may change any part of it, whatever the market.
+PANEL_SCHEMA: Json = wire_schema("rules", "score", "portfolio")
+_RULE: Json = PANEL_SCHEMA["properties"]["rule"]
 
 _EDITS = _form(
     hypothesis=_text("why the changed rule should earn more after costs than its parent; at most 600 characters"),
@@ -338,6 +344,20 @@ def _spec_example() -> Json:
     return {**to_wire(shipped_incumbent(EXAMPLE)), "source": None}
 
 
+def _portfolio_example() -> Json:
+    return to_wire(
+        PortfolioSpec(
+            kind="portfolio",
+            name="calm_winners",
+            hypothesis="Holders sell winners too early and keep losers, so relative strength over months goes on.",
+            score="roc(lag(close, 21), 105)",
+            select=ShareSelection(kind="share", share=0.2),
+            weight=InverseVolatilityWeight(kind="inverse_volatility", window=60),
+            direction="both",
+        )
+    )
+
+
 OUTPUTS: dict[str, OutputForm] = {
     form.id: form
     for form in (
@@ -351,3 +371,13 @@ OUTPUTS: dict[str, OutputForm] = {
         OutputForm("text", None, "", {}),
     )
 }
+
+_PANEL_ACTION: Json = {
+    **_ACTION,
+    "properties": {**_ACTION["properties"], "spec": {"anyOf": [PANEL_SCHEMA, {"type": "null"}]}},
+}
+PANEL_OUTPUTS: dict[str, OutputForm] = {
+    "strategy-spec": replace(OUTPUTS["strategy-spec"], schema=PANEL_SCHEMA, example=_portfolio_example()),
+    "action": replace(OUTPUTS["action"], schema=_PANEL_ACTION),
+}
+"""The forms that are others on a panel."""

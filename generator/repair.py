@@ -20,7 +20,7 @@ from generator.llm.client import Completion
 from generator.outputs import OUTPUTS, OutputForm
 
 MAX_REPAIRS = 2
-EXPRESSIONS = ("enter", "exit", "score", "sizing", "protect")
+EXPRESSIONS = ("enter", "exit", "score", "universe", "sizing", "protect")
 SPEC_FORM = OUTPUTS["strategy-spec"]
 
 
@@ -74,7 +74,7 @@ def read_reply(
     whole = form.rule(found, inputs or {})
     if isinstance(whole, list):
         return Illegal(text, tuple(whole))
-    text = text if form is SPEC_FORM else json.dumps(whole, ensure_ascii=False)
+    text = text if form.id == SPEC_FORM.id else json.dumps(whole, ensure_ascii=False)
     spec = from_wire(whole)
     if isinstance(spec, list):
         return Illegal(text, tuple(spec))

@@ -2,20 +2,22 @@
 
 It is the loop's memory: built from the archive at the start, kept up slot by slot, never stored itself. A snapshot is
 cut at a block, so that a resumed run sees what the first process saw. It holds open-window evidence only, and what one
-arm found never reaches another.
+arm found never reaches another. Curves and trades are let go: of a candidate its figures stay, and its positions, which
+the next one is compared with.
 """
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from agents.archive.records import Rejection, Slot
 from agents.strategy.spec import Spec
-from backtesting.nomination import Nominee
+from backtesting.evaluation import Evaluation
 from generator.archive_map import Cell, cell_of
 from generator.behaviour import Behaviour
-from generator.novelty import DUPLICATE_CODES, Known
+from generator.novelty import DUPLICATE_CODES, Known, positions_of
 from generator.run import Run
 from generator.selection import Entry, Snapshot, Tried
 
@@ -53,12 +55,18 @@ NOTHING_SEARCHED = Searched({}, {}, {})
 
 
 class Search:
-    """Looks, entries, failures and children of one run, and what each arm must not repeat."""
+    """Entries, failures and children of one run, and what each arm must not repeat.
+
+    Attributes:
+        best: name and open-window Sharpe ratio of the candidate with the highest one; None before the first.
+        luck: the Sharpe ratio that the best of so many worthless trials shows.
+    """
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._slots = {slot.slot_id: slot for slot in run.archive.slots(run.run_id)}
-        self.looks: dict[str, Nominee] = {}
+        self.best: tuple[str, float] | None = None
+        self.luck = 0.0
         self._entries: dict[str, Entry] = {}
         self._tried: dict[str, Tried] = {}
         self._parents: dict[str, tuple[str, ...]] = {}
@@ -74,20 +82,23 @@ class Search:
         self.drawn[slot.arm].add(spec.spec_id)
         self._parents[slot.slot_id] = parents
 
-    def found(self, slot: Slot, spec: Spec, look: Nominee, behaviour: Behaviour) -> None:
+    def found(self, slot: Slot, spec: Spec, evaluation: Evaluation, behaviour: Behaviour) -> None:
         """A slot's rule was new, and this is what it did on the open window."""
-        evaluation = look.open_evaluation
         # Models give the same name to different rules, so a twin is named with its slot.
-        name = f"{look.name} (slot {slot.index})"
+        name = f"{evaluation.name} (slot {slot.index})"
+        sharpe = evaluation.result.metrics.get("sharpe_ratio", float("nan"))
+        sharpe = sharpe if isfinite(sharpe) else float("-inf")
+        if self.best is None or sharpe > self.best[1]:
+            self.best = (evaluation.name, sharpe)
+        self.luck = max(self.luck, evaluation.expected_max_sharpe)
         known, cell = self.known[slot.arm], cell_of(behaviour)
         known.add_rule(spec, name)
-        known.add_behaviour(name, evaluation.result.exposure, evaluation.alpha_t, behaviour.signature)
-        self.looks[slot.slot_id] = look
+        known.add_behaviour(name, positions_of(evaluation.result), evaluation.alpha_t, behaviour.signature)
         self._entries[slot.slot_id] = Entry(
             slot.slot_id,
             slot.arm,
             spec,
-            look.spec_id,
+            evaluation.spec_id,
             evaluation.alpha_t,
             evaluation.result.metrics,
             behaviour.folds,
@@ -153,7 +164,7 @@ class Search:
         run, known = self._run, Known()
         for strategy in run.incumbents:
             known.add_rule(strategy.spec, strategy.name)
-            known.add_behaviour(strategy.name, run.open.incumbents[strategy.name].exposure, 0.0)
+            known.add_behaviour(strategy.name, positions_of(run.open.incumbents[strategy.name]), 0.0)
         return known
 
 

@@ -9,6 +9,7 @@ al. 2024), the cells MAP-Elites (Mouret and Clune 2015). The shares are starting
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import isfinite
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from agents.strategy.spec import Spec
 from backtesting.bars import FloatArray
 from generator.archive_map import Cell, best_of_cells
-from generator.tree_distance import tree_distance
+from generator.tree_distance import Tree, tree_distance, tree_of
 
 PARETO_SHARE = 0.40
 RANK_SHARE = 0.25
@@ -52,6 +53,11 @@ class Entry:
     folds: tuple[float, ...] = ()
     cell: Cell | None = None
 
+    @cached_property
+    def tree(self) -> Tree:
+        """The rule, to be compared with what was tried."""
+        return tree_of(self.spec)
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -60,6 +66,11 @@ class Tried:
     arm: str
     spec: Spec
     why: str
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The rule, to be compared with every parent to come."""
+        return tree_of(self.spec)
 
     @property
     def line(self) -> str:
@@ -164,7 +175,7 @@ def shown_to(snapshot: Snapshot, arm: str, parents: Sequence[Chosen]) -> Snapsho
     newest_first = own[::-1]
     if parents:
         # Sorting keeps the order of equals: of two as near, the later one was learnt with more behind it.
-        newest_first.sort(key=lambda tried: min(tree_distance(tried.spec, chosen.entry.spec) for chosen in parents))
+        newest_first.sort(key=lambda tried: min(tree_distance(tried.tree, chosen.entry.tree) for chosen in parents))
     lines = tuple(tried.line for tried in newest_first[:MAX_TRIED])
     return Snapshot(snapshot.incumbents, snapshot.of_arm(arm), (*lines, *snapshot.lessons), lessons=snapshot.lessons)
 

@@ -21,12 +21,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -598,11 +599,17 @@ def _nodes(path: Path, block: Block) -> Iterator[nodes.Node]:
     yield from tree.find_all(nodes.Node)
 
 
+@lru_cache(maxsize=128)
+def _compiled(source: str) -> Template:
+    """A run renders the same few templates for every slot; compiling one takes longer than rendering it."""
+    return _ENVIRONMENT.from_string(source)
+
+
 def _render_block(path: Path, block: Block, values: Mapping[str, Any], limit: int) -> str:
     pieces: list[str] = []
     size = 0
     try:
-        for piece in _ENVIRONMENT.from_string(_source(block)).generate(**values):
+        for piece in _compiled(_source(block)).generate(**values):
             pieces.append(piece)
             size += len(piece)
             if size - block.line > limit:

@@ -33,18 +33,36 @@ class Shape:
         )
 
 
-def tree_distance(first: Spec, second: Spec) -> float:
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A rule as it is compared: its expressions and its settings by path, and how many things that are.
+
+    Whoever keeps it with its rule compares it with the same other one only once.
+    """
+
+    nodes: Mapping[str, Node]
+    settings: Mapping[str, Any]
+    size: int
+
+
+def tree_of(spec: Spec) -> Tree:
+    """The rule of a spec; made once where it is compared with many."""
+    settings = _settings(spec)
+    return Tree(spec.nodes, settings, sum(size(node) for node in spec.nodes.values()) + len(settings))
+
+
+@lru_cache(maxsize=16_384)
+def tree_distance(first: Tree, second: Tree) -> float:
     """0 for the same rule, 1 for rules that share nothing."""
     here, there = first.nodes, second.nodes
     apart = 0.0
     for path in here.keys() | there.keys():
         a, b = here.get(path), there.get(path)
         apart += node_distance(a, b) if a and b else size(a or b)
-    mine, theirs = _settings(first), _settings(second)
+    mine, theirs = first.settings, second.settings
     for path in mine.keys() | theirs.keys():
         apart += _apart(mine.get(path), theirs.get(path))
-    whole = max(_size_of(first), _size_of(second))
-    return min(1.0, apart / whole)
+    return min(1.0, apart / max(first.size, second.size))
 
 
 def node_distance(a: Node, b: Node) -> float:
@@ -87,10 +105,6 @@ def shape_of(spec: Spec) -> Shape:
             numbers.append(float(value))
         parts.append(f"{path}={'#' if numeric else value}")
     return Shape(";".join(parts), tuple(numbers))
-
-
-def _size_of(spec: Spec) -> int:
-    return sum(size(node) for node in spec.nodes.values()) + len(_settings(spec))
 
 
 def _settings(spec: Spec) -> dict[str, Any]:

@@ -25,15 +25,28 @@ STEPS = (0.5, 0.8, 0.9, 1.1, 1.25, 2.0)
 
 def mutate(parent: Mapping[str, Any], grammar: Grammar, rng: np.random.Generator) -> tuple[str, Config] | None:
     """One random operator on a copy of the parent: its name and the child, or None if it did not apply."""
-    names = list(OPERATORS)
+    operators = operators_for(parent, grammar)
+    names = list(operators)
     name = names[int(rng.integers(len(names)))]
-    child = OPERATORS[name](copy.deepcopy(dict(parent)), grammar, rng)
+    child = operators[name](copy.deepcopy(dict(parent)), grammar, rng)
     return None if child is None else (name, child)
 
 
+def operators_for(parent: Mapping[str, Any], grammar: Grammar) -> "dict[str, Operator]":
+    """The operators for a parent of this kind on this market."""
+    if parent.get("kind") == "portfolio":
+        return PORTFOLIO_OPERATORS
+    return {**OPERATORS, **PANEL_OPERATORS} if grammar.panel else OPERATORS
+
+
 def cross(first: Mapping[str, Any], second: Mapping[str, Any], rng: np.random.Generator) -> Config | None:
-    """The first parent with one condition joined to, or replaced by, one of the second; None for other kinds."""
+    """The first parent with one condition joined to, or replaced by, one of the second; None for other kinds.
+
+    Of two portfolios: the first one's way to choose and weigh, with the second one's ranking.
+    """
     child = copy.deepcopy(dict(first))
+    if child.get("kind") == "portfolio" and second.get("kind") == "portfolio":
+        return {**child, "score": second["score"]}
     here, there = _conditions(child), _conditions(second)
     if not here or not there:
         return None
@@ -75,7 +88,8 @@ def regrow(child: Config, grammar: Grammar, rng: np.random.Generator) -> Config 
     """Replace one condition inside an expression by a new random one, or a whole score."""
     texts = texts_of(child)
     if ("score",) in texts:
-        return _with_text(child, ("score",), grammar.ratio(rng))
+        drawn = grammar.ranking(rng) if child.get("kind") == "portfolio" else grammar.ratio(rng)
+        return _with_text(child, ("score",), drawn)
     places = [
         (where, path)
         for where, text in sorted(texts.items())
@@ -157,7 +171,33 @@ def flip(child: Config, grammar: Grammar, rng: np.random.Generator) -> Config | 
     return _with_text(child, where, _render(root, path, f"(not ({node.text}))")) if isinstance(root, Node) else None
 
 
-OPERATORS: dict[str, Callable[[Config, Grammar, np.random.Generator], Config | None]] = {
+def rank(child: Config, grammar: Grammar, rng: np.random.Generator) -> Config | None:
+    """Make a portfolio of a score: what it was traded on becomes what the assets are ranked by."""
+    if child.get("kind") != "score":
+        return None
+    return {
+        **{key: child[key] for key in ("name", "hypothesis", "source") if key in child},
+        "kind": "portfolio",
+        "score": child["score"],
+        **grammar.construction(rng),
+    }
+
+
+def reconstruct(child: Config, grammar: Grammar, rng: np.random.Generator) -> Config | None:
+    """Change one thing in how a portfolio is made of its ranking."""
+    drawn = grammar.construction(rng)
+    part = _pick(rng, ("select", "weight", "direction", "rebalance", "neutralise"))
+    if part == "neutralise":
+        if not grammar.groups:
+            return None
+        child[part] = None if child.get(part) else _pick(rng, grammar.groups)
+        return child
+    return None if child.get(part) == drawn[part] else {**child, part: drawn[part]}
+
+
+Operator = Callable[[Config, Grammar, np.random.Generator], Config | None]
+
+OPERATORS: dict[str, Operator] = {
     "retune": retune,
     "regrow": regrow,
     "narrow": narrow,
@@ -167,8 +207,18 @@ OPERATORS: dict[str, Callable[[Config, Grammar, np.random.Generator], Config | N
 }
 
 
+PANEL_OPERATORS: dict[str, Operator] = {"rank": rank}
+"""On a panel there are these too, for rules and scores."""
+PORTFOLIO_OPERATORS: dict[str, Operator] = {
+    "retune": retune,
+    "regrow": regrow,
+    "flip": flip,
+    "reconstruct": reconstruct,
+}
+
+
 def _conditions(config: Mapping[str, Any]) -> dict[tuple[str, ...], str]:
-    return {path: text for path, text in texts_of(config).items() if path != ("score",)}
+    return {path: text for path, text in texts_of(config).items() if len(path) == 2}
 
 
 def _places(root: object) -> list[tuple[Path, Node]]:
@@ -201,8 +251,8 @@ def _render(node: Node, path: Path, text: str) -> str:
 
 
 def _with_text(config: Config, where: tuple[str, ...], text: str) -> Config:
-    if where == ("score",):
-        return {**config, "score": text}
+    if len(where) == 1:
+        return {**config, where[0]: text}
     config[where[0]] = {**config[where[0]], where[1]: text}
     return config
 

@@ -163,14 +163,8 @@ class RunStore(Database):
 
     def slot_state(self, slot_id: str) -> str | None:
         """The kind of the slot's last event; None if the slot is unknown."""
-        query = (
-            sa.select(tables.events.c.kind)
-            .where(tables.events.c.slot_id == slot_id)
-            .order_by(tables.events.c.seq.desc())
-            .limit(1)
-        )
         with self._reading() as connection:
-            return connection.execute(query).scalar()
+            return connection.execute(_STATE, {"slot_id": slot_id}).scalar()
 
     def slot_states(self, run_id: str) -> dict[str, str]:
         """The state of every slot of a run, by slot id in the order of the plan."""
@@ -273,6 +267,15 @@ class RunStore(Database):
     @staticmethod
     def _run_row(connection: sa.Connection, run_id: str) -> sa.Row[Any] | None:
         return connection.execute(sa.select(tables.runs).where(tables.runs.c.run_id == run_id)).one_or_none()
+
+
+# Asked before and after every step of every slot; building it anew takes four times as long as asking it.
+_STATE = (
+    sa.select(tables.events.c.kind)
+    .where(tables.events.c.slot_id == sa.bindparam("slot_id"))
+    .order_by(tables.events.c.seq.desc())
+    .limit(1)
+)
 
 
 def _check_origin(origin: str) -> None:

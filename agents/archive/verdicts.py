@@ -100,24 +100,27 @@ class Verdicts(AuditTrail):
     def earlier_openings(
         self, series: str, first_session: str, last_session: str, *, bars_id: str | None = None
     ) -> tuple[SealedOpening, ...]:
-        """Openings of the same series, or of the same prices under another name, whose dates overlap; oldest first.
+        """Openings of a series that shares a symbol, or of the same prices under another name, whose dates overlap.
 
-        Both kinds are given. A `judge` opening with `n_passed` None was never answered, because its run was killed.
+        Oldest first, both kinds. A `judge` opening with `n_passed` None was never answered, because its run was killed.
+        Whoever has seen one asset of a panel has seen a part of the panel, and the other way round.
         """
-        same = tables.openings.c.series == series
-        if bars_id is not None:
-            same = sa.or_(same, tables.openings.c.bars_id == bars_id)
+        symbols = set(series.split(","))
         query = (
             sa.select(tables.openings)
             .where(
-                same,
                 tables.openings.c.first_session <= last_session,
                 tables.openings.c.last_session >= first_session,
             )
             .order_by(tables.openings.c.opening_id)
         )
         with self._reading() as connection:
-            return tuple(record_of(SealedOpening, row) for row in connection.execute(query))
+            found = [record_of(SealedOpening, row) for row in connection.execute(query)]
+        return tuple(
+            opening
+            for opening in found
+            if symbols.intersection(opening.series.split(",")) or (bars_id is not None and opening.bars_id == bars_id)
+        )
 
     # -- gate reports --------------------------------------------------------------------------------------------
 

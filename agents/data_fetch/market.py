@@ -19,10 +19,10 @@ DEFAULT_PERIODS = 252.0
 # scheme: what stands behind the colon, and the query keys it knows beside from, to and periods.
 SCHEMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "sample": ("sp500, nasdaq or wti", ()),
-    "csv": ("the path of a CSV file", ()),
-    "parquet": ("the path of a Parquet file", ()),
-    "yahoo": ("one symbol, or several with commas between", ()),
-    "synthetic": ("the name of a made-up market, such as planted", ("years", "seed", "edge")),
+    "csv": ("the path of a CSV file, or of a folder with one a symbol", ("common", "wide")),
+    "parquet": ("the path of a Parquet file, or of a folder with one a symbol", ("common",)),
+    "yahoo": ("one symbol, or several with commas between", ("common",)),
+    "synthetic": ("the name of a made-up market, such as planted", ("years", "seed", "edge", "assets")),
 }
 _COMMON_KEYS = ("from", "to", "periods")
 _SYMBOL = re.compile(r"[A-Za-z0-9.^=_-]{1,24}")
@@ -38,7 +38,7 @@ class Market:
         name: what stands behind the colon: a sample, a path, symbols, a synthetic market.
         start, end: first and last session that is wanted, both included; None for no limit.
         periods: bars a year, for annualisation.
-        options: further query keys and their numbers, sorted (synthetic markets only).
+        options: further query keys and their numbers, sorted.
     """
 
     scheme: str

@@ -1,8 +1,9 @@
 """QualityReport: what is odd about a price history, counted and dated; nothing is repaired here.
 
-Every finding is a `Flag` with a rule id, so that a report, a prompt and a gate can count on the same words. Missing
-sessions are judged by weekdays, not by an exchange calendar: holidays are allowed for with a share, so single missing
-days are not seen. There is no point-in-time membership and no delisting data, hence the caveats by source.
+Every finding is a `Flag` with a rule id, so that a report, a prompt and a gate can count on the same words. Of a panel
+it also says which symbols begin later, end earlier or have holes. Missing sessions are judged by weekdays, not by an
+exchange calendar: holidays are allowed for with a share, so single missing days are not seen. There is no point-in-time
+membership and no delisting data, hence the caveats by source.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from backtesting.bars import Bars, BoolArray, FloatArray
+from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
 from backtesting.errors import DataError
 from backtesting.splits import plan_split
 
@@ -26,6 +27,9 @@ SPLIT_RATIOS = (2.0, 3.0, 4.0, 5.0, 10.0)
 MISSING_WARNING, MISSING_ERROR = 0.075, 0.20
 PERIODS_WARNING, PERIODS_ERROR = 1.1, 1.8
 COPIED_OPEN_SHARE = 0.05
+# Of a panel: bars without a price at the end that mean more than a holiday, and the share of them in between.
+ENDED_BARS = 10
+HOLES_WARNING = 0.02
 _FIRST = 5
 
 
@@ -307,6 +311,61 @@ def _close_only(bars: Bars) -> Flag | None:
     )
 
 
+def _listed(bars: Bars) -> tuple[IntArray, IntArray]:
+    """First and last bar with a price, an asset at a time; an asset without any has (n_bars, -1)."""
+    traded = np.isfinite(bars.close)
+    known = traded.any(axis=0)
+    first = np.where(known, traded.argmax(axis=0), bars.n_bars)
+    last = np.where(known, bars.n_bars - 1 - traded[::-1].argmax(axis=0), -1)
+    return first, last
+
+
+def _symbol_flag(bars: Bars, at: dict[int, int], rule: str, severity: Severity, sentence: str) -> Flag | None:
+    """A flag over some assets of a panel, each with the bar that matters; None if there is none."""
+    if not at:
+        return None
+    first = tuple(f"{bars.symbols[k]} {bars.sessions[t]}" for k, t in list(at.items())[:_FIRST])
+    return Flag(rule, severity, len(at), first, sentence)
+
+
+def _unpriced(bars: Bars) -> Flag | None:
+    first, _ = _listed(bars)
+    at = {k: 0 for k, bar in enumerate(first.tolist()) if bar == bars.n_bars}
+    return _symbol_flag(bars, at, "no-price", "warning", "symbols without a price on any session; nothing trades there")
+
+
+def _listed_later(bars: Bars) -> Flag | None:
+    first, _ = _listed(bars)
+    at = {k: bar for k, bar in enumerate(first.tolist()) if 0 < bar < bars.n_bars}
+    sentence = "symbols whose prices begin later than the panel's; before that they are not there for any rule"
+    return _symbol_flag(bars, at, "listed-later", "info", sentence)
+
+
+def _ended(bars: Bars) -> Flag | None:
+    _, last = _listed(bars)
+    at = {k: bar for k, bar in enumerate(last.tolist()) if 0 <= bar < bars.n_bars - 1 - ENDED_BARS}
+    sentence = (
+        "symbols whose prices end before the panel's: delisted, or a feed that broke; a position is settled at the last"
+        " close, so a delisting that paid less flatters every rule that held it"
+    )
+    return _symbol_flag(bars, at, "ended", "warning", sentence)
+
+
+def _holes(bars: Bars) -> Flag | None:
+    if bars.n_assets == 1:
+        return None
+    first, last = _listed(bars)
+    rows = np.arange(bars.n_bars)[:, None]
+    bad = np.isnan(bars.close) & (rows > first) & (rows < last)
+    inside = np.maximum(last - first + 1, 1)
+    severity: Severity = "warning" if (bad.sum(axis=0) / inside > HOLES_WARNING).any() else "info"
+    sentence = (
+        "sessions of the panel on which a symbol has no price between its first and its last; it neither trades nor"
+        " decides there, and what is held is carried at the last close"
+    )
+    return _flag(bars, bad, "holes", severity, sentence)
+
+
 _RULES = (
     _short,
     _periods,
@@ -320,6 +379,10 @@ _RULES = (
     _stale,
     _spikes,
     _splits,
+    _unpriced,
+    _listed_later,
+    _ended,
+    _holes,
 )
 
 _INDEX = "an index level cannot be traded, and dividends are not in it: results are indicative"

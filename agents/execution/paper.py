@@ -57,6 +57,13 @@ def paper_orders(signals: Signals, equity: float, held_units: float = 0.0) -> tu
             f"{signals.name}: the bars hold {bars.n_assets} symbols, orders are made for one",
             next_step="run one symbol at a time",
         )
+    decisions = signals.decisions
+    if (isinstance(decisions, SignalDecisions) and not decisions.plain) or decisions.halt_drawdown > 0.0:
+        raise UsageError(
+            f"{signals.name} has limit orders, a cool-down, re-entry rules or a halt: they depend on what was filled"
+            " before, and paper orders remember nothing",
+            next_step="see what it would have done: touchstone backtest",
+        )
     if not (math.isfinite(equity) and math.isfinite(held_units)):
         raise UsageError(
             f"equity {equity!r} and held units {held_units!r} have to be finite numbers",

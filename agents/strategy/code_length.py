@@ -39,10 +39,10 @@ from agents.strategy.expression.nodes import (
 )
 from agents.strategy.expression.types import Dimension
 from agents.strategy.indicators import FUNCTIONS, Parameter
-from agents.strategy.spec import RulesSpec, ScoreSpec, Spec
+from agents.strategy.spec import PortfolioSpec, RulesSpec, ScoreSpec, Spec
 from backtesting.hashing import canonical_json
 
-CODE = "1"
+CODE = "2"
 
 # What stands where a number is asked for, and where a condition is.
 NUMERIC_SHARES = {
@@ -68,9 +68,9 @@ NUMERIC_PLACES, CONDITION_PLACES, FIELD_PLACES = 256, 64, 32
 # What a function is applied to: mostly the close itself.
 ON_CLOSE = 1 / 2
 ON_GRID = 7 / 8
-# The last quarter is for all other kinds, which have no grammar of their own here and are spelt letter by letter.
-KIND_SHARES = {"rules": 1 / 2, "score": 1 / 4}
-OTHER_KINDS = 1 / 4
+# The last eighth is for what has no grammar of its own here and is spelt letter by letter.
+KIND_SHARES = {"rules": 1 / 2, "score": 1 / 4, "portfolio": 1 / 8}
+OTHER_KINDS = 1 / 8
 LETTERS = 96  # the printable ones of ASCII, and the end
 SIDE_SHARES = {("long",): 1 / 2, ("short",): 1 / 4, ("long", "short"): 1 / 4}
 # mirror: the entry no longer holds. reverse: the entry with its outermost comparison or crossing turned round.
@@ -87,6 +87,10 @@ FIELD_GRIDS: dict[str, tuple[float, ...]] = {
     "fraction": (0.25, 0.5),
     "annual": (0.05, 0.15, 0.2),
     "every_bars": (5, 10, 21, 63),
+    "share": (0.05, 0.2, 0.3, 0.5),
+    "count": (5, 10, 20, 50),
+    "gross": (0.5, 2.0),
+    "cap": (0.05, 0.1),
 }
 PROTECT_FIELDS = (
     "stop_atr", "stop_share", "trail_atr", "trail_share", "target_atr", "target_share", "max_bars", "atr_window",
@@ -96,10 +100,19 @@ PROTECT_FIELDS = (
 def code_bits(spec: Spec) -> float:
     """Length of a spec's canonical rule in bits; name, hypothesis and source are free."""
     rule = spec.rule()
+    if "orders" in rule or "halt" in rule:
+        return _spelt_bits(rule)
     if isinstance(spec, RulesSpec):
         return _cost(KIND_SHARES["rules"]) + _rules_bits(spec, rule)
     if isinstance(spec, ScoreSpec):
         return _cost(KIND_SHARES["score"]) + _score_bits(spec, rule)
+    if isinstance(spec, PortfolioSpec):
+        return _cost(KIND_SHARES["portfolio"]) + _portfolio_bits(spec, rule)
+    return _spelt_bits(rule)
+
+
+def _spelt_bits(rule: Mapping[str, Any]) -> float:
+    """Letter by letter: kinds, and parts of rules, that have no grammar of their own here."""
     return _cost(OTHER_KINDS) + _cost(1.0 / LETTERS) * (len(canonical_json(rule)) + 1)
 
 
@@ -197,6 +210,20 @@ def _score_bits(spec: ScoreSpec, rule: Mapping[str, Any]) -> float:
     bits += _cost(1 / 3)  # direction
     bits += _part_bits(rule["rebalance"], {"every_bars": 1, "band": 0.05}, 1)
     return bits + _sizing_bits(rule["sizing"])
+
+
+def _portfolio_bits(spec: PortfolioSpec, rule: Mapping[str, Any]) -> float:
+    bits = numeric_bits(spec.nodes["score"]) + 2.0 * _cost(UNCHANGED)  # whether there are a universe and groups
+    if "universe" in spec.nodes:
+        bits += condition_bits(spec.nodes["universe"])
+    if spec.neutralise is not None:
+        bits += 6.0 * (len(spec.neutralise) + 1)  # as the name of a feature
+    bits += _part_bits(rule["select"], {"kind": "share", "share": 0.1}, 2)
+    bits += _part_bits(rule["weight"], {"kind": "equal"}, 3)
+    bits += _cost(1 / 3)  # direction
+    for name in ("gross", "cap"):
+        bits += _cost(UNCHANGED) + (number_bits(float(rule[name]), _grid(name)) if rule[name] != 1.0 else 0.0)
+    return bits + _part_bits(rule["rebalance"], {"every_bars": 21, "band": 0.0}, 1)
 
 
 def _sizing_bits(sizing: Mapping[str, Any]) -> float:

@@ -29,11 +29,13 @@ def ensemble_targets(spec: EnsembleSpec, decided: Sequence[Decisions], bars: Bar
     for position, share in zip(held, shares, strict=True):
         whole = whole + share * (np.sign(position) if votes else position)
     if isinstance(spec.fusion, VoteFusion):
-        # Shares are rounded to six digits, so three thirds are not quite one.
-        whole = np.where(np.abs(whole) >= spec.fusion.threshold - 1e-5, np.sign(whole), 0.0)
+        # Shares are rounded to six digits, so three thirds are not quite one. A vote is about a symbol, and stands for
+        # that symbol's own share of the account.
+        whole = np.where(np.abs(whole) >= spec.fusion.threshold - 1e-5, np.sign(whole) / bars.n_assets, 0.0)
     target = np.where(np.isfinite(bars.close), spec.gross * whole, np.nan)
     target[np.arange(bars.n_bars) % spec.rebalance.every_bars != 0] = np.nan
-    return TargetDecisions(target=target, band=spec.rebalance.band)
+    # The band is one of a symbol's own share, as for a score.
+    return TargetDecisions(target=target, band=spec.rebalance.band / bars.n_assets)
 
 
 def followed(decisions: Decisions, bars: Bars) -> FloatArray:
@@ -44,13 +46,15 @@ def followed(decisions: Decisions, bars: Bars) -> FloatArray:
 
 
 def _followed_signals(decisions: SignalDecisions, bars: Bars) -> FloatArray:
-    flags = (decisions.enter_long, decisions.exit_long, decisions.enter_short, decisions.exit_short)
     return kernels_paths.held_signals(
         bars.open,
         bars.high,
         bars.low,
         bars.close,
-        *(flag.astype(np.float64) for flag in flags),
+        decisions.enter_long.astype(np.float64),
+        decisions.exit_long.astype(np.float64),
+        decisions.enter_short.astype(np.float64),
+        decisions.exit_short.astype(np.float64),
         decisions.size,
         decisions.stop_distance,
         decisions.trail_distance,

@@ -8,75 +8,50 @@ Rules that all of them keep:
 - A NaN spoils the windows that hold it. A recursion skips it: NaN at that bar, the state is kept.
 - Never infinite: where a quotient is undefined the result is NaN.
 
-numba compiles a kernel at its first call and keeps it on disk; importing this module imports no numba.
+Importing this module imports no numba; `backtesting.kernel` says when a loop is compiled.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from backtesting.bars import FloatArray, IntArray
+from backtesting.bars import FloatArray
+from backtesting.kernel import Kernel
 
 NAN = math.nan
-
-
-class Kernel:
-    """A loop and, from its first call on, its compiled form. `loop` is the plain twin that tests compare with."""
-
-    def __init__(self, loop: Callable[..., Any]) -> None:
-        self.loop = loop
-        self._compiled: Callable[..., Any] | None = None
-
-    def __call__(self, *args: FloatArray | IntArray | float) -> FloatArray:
-        """Run the compiled loop; every array is made contiguous first."""
-        if self._compiled is None:
-            from numba import njit
-
-            try:
-                self._compiled = njit(cache=True)(self.loop)
-            except RuntimeError:
-                # No folder for numba's cache can be written: compile in memory, once a process.
-                self._compiled = njit(self.loop)
-        result: FloatArray = self._compiled(*(_plain(arg) for arg in args))
-        return result
-
-
-def _plain(arg: FloatArray | IntArray | float) -> Any:
-    # Contiguous and read-only always, so that numba sees one type and compiles once.
-    if not isinstance(arg, np.ndarray):
-        return arg
-    view = np.ascontiguousarray(arg).view()
-    view.flags.writeable = False
-    return view
 
 
 def _rolling_mean(x: FloatArray, window: int) -> FloatArray:
     """Mean of the last `window` bars."""
     out = np.full(x.shape, NAN)
+    length = float(window)
     for k in range(x.shape[1]):
         streak = 0
+        turn = 0
         equal = 0
         base = 0.0
         total = 0.0
+        before = NAN
         for t in range(x.shape[0]):
             value = x[t, k]
             if math.isnan(value):
                 streak = 0
+                before = NAN
                 continue
-            equal = equal + 1 if streak > 0 and value == x[t - 1, k] else 1
+            equal = equal + 1 if value == before else 1
+            before = value
             streak += 1
             if streak < window:
                 continue
-            if (streak - window) % window == 0:
+            turn = turn + 1 if streak > window and turn < window - 1 else 0
+            if turn == 0:
                 base = value
                 total = 0.0
                 for i in range(t - window + 1, t + 1):
                     total += x[i, k] - base
             else:
                 total += (value - base) - (x[t - window, k] - base)
-            out[t, k] = value if equal >= window else base + total / window
+            out[t, k] = value if equal >= window else base + total / length
     return out
 
 
@@ -85,6 +60,7 @@ def _rolling_sum(x: FloatArray, window: int) -> FloatArray:
     out = np.full(x.shape, NAN)
     for k in range(x.shape[1]):
         streak = 0
+        turn = 0
         total = 0.0
         for t in range(x.shape[0]):
             value = x[t, k]
@@ -94,7 +70,8 @@ def _rolling_sum(x: FloatArray, window: int) -> FloatArray:
             streak += 1
             if streak < window:
                 continue
-            if (streak - window) % window == 0:
+            turn = turn + 1 if streak > window and turn < window - 1 else 0
+            if turn == 0:
                 total = 0.0
                 for i in range(t - window + 1, t + 1):
                     total += x[i, k]
@@ -109,6 +86,7 @@ def _rolling_stdev(x: FloatArray, window: int, freedom: int) -> FloatArray:
     out = np.full(x.shape, NAN)
     for k in range(x.shape[1]):
         streak = 0
+        turn = 0
         equal = 0
         base = 0.0
         first = 0.0
@@ -122,7 +100,8 @@ def _rolling_stdev(x: FloatArray, window: int, freedom: int) -> FloatArray:
             streak += 1
             if streak < window:
                 continue
-            if (streak - window) % window == 0:
+            turn = turn + 1 if streak > window and turn < window - 1 else 0
+            if turn == 0:
                 # The mean of this window is the best reference for the next `window` bars: nothing cancels.
                 total = 0.0
                 for i in range(t - window + 1, t + 1):
@@ -209,6 +188,7 @@ def _line(x: FloatArray, window: int, which: int) -> FloatArray:
     spread = window * (window * window - 1.0) / 12.0
     for k in range(x.shape[1]):
         streak = 0
+        turn = 0
         equal = 0
         base = 0.0
         plain = 0.0
@@ -224,7 +204,8 @@ def _line(x: FloatArray, window: int, which: int) -> FloatArray:
             streak += 1
             if streak < window:
                 continue
-            fresh = (streak - window) % window == 0
+            turn = turn + 1 if streak > window and turn < window - 1 else 0
+            fresh = turn == 0
             if not fresh:
                 gained = value - base
                 lost = x[t - window, k] - base
@@ -277,6 +258,7 @@ def _comoment(x: FloatArray, y: FloatArray, window: int, which: int) -> FloatArr
     out = np.full(x.shape, NAN)
     for k in range(x.shape[1]):
         streak = 0
+        turn = 0
         equal_x = 0
         equal_y = 0
         base_x = 0.0
@@ -299,7 +281,8 @@ def _comoment(x: FloatArray, y: FloatArray, window: int, which: int) -> FloatArr
             streak += 1
             if streak < window:
                 continue
-            fresh = (streak - window) % window == 0
+            turn = turn + 1 if streak > window and turn < window - 1 else 0
+            fresh = turn == 0
             if not fresh:
                 a_in = a - base_x
                 b_in = b - base_y

@@ -8,8 +8,9 @@ import math
 
 import numpy as np
 
-from agents.strategy.kernels import NAN, Kernel
+from agents.strategy.kernels import NAN
 from backtesting.bars import FloatArray, IntArray
+from backtesting.kernel import Kernel
 
 
 def _adaptive(x: FloatArray, weight: FloatArray) -> FloatArray:

@@ -28,14 +28,16 @@ def neighbours(spec: Spec) -> tuple[Spec, ...]:
 def _scaled(spec: Spec, factor: float) -> dict[str, Any]:
     config = copy.deepcopy(spec.config())
     for path, node in spec.nodes.items():
-        head, _, tail = path.partition(".")
-        if tail:
-            config[head][tail] = _text(node, factor)
-        else:
-            config[head] = _text(node, factor)
-    protect = config.get("protect")
-    if protect and "max_bars" in protect:
-        protect["max_bars"] = _moved(protect["max_bars"], factor, 1, 1000)
+        *way, last = path.split(".")
+        part: Any = config
+        for step in way:
+            part = part[int(step)] if isinstance(part, list) else part[step]
+        part[last] = _text(node, factor)
+    members = [member["spec"] for member in config.get("members", ()) if "spec" in member]
+    for rule in (config, *members):
+        protect = rule.get("protect")
+        if protect and "max_bars" in protect:
+            protect["max_bars"] = _moved(protect["max_bars"], factor, 1, 1000)
     return config
 
 

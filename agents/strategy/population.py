@@ -9,10 +9,13 @@ rather than guessing. No curve is kept: `report` and `streams` simulate the ones
 Never: a number that depends on threads, on blocks, or on what a cache remembers.
 """
 
+import gc
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +42,7 @@ from backtesting.costs import CostModel
 from backtesting.errors import InvalidConfig, UsageError
 from backtesting.executor import Executor
 from backtesting.metrics import FLAT
+from backtesting.reports import HeldReport, Reports, held_report
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
 
@@ -495,11 +499,16 @@ _METRIC_BYTES = 6 * 8 + 400
 
 
 class Store:
-    """Numbers and conditions of one asset's bars, as rows of two growing matrices, by canonical text."""
+    """Numbers and conditions of one asset's bars, as rows of two growing matrices, by canonical text.
 
-    def __init__(self, bars: Bars, values: EvaluationCache) -> None:
+    A store that is `kept` remembers where its conditions stand, for later plans; one that is not serves block after
+    block of one plan, and its conditions make room for those of the next block.
+    """
+
+    def __init__(self, bars: Bars, values: EvaluationCache, *, kept: bool = True) -> None:
         self.bars = bars
         self.values = values
+        self.kept = kept
         self.prices = sweep.prices_of(*(getattr(bars, name)[:, 0] for name in ("open", "high", "low", "close")))
         self.n_words = -(-bars.n_bars // 64)
         self.rows = np.full((1, self.n_words * 64), np.nan)
@@ -533,7 +542,13 @@ class Store:
 
     def fill(self, plan: Plan, need: BoolArray, *, threads: int) -> IntArray:
         """(n_conditions,) the word row of each condition that is needed; those not there yet are computed."""
-        at = np.array([self.word_of.get(text, -1) for text in plan.conditions], dtype=np.int64)
+        if not self.kept:
+            self.n_words_used = 1
+        if len(self.word_of) == 1:
+            at = np.full(len(plan.conditions), -1, dtype=np.int64)
+            at[0] = 0
+        else:
+            at = np.array([self.word_of.get(text, -1) for text in plan.conditions], dtype=np.int64)
         new = need & (at < 0)
         if not new.any():
             return at
@@ -552,17 +567,21 @@ class Store:
             steps[:, 1:] = at[np.where(counted[:, None] & (np.arange(1, 4) == 3), 0, steps[:, 1:])]
             steps[counted, 3] = count
             sweep.combine_words(self.words, steps)
-        self.word_of.update((plan.conditions[place], int(at[place])) for place in np.flatnonzero(new).tolist())
+        if self.kept:
+            places = np.flatnonzero(new)
+            self.word_of.update(zip(_chosen(plan.conditions, places), at[places].tolist(), strict=True))
         return at
 
     def _compare(self, plan: Plan, wanted: IntArray, threads: int) -> IntArray:
         """(n_pairs,) the word row of x > y, with that of y >= x behind it, for the pairs that are wanted."""
         at = np.full(len(plan.pairs), -1, dtype=np.int64)
-        at[wanted] = [self.pair_of.get(plan.pairs[pair], -1) for pair in wanted.tolist()]
+        if self.pair_of:
+            at[wanted] = [self.pair_of.get(plan.pairs[pair], -1) for pair in wanted.tolist()]
         new = wanted[at[wanted] < 0]
         if len(new):
             at[new] = self._new_words(2 * len(new)) + 2 * np.arange(len(new))
-            self.pair_of.update((plan.pairs[pair], int(at[pair])) for pair in new.tolist())
+            if self.kept:
+                self.pair_of.update(zip(_chosen(plan.pairs, new), at[new].tolist(), strict=True))
             operands = plan.pair_numbers[new]
             row_of = np.zeros(len(plan.numbers), dtype=np.int64)
             self._make_room(len(self.row_of) + len(plan.numbers))
@@ -590,6 +609,10 @@ class Store:
         return first
 
 
+def _chosen(items: Sequence[Any], places: IntArray) -> Sequence[Any]:
+    return items if len(places) == len(items) else [items[place] for place in places.tolist()]
+
+
 def _grown(matrix: np.ndarray[Any, Any], at_least: int) -> np.ndarray[Any, Any]:
     """The matrix with more rows, all zero; they are not even touched before they are used."""
     larger = np.zeros((max(2 * len(matrix), at_least), matrix.shape[1]), matrix.dtype)
@@ -609,25 +632,30 @@ N_METRICS = 6
 
 def simulate_plan(
     plan: Plan, chosen: IntArray, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
-    cache: PopulationCache, threads: int,
+    cache: PopulationCache | None, threads: int,
 ) -> FloatArray:  # fmt: skip
     """(n_chosen, n_windows, N_METRICS) of some candidates of a plan, in the order of the fields of `GateMetrics`."""
     spans = np.array([(window.start, window.stop) for window in windows], dtype=np.int64).reshape(-1, 2)
-    rates = sweep.Rates(
-        capital, costs.adverse, costs.commission,
-        costs.borrow_annual / bars.periods_per_year, costs.financing_annual / bars.periods_per_year,
-    )  # fmt: skip
+    rates = _rates(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
-    size = _block_size(bars, cache)
+    store = Store(bars, EvaluationCache(), kept=False) if cache is None else cache.store(bars)
+    size = _UNKEPT_BLOCK if cache is None else _block_size(bars, cache)
     for begin in range(0, len(chosen), size):
         block = chosen[begin : begin + size]
-        store = cache.store(bars)
+        store = store if cache is None else cache.store(bars)
         whole = placed(plan, block, store, threads=threads)
         swept = sweep.sweep(
             store.prices, store.rows, store.words, whole, plan.real[block], spans, rates, never=0, threads=threads
         )
         out[begin : begin + size] = _metrics(swept, (spans[:, 1] - spans[:, 0]).astype(float), bars.periods_per_year)
     return out
+
+
+def _rates(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
+    return sweep.Rates(
+        capital, costs.adverse, costs.commission,
+        costs.borrow_annual / bars.periods_per_year, costs.financing_annual / bars.periods_per_year,
+    )  # fmt: skip
 
 
 def placed(plan: Plan, chosen: IntArray, store: Store, *, threads: int = 1) -> sweep.Table:
@@ -661,23 +689,22 @@ def _metrics(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> 
     return out
 
 
+# Candidates at a time where nothing is kept: their conditions stay near, and threads still get enough to do.
+_UNKEPT_BLOCK = 1024
+
+
 def _block_size(bars: Bars, cache: PopulationCache) -> int:
     """How many candidates at a time, so that their conditions (about four words rows each) fit into the cache."""
     return max(64, cache.max_bytes // 4 // (4 * 8 * -(-bars.n_bars // 64)))
 
 
 def _is_simple(bars: Bars, costs: CostModel) -> bool:
-    """Whether the kernels know these bars and costs: no missing bar, no cost that they have not heard of."""
-    further = any(value != 0 for name, value in costs.as_dict().items() if name not in _KNOWN_COSTS)
-    return not further and not np.isnan(bars.close).any()
+    """Whether the kernels know these bars and costs: one asset, no missing bar, no cost that they never heard of."""
+    further = any(getattr(costs, field.name) != 0 for field in fields(costs) if field.name not in _KNOWN_COSTS)
+    return bars.n_assets == 1 and not further and not np.isnan(bars.close).any()
 
 
 def _check(bars: Bars, windows: Sequence[Window], capital: float) -> None:
-    if bars.n_assets != 1:
-        raise UsageError(
-            f"the bars hold {bars.n_assets} symbols, a population is judged on one",
-            next_step="run one symbol at a time",
-        )
     for window in windows:
         if not 0 <= window.start < window.stop <= bars.n_bars:
             raise UsageError(
@@ -686,6 +713,18 @@ def _check(bars: Bars, windows: Sequence[Window], capital: float) -> None:
             )
     if not 0.0 < capital < np.inf:
         raise UsageError(f"capital is {capital!r}, it has to be positive", next_step="give the size of the account")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keeps the garbage collector from walking hundreds of thousands of new objects, all of which are in use."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class Population:
@@ -725,8 +764,9 @@ class Population:
             InvalidConfig: a configuration that is not legal after all.
         """
         reader = Reader() if reader is None else reader
-        read = [json.loads(config) if isinstance(config, str | bytes) else config for config in configs]
-        return cls([reader.key(config) for config in read], read, reader)
+        with _no_collection():
+            read = [json.loads(config) if isinstance(config, str | bytes) else config for config in configs]
+            return cls([reader.key(config) for config in read], read, reader)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -762,13 +802,13 @@ class Population:
         """Gate metrics of every candidate in every window, flat at its first bar.
 
         Args:
-            bars: one asset.
+            bars: of one asset; a panel is understood, but goes through the engine candidate by candidate.
             windows: each inside the bars; they may overlap.
             cache: kept over generations by the caller; the result does not depend on it.
             threads: at most this many; small work uses one. The result does not depend on it.
 
         Raises:
-            UsageError: more than one asset, a window outside the bars, or capital that is not positive.
+            UsageError: a window outside the bars, or capital that is not positive.
         """
         _check(bars, windows, capital)
         simple = _is_simple(bars, costs)
@@ -782,6 +822,25 @@ class Population:
             cache.trim()
         return GateMetrics(*(np.ascontiguousarray(out[:, :, column]) for column in range(N_METRICS)))
 
+    def evaluate_each(
+        self, markets: Sequence[Bars], windows: Sequence[Window], costs: CostModel, *,
+        capital: float = CAPITAL, threads: int = 1,
+    ) -> list[GateMetrics]:  # fmt: skip
+        """As `evaluate`, on each of several markets, an account for every candidate and market.
+
+        Args:
+            markets: one asset each; every window lies inside all of them.
+            threads: at most this many, a market at a time each. The result does not depend on it.
+        """
+
+        def on(bars: Bars) -> GateMetrics:
+            return self.evaluate(bars, windows, costs, capital=capital)
+
+        if threads == 1 or len(markets) < 2:
+            return [on(bars) for bars in markets]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(on, markets))
+
     def report(
         self, candidate: int, bars: Bars, window: Window, costs: CostModel, *, capital: float = CAPITAL,
         cache: PopulationCache | None = None,
@@ -790,6 +849,42 @@ class Population:
         values = EvaluationCache() if cache is None else cache.values
         signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
         return simulate(signals, costs, window=window, capital=capital)
+
+    def reports(
+        self, candidates: Sequence[int], bars: Bars, window: Window, costs: CostModel, *,
+        capital: float = CAPITAL, cache: PopulationCache | None = None, threads: int = 1,
+    ) -> Reports:  # fmt: skip
+        """The full reports of some candidates: curve, trades and every metric, as columns.
+
+        Trades and equity are those of `report` bit for bit; the metrics agree to about 1e-12.
+
+        Raises:
+            UsageError: as `evaluate`.
+        """
+        _check(bars, [window], capital)
+        cache = PopulationCache() if cache is None else cache
+        names = [source["name"] if isinstance(source, Mapping) else source.name for source in self._sources]
+        at = self._at[list(candidates)]
+        held: dict[int, int] = {}
+        if _is_simple(bars, costs) and (at >= 0).any():
+            chosen = np.unique(at[at >= 0])
+            store = cache.store(bars)
+            whole, real = placed(self.plan, chosen, store, threads=threads), self.plan.real[chosen]
+            admitted = np.flatnonzero(sweep.is_t0(whole, real, never=0))
+            held = {int(chosen[row]): int(row) for row in admitted}
+        rates = _rates(bars, costs, float(capital))
+
+        def made(place: int) -> HeldReport | BacktestResult:
+            row = held.get(int(at[place]))
+            if row is None:
+                return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache)
+            one = slice(row, row + 1)
+            return held_report(
+                store.prices, store.words, whole[one], real[one], window, rates, float(bars.periods_per_year)
+            )
+
+        found = [made(place) for place in range(len(candidates))]
+        return Reports([names[candidate] for candidate in candidates], found, bars, window, costs, float(capital))
 
     def streams(
         self, candidates: Sequence[int], bars: Bars, window: Window, costs: CostModel, *,
@@ -809,7 +904,7 @@ class Population:
         """(n_distinct, n_windows, N_METRICS) of the rules that the kernels know."""
         everything = np.arange(len(self._distinct))
         if cache is None:
-            return simulate_plan(self.plan, everything, bars, windows, costs, capital, PopulationCache(), threads)
+            return simulate_plan(self.plan, everything, bars, windows, costs, capital, None, threads)
         occasion = (bars.bars_id, tuple((window.start, window.stop) for window in windows), costs, capital)
         known = cache.metrics(occasion)
         missing = np.array([at for at, key in enumerate(self._distinct) if key not in known], dtype=np.int64)

@@ -5,24 +5,33 @@ the rule has earned so far; it takes it from the sides the rule would have held,
 protective exits and costs: a size that read the account would no longer be a function of the bars.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from agents.strategy.expression.evaluate import EvaluationCache, numbers
 from agents.strategy.expression.nodes import Node
-from agents.strategy.spec import AtrRiskSizing, FractionSizing, VolatilitySizing
+from agents.strategy.spec import AtrRiskSizing, FractionSizing, KellySizing, VolatilitySizing
 from backtesting.bars import Bars, BoolArray, FloatArray
 
 # Bars with a position below which a mean is no estimate.
 LEAST_BARS = 20
 
 
+Sizings = FractionSizing | VolatilitySizing | AtrRiskSizing | KellySizing
+
+
 def sizes(
-    sizing: FractionSizing | VolatilitySizing | AtrRiskSizing, measure: Node | None, bars: Bars, cache: EvaluationCache
+    sizing: Sizings, measure: Node | None, sides: Callable[[], FloatArray], bars: Bars, cache: EvaluationCache
 ) -> FloatArray:
     """(n_bars, n_assets) size as a fraction of equity, at most the cap; NaN where volatility is unknown or zero.
 
-    `measure` is the tree that the sizing reads (`derived_nodes(spec)["sizing"]`), None for a fixed fraction.
+    Args:
+        measure: the tree that the sizing reads (`derived_nodes(spec)["sizing"]`), None where it reads none.
+        sides: gives the (n_bars, n_assets) side that the rule wants from each close on; asked by Kelly sizing only.
     """
+    if isinstance(sizing, KellySizing):
+        return kelly_sizes(sides(), bars, window=sizing.window, share=sizing.share, cap=sizing.cap)
     if isinstance(sizing, FractionSizing) or measure is None:
         fraction = sizing.fraction if isinstance(sizing, FractionSizing) else np.nan
         return np.where(np.isnan(bars.close), np.nan, fraction)
@@ -32,6 +41,11 @@ def sizes(
     else:
         wanted = _over(sizing.risk * bars.close, sizing.multiple * moved)
     return np.minimum(wanted, sizing.cap)
+
+
+def largest(sizing: Sizings) -> float:
+    """The largest size it can come to, as a fraction of equity."""
+    return sizing.fraction if isinstance(sizing, FractionSizing) else sizing.cap
 
 
 def paper_sides(

@@ -171,7 +171,69 @@ class AtrRiskSizing(_Part):
     cap: Annotated[Number, Field(ge=0.01, le=2)] = 1.0
 
 
-Sizing = Annotated[FractionSizing | VolatilitySizing | AtrRiskSizing, Field(discriminator="kind")]
+class KellySizing(_Part):
+    """`share` of Kelly's fraction, mean / variance of what the rule earned on paper, 0 to `cap`.
+
+    Over those of the last `window` bars on which it wanted a position; no entry until there are 20 of them.
+    """
+
+    kind: Literal["kelly"]
+    share: Annotated[Number, Field(ge=0.01, le=1)] = 0.5
+    window: Annotated[int, Field(ge=20, le=1000)] = 250
+    cap: Annotated[Number, Field(ge=0.01, le=2)] = 1.0
+
+
+Sizing = Annotated[FractionSizing | VolatilitySizing | AtrRiskSizing | KellySizing, Field(discriminator="kind")]
+
+
+class Orders(_Part):
+    """How entries become orders: at a limit, not again too soon, not too many at once.
+
+    A limit order rests that far below the close of the decision (a short entry: above) for `limit_bars` bars, and is
+    filled only when the price trades through it.
+    """
+
+    limit_atr: Annotated[Number, Field(ge=0, le=20)] | None = None
+    limit_share: Annotated[Number, Field(ge=0, le=0.5)] | None = None
+    limit_bars: Annotated[int, Field(ge=1, le=60)] = 1
+    atr_window: Annotated[int, Field(ge=1, le=250)] = 20
+    cooldown_bars: Annotated[int, Field(ge=1, le=250)] | None = None
+    rearm: bool = False
+    max_positions: Annotated[int, Field(ge=1, le=500)] | None = None
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if self.limit_atr is not None and self.limit_share is not None:
+            raise PydanticCustomError("contradiction", "give limit_atr or limit_share, not both")
+        return self
+
+    @property
+    def rests(self) -> bool:
+        """Whether entries are limit orders."""
+        return not (self.limit_atr is None and self.limit_share is None)
+
+    def rule(self) -> dict[str, Any] | None:
+        """The parts that do something, or None if none does."""
+        idle = {
+            *(() if self.rests else ("limit_bars",)),
+            *(() if self.limit_atr is not None else ("atr_window",)),
+            *(() if self.rearm else ("rearm",)),
+        }
+        return self.model_dump(exclude_none=True, exclude=idle) or None
+
+
+class Halt(_Part):
+    """Leave everything once equity is further than `drawdown` below its peak, and stay out for `bars` bars.
+
+    Without `bars` it never trades again. Then the account decides anew, with the equity of that day as its peak.
+    """
+
+    drawdown: Annotated[Number, Field(ge=0.01, le=0.9)]
+    bars: Annotated[int, Field(ge=1, le=1000)] | None = None
+
+    def rule(self) -> dict[str, Any]:
+        """The parts that do something."""
+        return self.model_dump(exclude_none=True)
 
 
 class SignPosition(_Part):
@@ -297,6 +359,10 @@ class _Spec(_Part):
         return self
 
 
+def _halting(halt: Halt | None) -> dict[str, Any]:
+    return {} if halt is None else {"halt": halt.rule()}
+
+
 class RulesSpec(_Spec):
     """Entries and exits, long, short, or both."""
 
@@ -305,6 +371,8 @@ class RulesSpec(_Spec):
     short: Side | None = None
     protect: Protect | None = None
     sizing: Sizing = Field(default_factory=lambda: FractionSizing(kind="fraction"))
+    orders: Orders | None = None
+    halt: Halt | None = None
 
     @model_validator(mode="after")
     def _has_a_side(self) -> Self:
@@ -333,7 +401,9 @@ class RulesSpec(_Spec):
                 rule[word] = side
         if self.protect is not None and (protect := self.protect.rule()) is not None:
             rule["protect"] = protect
-        return rule | {"sizing": self.sizing.model_dump()}
+        if self.orders is not None and (orders := self.orders.rule()) is not None:
+            rule["orders"] = orders
+        return rule | {"sizing": self.sizing.model_dump()} | _halting(self.halt)
 
 
 class ScoreSpec(_Spec):
@@ -345,6 +415,7 @@ class ScoreSpec(_Spec):
     direction: Literal["long", "short", "both"] = "both"
     sizing: Sizing = Field(default_factory=lambda: FractionSizing(kind="fraction"))
     rebalance: Rebalance = Field(default_factory=Rebalance)
+    halt: Halt | None = None
 
     @property
     def expressions(self) -> dict[str, str]:
@@ -360,6 +431,7 @@ class ScoreSpec(_Spec):
             "direction": self.direction,
             "sizing": self.sizing.model_dump(),
             "rebalance": self.rebalance.model_dump(),
+            **_halting(self.halt),
         }
 
 
@@ -380,6 +452,7 @@ class PortfolioSpec(_Spec):
     gross: Annotated[Number, Field(ge=0.01, le=4)] = 1.0
     cap: Annotated[Number, Field(ge=0.001, le=4)] = 1.0
     rebalance: PortfolioRebalance = Field(default_factory=PortfolioRebalance)
+    halt: Halt | None = None
 
     @model_validator(mode="after")
     def _can_happen(self) -> Self:
@@ -406,6 +479,7 @@ class PortfolioSpec(_Spec):
             "gross": self.gross,
             "cap": self.cap,
             "rebalance": self.rebalance.model_dump(),
+            **_halting(self.halt),
         }
 
 
@@ -420,6 +494,9 @@ class Member(_Part):
     def _one_of_two(self) -> Self:
         if (self.agent is None) is (self.spec is None):
             raise PydanticCustomError("member", "give an agent's name or a spec, one of the two")
+        found = [] if self.spec is None else [part for part in ("orders", "halt") if getattr(self.spec, part, None)]
+        if found:
+            raise PydanticCustomError("member", f"a member is followed on paper, where {found[0]} mean nothing")
         return self
 
     def rule(self) -> dict[str, Any]:
@@ -455,6 +532,7 @@ class EnsembleSpec(_Spec):
     window: Annotated[int, Field(ge=20, le=1000)] = 250
     gross: Annotated[Number, Field(ge=0.01, le=4)] = 1.0
     rebalance: Rebalance = Field(default_factory=Rebalance)
+    halt: Halt | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -500,6 +578,7 @@ class EnsembleSpec(_Spec):
             **({"window": self.window} if weights == "inverse_volatility" else {}),
             "gross": self.gross,
             "rebalance": self.rebalance.model_dump(),
+            **_halting(self.halt),
         }
 
     def config(self) -> dict[str, Any]:
@@ -585,10 +664,15 @@ def load_spec(text_or_mapping: str | bytes | Mapping[str, Any], *, origin: str) 
 def rule_text(spec: Spec) -> str:
     """What the spec does, in words made from the rule and never from its prose; for reviewers."""
     if isinstance(spec, RulesSpec):
-        return "\n".join(_rules_text(spec))
-    if isinstance(spec, ScoreSpec):
-        return "\n".join(_score_text(spec))
-    return "\n".join(_portfolio_text(spec) if isinstance(spec, PortfolioSpec) else _ensemble_text(spec))
+        lines = _rules_text(spec)
+    elif isinstance(spec, ScoreSpec):
+        lines = _score_text(spec)
+    else:
+        lines = _portfolio_text(spec) if isinstance(spec, PortfolioSpec) else _ensemble_text(spec)
+    if spec.halt is not None:
+        again = f"decides again {spec.halt.bars} bars later" if spec.halt.bars is not None else "never trades again"
+        lines.append(f"At a drawdown of more than {100 * spec.halt.drawdown:g} % it leaves everything, and {again}.")
+    return "\n".join(lines)
 
 
 def _rules_text(spec: RulesSpec) -> list[str]:
@@ -599,7 +683,25 @@ def _rules_text(spec: RulesSpec) -> list[str]:
         lines.append(f"Enter {word} when {side.enter}.")
         leave = side.exit if side.exit not in (None, "False") else None
         lines.append(f"Leave {word} when {leave}." if leave else f"Leave {word} on no signal of its own.")
-    return [*lines, *_protect_text(spec.protect), f"Size: {_sizing_text(spec.sizing)}."]
+    return [*lines, *_protect_text(spec.protect), *_orders_text(spec.orders), f"Size: {_sizing_text(spec.sizing)}."]
+
+
+def _orders_text(orders: Orders | None) -> list[str]:
+    if orders is None:
+        return []
+    lines = []
+    if orders.rests:
+        away = f"{orders.limit_atr:g} * atr({orders.atr_window})"
+        if orders.limit_share is not None:
+            away = f"{100 * orders.limit_share:g} %"
+        lines.append(f"Entries rest as limit orders {away} away from the close, for {orders.limit_bars} bar(s).")
+    if orders.cooldown_bars is not None:
+        lines.append(f"No entry in the {orders.cooldown_bars} bar(s) after an exit.")
+    if orders.rearm:
+        lines.append("An entry counts again only after its condition was false.")
+    if orders.max_positions is not None:
+        lines.append(f"At most {orders.max_positions} position(s) at once, the largest first.")
+    return lines
 
 
 def _score_text(spec: ScoreSpec) -> list[str]:
@@ -684,8 +786,13 @@ def check_for_bars(spec: Spec, bars: Bars, *, max_warmup: int) -> list[SpecError
 
     Functions of high and low on a market with one price a day are an error too: they would mean something else.
     """
-    errors = _panel_errors(spec, bars, "")
-    for path, root in derived_nodes(spec).items():
+    return _panel_errors(spec, bars, "") + check_nodes_for_bars(derived_nodes(spec), bars, max_warmup=max_warmup)
+
+
+def check_nodes_for_bars(nodes: Mapping[str, Node], bars: Bars, *, max_warmup: int) -> list[SpecError]:
+    """The same for expressions by their paths."""
+    errors = []
+    for path, root in nodes.items():
         for node in distinct_nodes(root):
             if node.op == FEATURE and node.name not in bars.features:
                 errors.append(_unknown_feature(path, node.name, bars))
@@ -725,6 +832,8 @@ def derived_nodes(spec: Spec) -> dict[str, Node]:
         texts["sizing"] = f"atr({spec.sizing.window})"
     if isinstance(spec, RulesSpec) and spec.protect is not None and spec.protect.uses_atr:
         texts["protect"] = f"atr({spec.protect.atr_window})"
+    if isinstance(spec, RulesSpec) and spec.orders is not None and spec.orders.limit_atr is not None:
+        texts["orders"] = f"atr({spec.orders.atr_window})"
     derived = {path: node for path, text in texts.items() if isinstance(node := parse(text), Node)}
     return spec.nodes | derived
 
@@ -763,9 +872,14 @@ def _unavailable(path: str, node: Node, what: str, why: str) -> SpecError:
     return SpecError(path, "unavailable", node.text, "functions of what the market has", "", sentence)
 
 
-def _sizing_text(sizing: FractionSizing | VolatilitySizing | AtrRiskSizing) -> str:
+def _sizing_text(sizing: FractionSizing | VolatilitySizing | AtrRiskSizing | KellySizing) -> str:
     if isinstance(sizing, FractionSizing):
         return f"{sizing.fraction:g} of equity"
+    if isinstance(sizing, KellySizing):
+        return (
+            f"{sizing.share:g} of mean / variance of what it earned on paper over {sizing.window} bars,"
+            f" 0 to {sizing.cap:g} of equity"
+        )
     if isinstance(sizing, VolatilitySizing):
         return f"{sizing.annual:g} / volatility({sizing.window}) of equity, at most {sizing.cap:g}"
     return (
@@ -795,7 +909,7 @@ def _protect_text(protect: Protect | None) -> list[str]:
 _UNIONS: dict[str, tuple[str, ...]] = {
     "": tuple(KINDS),
     "spec": ("rules", "score", "portfolio"),
-    "sizing": ("fraction", "volatility", "atr_risk"),
+    "sizing": ("fraction", "volatility", "atr_risk", "kelly"),
     "position": ("sign", "linear"),
     "select": ("count", "share"),
     "weight": ("equal", "score", "inverse_volatility"),
@@ -863,6 +977,9 @@ _PARTS: dict[str, type[_Part]] = {
     "fraction": FractionSizing,
     "volatility": VolatilitySizing,
     "atr_risk": AtrRiskSizing,
+    "kelly": KellySizing,
+    "orders": Orders,
+    "halt": Halt,
     "sign": SignPosition,
     "linear": LinearPosition,
     "rebalance": Rebalance,

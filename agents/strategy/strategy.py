@@ -2,8 +2,14 @@
 
 Pure and causal: the signals on `bars.upto(t)` equal the first t signals on `bars`. It never trades, sees no account,
 and has no state beyond its compiled rule, so one instance serves many markets.
+
+On a panel a rule or a score trades each symbol by itself, on a share of the account of its own: what the spec says of
+equity, it means of 1/n of it, n being the symbols of the panel, listed or not. The share of a symbol that is not there
+stays in cash: a share that grew when another symbol was delisted would trade on a date that the rule knows nothing of.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -14,9 +20,12 @@ from agents.strategy.expression.evaluate import EvaluationCache, condition, numb
 from agents.strategy.expression.nodes import Node
 from agents.strategy.incumbents import DEFAULT, shipped_incumbent, shipped_incumbents
 from agents.strategy.portfolio import portfolio_targets
-from agents.strategy.sizing import sizes
+from agents.strategy.sizing import LEAST_BARS, largest, paper_sides, sizes
 from agents.strategy.spec import (
     EnsembleSpec,
+    Halt,
+    KellySizing,
+    Orders,
     PortfolioSpec,
     RulesSpec,
     ScoreSpec,
@@ -26,7 +35,7 @@ from agents.strategy.spec import (
     load_spec,
     with_members,
 )
-from backtesting.bars import Bars, FloatArray
+from backtesting.bars import Bars, BoolArray, FloatArray
 from backtesting.decisions import Decisions, SignalDecisions, Signals, TargetDecisions
 from backtesting.errors import InvalidConfig
 
@@ -74,6 +83,8 @@ class TradingStrategy:
     def warmup_bars(self) -> int:
         """Leading bars at which some part of the rule cannot be known yet."""
         own = self.spec.window if isinstance(self.spec, EnsembleSpec) and self.spec.weights not in _FIXED else 0
+        if isinstance(getattr(self.spec, "sizing", None), KellySizing):
+            own = LEAST_BARS + 2
         return max((node.warmup for node in self._compiled().values()), default=0) + own
 
     def load_model(self) -> Self:
@@ -102,9 +113,9 @@ class TradingStrategy:
         if isinstance(spec, ScoreSpec):
             return self._score(spec, bars, cache)
         if isinstance(spec, PortfolioSpec):
-            return portfolio_targets(spec, self._compiled(), bars, cache)
+            return replace(portfolio_targets(spec, self._compiled(), bars, cache), **_halt_terms(spec.halt))
         decided = [TradingStrategy(member.spec)._decisions(bars, cache) for member, _ in spec.in_order]
-        return ensemble_targets(spec, decided, bars)
+        return replace(ensemble_targets(spec, decided, bars), **_halt_terms(spec.halt))
 
     def _compiled(self) -> dict[str, Node]:
         if self._nodes is None:
@@ -118,7 +129,9 @@ class TradingStrategy:
             path: condition(nodes[path], bars, cache) if path in nodes else never
             for path in ("long.enter", "long.exit", "short.enter", "short.exit")
         }
-        size = sizes(spec.sizing, nodes.get("sizing"), bars, cache)
+        flags = (fired["long.enter"], fired["long.exit"], fired["short.enter"], fired["short.exit"])
+        whole = sizes(spec.sizing, nodes.get("sizing"), lambda: paper_sides(*flags), bars, cache)
+        size = whole / bars.n_assets
         distances = {kind: np.full(bars.close.shape, np.nan) for kind in ("stop", "trail", "target")}
         if spec.protect is not None:
             for kind in tuple(distances):
@@ -130,6 +143,11 @@ class TradingStrategy:
                 if share is not None or multiple is not None:
                     # A position whose protection cannot be placed is not entered.
                     size = np.where(np.isnan(distances[kind]), np.nan, size)
+        orders = spec.orders or Orders()
+        limit_price = self._limit_price(orders, fired, bars, cache)
+        if limit_price is not None:
+            # Without a price it would be an order at the market, which nobody asked for.
+            size = np.where(limit_price > 0.0, size, np.nan)
         return SignalDecisions(
             enter_long=fired["long.enter"],
             exit_long=fired["long.exit"],
@@ -140,21 +158,48 @@ class TradingStrategy:
             trail_distance=distances["trail"],
             target_distance=distances["target"],
             max_bars=(spec.protect.max_bars or 0) if spec.protect is not None else 0,
+            # All shares together are the account, or what the sizing may borrow on top; one that has grown takes its
+            # room from entries that come later, not from a lender.
+            max_gross=max(1.0, largest(spec.sizing)),
+            limit_price=limit_price,
+            limit_bars=orders.limit_bars,
+            cooldown_bars=orders.cooldown_bars or 0,
+            rearm=orders.rearm,
+            max_positions=orders.max_positions or 0,
+            **_halt_terms(spec.halt),
         )
+
+    def _limit_price(
+        self, orders: Orders, fired: Mapping[str, BoolArray], bars: Bars, cache: EvaluationCache
+    ) -> FloatArray | None:
+        """Where an entry rests: below the close, above it for a short one; None for orders at the market."""
+        if not orders.rests:
+            return None
+        if orders.limit_share is not None:
+            away = orders.limit_share * bars.close
+        else:
+            away = float(orders.limit_atr or 0.0) * numbers(self._compiled()["orders"], bars, cache)
+        sells = fired["short.enter"] & ~fired["long.enter"]
+        return bars.close + np.where(sells, away, -away)
 
     def _score(self, spec: ScoreSpec, bars: Bars, cache: EvaluationCache) -> Decisions:
         nodes = self._compiled()
         score = numbers(nodes["score"], bars, cache)
         weight = _weights(spec, score)
-        target = weight * sizes(spec.sizing, nodes.get("sizing"), bars, cache)
+        whole = sizes(spec.sizing, nodes.get("sizing"), lambda: np.sign(np.nan_to_num(weight, nan=0.0)), bars, cache)
+        target = weight * (whole / bars.n_assets)
         # NaN keeps what is held: on the bars between two looks, and where the score is not known.
         skipped = np.arange(bars.n_bars) % spec.rebalance.every_bars != 0
         target[skipped] = np.nan
-        return TargetDecisions(target=target, band=spec.rebalance.band)
+        return TargetDecisions(target=target, band=spec.rebalance.band / bars.n_assets, **_halt_terms(spec.halt))
 
 
 # Ways of weighing members that need no history of their own.
 _FIXED = ("equal", "given")
+
+
+def _halt_terms(halt: Halt | None) -> dict[str, Any]:
+    return {} if halt is None else {"halt_drawdown": halt.drawdown, "halt_bars": halt.bars or 0}
 
 
 def _weights(spec: ScoreSpec, score: FloatArray) -> FloatArray:

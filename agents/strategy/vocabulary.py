@@ -1,7 +1,13 @@
-"""The page of all functions as Markdown, made from the registry and from nothing else."""
+"""Vocabulary: which functions and fields mean something on some bars, and the page of all functions as Markdown.
+
+Whoever proposes, shows or draws expressions for a market asks here: nobody offers what `check_for_bars` refuses.
+"""
+
+import numpy as np
 
 from agents.strategy.functions.entry import Function
-from agents.strategy.indicators import FIELD_ALIASES, FIELDS, FUNCTIONS, SHORTHANDS
+from agents.strategy.indicators import FIELD_ALIASES, FIELDS, FUNCTIONS, RANGE_FIELDS, SHORTHANDS
+from backtesting.bars import Bars
 
 TITLES = {
     "trend": "Trend",
@@ -16,6 +22,43 @@ TITLES = {
     "arithmetic": "Arithmetic",
     "cross_section": "Cross-section",
 }
+
+
+GROUP = "group"
+"""Name of the parameter of a function that takes a feature with groups."""
+
+
+def absent_fields(bars: Bars) -> frozenset[str]:
+    """The fields that these bars do not have, or have as copies of the close only."""
+    return frozenset((*(() if bars.has_volume else ("volume",)), *(RANGE_FIELDS if bars.close_only else ())))
+
+
+def groups_of(bars: Bars) -> tuple[str, ...]:
+    """The features that say which group an asset is in: whole numbers, and some two assets share one; none otherwise.
+
+    Empty for one asset. A feature that never has a value is none.
+    """
+    return tuple(name for name, values in bars.features.items() if bars.n_assets > 1 and _is_group(values))
+
+
+def _is_group(values: np.ndarray) -> bool:
+    known = values[np.isfinite(values)]
+    return len(known) > 0 and bool((known == np.floor(known)).all()) and len(np.unique(known)) < values.shape[1]
+
+
+def available_functions(bars: Bars) -> tuple[Function, ...]:
+    """The functions that mean something on these bars: what they read is there, and assets to compare with, and groups.
+
+    One asset has no cross-section; a panel without a group feature has no groups to neutralise by.
+    """
+    absent, grouped = absent_fields(bars), bool(groups_of(bars))
+    return tuple(
+        entry
+        for entry in FUNCTIONS.values()
+        if not absent.intersection(entry.reads)
+        and (entry.family != "cross_section" or bars.n_assets > 1)
+        and (grouped or all(parameter.name != GROUP for parameter in entry.parameters))
+    )
 
 
 def vocabulary_page() -> str:

@@ -81,6 +81,14 @@ _SIZING = {
             window=_whole("window of the atr, 1 to 250"),
             cap=_number("largest fraction of equity, 0.01 to 2"),
         ),
+        _object(
+            kind=_kind("kelly"),
+            share=_number(
+                "fraction of Kelly's mean / variance of what the rule earned on paper, 0.01 to 1; 0.5 is usual"
+            ),
+            window=_whole("bars it is estimated over, 20 to 1000"),
+            cap=_number("largest fraction of equity, 0.01 to 2"),
+        ),
     ]
 }
 
@@ -190,6 +198,8 @@ WIRE_SCHEMA: dict[str, Any] = wire_schema("rules", "score")
 def to_wire(spec: Spec) -> dict[str, Any]:
     """The spec in wire form, every property present."""
     rule = spec.model_dump(exclude={"name", "hypothesis", "source"})
+    # Parts that a model is not asked for are there only where a rule has them.
+    rule = {key: value for key, value in rule.items() if value is not None or key not in ("orders", "halt")}
     ordered = {"kind": rule.pop("kind"), **rule}
     if isinstance(spec, EnsembleSpec):
         ordered["members"] = [

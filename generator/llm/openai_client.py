@@ -115,9 +115,10 @@ class OpenAIClient:
 
         try:
             async with asyncio.timeout(self._patience.attempt_seconds):
-                response = await self._sdk.chat.completions.with_raw_response.create(
-                    **_payload(self._address, self._mode, request)
-                )
+                payload = _payload(self._address, self._mode, request)
+                # The SDK walks through every typed argument, and a schema is a long walk; a body of ours it hands on.
+                form = {name: payload.pop(name) for name in ("response_format",) if name in payload}
+                response = await self._sdk.chat.completions.with_raw_response.create(**payload, extra_body=form or None)
                 body = response.http_response.content
         except (openai.APITimeoutError, TimeoutError):
             why = f"no answer within {self._patience.attempt_seconds:g} s"

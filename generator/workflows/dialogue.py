@@ -44,10 +44,12 @@ class Desk:
     bars: Bars
     max_warmup: int
 
-    @property
-    def seed(self) -> int:
-        """Sent to the server, which may or may not honour it; servers take 31 bits."""
-        return self.config.seed % 2**31
+    def seed_of(self, task: Task) -> int:
+        """Sent to the server, which may or may not honour it; servers take 31 bits.
+
+        Another one for each slot: a server that honours it would answer two slots that ask the same in the same words.
+        """
+        return (self.config.seed + task.repeat_index) % 2**31
 
 
 class Dialogue:
@@ -105,7 +107,7 @@ class Dialogue:
             answer = await self.ask(role, more)
             if isinstance(answer, Rejection):
                 return answer
-            form = form_of(self._desk.prompts[role].output)
+            form = form_of(self._desk.prompts[role].output, panel=self._desk.bars.n_assets > 1)
             read = read_reply(answer, self._desk.bars, max_warmup=self._desk.max_warmup, form=form, inputs=inputs)
             if not isinstance(read, Illegal):
                 return read
@@ -121,13 +123,13 @@ class Dialogue:
         self._desk.archive.append_event(self._task.slot.slot_id, kind, data=data)
 
     def _request(self, role: str, prompt: Prompt, messages: tuple[Message, ...]) -> CompletionRequest:
-        form: OutputForm = form_of(prompt.output)
+        form: OutputForm = form_of(prompt.output, panel=self._desk.bars.n_assets > 1)
         own, recommended = self._desk.config.role(role), prompt.sampling
         return CompletionRequest(
             messages=messages,
             max_output_tokens=own.max_output_tokens or recommended.max_output_tokens or MAX_OUTPUT_TOKENS,
             temperature=recommended.temperature if own.temperature is None else own.temperature,
-            seed=self._desk.seed,
+            seed=self._desk.seed_of(self._task),
             schema=form.schema,
             schema_name=form.schema_name,
             purpose=role,

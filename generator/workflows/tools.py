@@ -15,12 +15,12 @@ from agents.archive.records import Rejection
 from agents.archive.store import Archive
 from agents.strategy.spec import Spec, check_for_bars
 from agents.strategy.spec_error import SpecError
+from agents.strategy.strategy import TradingStrategy
 from agents.strategy.wire import from_wire
 from generator.context import cost_words, figures, market_card, vocabulary
 from generator.open_window import OpenWindow, open_trial
 from generator.outputs import TOOLS
 from generator.selection import Entry
-from generator.slots import random_stream
 from generator.templates import Prompt
 from generator.workflows.workflow import Task
 
@@ -121,12 +121,11 @@ class Toolbox:
             return f"all {self.max_backtests} tests of this slot are used up; submit the rule that you believe in"
         looking = self.looking
         # The number of trials changes no figure that is shown here; 1 keeps the answer the same whenever it is asked.
-        rng = random_stream(looking.seed, f"slot-{self.task.slot.index}", "tool")
         try:
-            look = await asyncio.to_thread(looking.open.look, spec, n_trials=1, rng=rng)
+            result = await asyncio.to_thread(looking.open.simulate, TradingStrategy(spec))
+            evaluation = await asyncio.to_thread(looking.open.look, spec, result, n_trials=1, seed=looking.seed)
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             return f"the test failed: {type(error).__name__}: {error}"
-        evaluation = look.open_evaluation
         archive = looking.archive
         with archive.transaction():
             archive.add_trial(

@@ -132,7 +132,7 @@ def judged():
             market=market_returns(cut, split.open),
             periods_per_year=252.0,
             n_trials=10,
-            rng=np.random.default_rng(1),
+            seed=1,
         )
         doubled = simulate(signals, LIQUID_INDEX.times(2.0), window=split.open)
         nominees.append(Nominee(evaluation, doubled, agent))

@@ -45,7 +45,7 @@ def looked_at(candidate, incumbents, **changes):
         "market": np.zeros(len(candidate.returns)),
         "periods_per_year": 252.0,
         "n_trials": 1,
-        "rng": np.random.default_rng(1),
+        "seed": 1,
     } | changes
     return evaluate("candidate", "b2:spec", candidate, incumbents, **arguments)
 

@@ -160,7 +160,7 @@ def nominate(bars, strategies, alpha=0.05, seed=7):
             market=market_returns(cut, split.open),
             periods_per_year=252.0,
             n_trials=len(strategies),
-            rng=np.random.default_rng(1),
+            seed=1,
         )
         nominees.append(Nominee(evaluation, doubled, strategy))
     return Nomination(

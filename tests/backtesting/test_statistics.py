@@ -20,7 +20,6 @@ from backtesting.statistics import (
     hac_t,
     hac_ts,
     max_t,
-    mean_interval,
     mean_intervals,
     minimum_detectable_sharpe,
     newey_west_variance,
@@ -84,7 +83,8 @@ def test_constant_short_and_broken_streams_have_no_statistic(x):
     assert isnan(hac_t(x))
     assert isnan(newey_west_variance(x))
     assert isnan(block_length(x))
-    assert all(isnan(end) for end in mean_interval(x, 0.9, 5.0, 99, np.random.default_rng(1)))
+    counts = np.ones((99, len(x)), dtype=np.float32)
+    assert all(isnan(end[0]) for end in mean_intervals(x[:, None], level=0.9, block=5.0, counts=counts))
 
 
 # --- Block length -----------------------------------------------------------------------------------------------
@@ -252,7 +252,8 @@ def test_the_interval_covers_as_often_as_it_says():
     covered = 0
     for seed in range(reps):
         x = ar1(0.2, 400, seed)
-        low, high = mean_interval(x, 0.9, 10.0, 299, np.random.default_rng(seed))
+        counts = bootstrap_counts(400, 10.0, 299, np.random.default_rng(seed))
+        (low,), (high,) = mean_intervals(x[:, None], level=0.9, block=10.0, counts=counts)
         covered += low <= 0.0 <= high
     # 0.9 of 300 is 270; a standard error is sqrt(300 * 0.9 * 0.1) = 5.2.
     assert 270 - 16 <= covered <= 270 + 16
@@ -260,9 +261,10 @@ def test_the_interval_covers_as_often_as_it_says():
 
 def test_intervals_of_many_streams_are_those_of_each():
     x = np.random.default_rng(15).normal(size=(300, 3))
-    low, high = mean_intervals(x, level=0.9, block=6.0, reps=199, rng=np.random.default_rng(1))
-    one = mean_interval(x[:, 1].copy(), 0.9, 6.0, 199, np.random.default_rng(1))
-    assert (low[1], high[1]) == pytest.approx(one, rel=1e-5)  # resampled in single precision
+    counts = bootstrap_counts(300, 6.0, 199, np.random.default_rng(1))
+    low, high = mean_intervals(x, level=0.9, block=6.0, counts=counts)
+    one = mean_intervals(x[:, 1:2].copy(), level=0.9, block=6.0, counts=counts)
+    assert (low[1], high[1]) == pytest.approx((one[0][0], one[1][0]), rel=1e-5)  # resampled in single precision
     assert (low < x.mean(axis=0)).all()
     assert (high > x.mean(axis=0)).all()
 

@@ -66,6 +66,7 @@ def test_the_next_bit_of_a_range(flags: list[bool], data: st.DataObject) -> None
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=70), st.data())
 def test_two_entries_of_the_drawdown_table_cover_every_range(prices: list[int], data: st.DataObject) -> None:
     close = np.array(prices, dtype=float)
+    close.setflags(write=False)
     table = sweep.drawdown_table(close)
     begin = data.draw(st.integers(0, len(close) - 2))
     end = data.draw(st.integers(begin + 1, len(close) - 1))

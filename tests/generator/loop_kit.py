@@ -162,6 +162,7 @@ def go(
     price: Price | None = PRICE,
     concurrency: int = 1,
     watch: Callable[[Any], None] = lambda progress: None,
+    watch_seconds: float = 0.0,
 ) -> Run:
     """Bring the run to its end; what stops it is raised."""
 
@@ -171,7 +172,8 @@ def go(
             return
         asked = client or client_of(run)
         try:
-            await evolve(run, workflow(run, asked, caps=caps, price=price), watch, concurrency=concurrency)
+            asking = workflow(run, asked, caps=caps, price=price)
+            await evolve(run, asking, watch, concurrency=concurrency, watch_seconds=watch_seconds)
         finally:
             await asked.aclose()
 

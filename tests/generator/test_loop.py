@@ -14,7 +14,7 @@ from agents.archive.store import Archive
 from backtesting.errors import BudgetReached, EndpointError, TouchstoneError
 from generator.budget import Caps
 from generator.llm.patience import Patience
-from generator.loop import Progress, evolve
+from generator.loop import Progress, evolve, spec_of
 from generator.open_window import OpenWindow
 from generator.workflows import dialogue
 
@@ -488,6 +488,15 @@ def test_an_arms_prompts_hold_nothing_that_another_arm_found(kit: Any, chat_serv
     asked = "".join(kit.questions(chat_server))
     assert len(others) >= 6
     assert not [candidate.name for candidate in others if candidate.name in asked]
+    # What came to nothing is told by its main expression and not by its name. What the first question held already (an
+    # example of the vocabulary, an incumbent) nobody found.
+    first, *later = kit.questions(chat_server)
+    tried = [next(iter(spec_of(candidate).expressions.values())) for candidate in others]
+    new = {text for text in tried if text not in first}
+    assert len(new) >= 6
+    assert not [text for text in new if text in "".join(later)]
+    own = [c for c in archive.candidates(run.run_id) if arms[c.slot_id] == "llm"]
+    assert [c.name for c in own if next(iter(spec_of(c).expressions.values())) in later[-1]]  # its own it does learn
     for slot_id, arm in arms.items():
         for proposal in archive.proposals(slot_id):
             assert all(arms.get(parent, arm) == arm for parent in proposal.parents)

@@ -135,19 +135,20 @@ def test_every_slot_of_a_night_ends_once_in_its_class_and_the_sum_is_right(
     with kit.archive_at(tmp_path) as archive:
         config = kit.settings(llm="scripted:memory", arms={"llm": 1.0}, slots=SLOTS, block=25)
         run = kit.open_(config, archive)
-        look = type(run.open).look
+        simulate = type(run.open).simulate
 
-        def breaks(self: Any, spec: Any, **more: Any) -> Any:
-            if spec.name == "breaks":
+        def breaks(self: Any, strategy: Any, **more: Any) -> Any:
+            if strategy.name == "breaks":
                 raise ZeroDivisionError("the engine broke")
-            return look(self, spec, **more)
+            return simulate(self, strategy, **more)
 
-        monkeypatch.setattr(type(run.open), "look", breaks)
+        monkeypatch.setattr(type(run.open), "simulate", breaks)
         memory: dict[int, int] = {}
         kit.go(
             run,
             client=Forgetful(night),
             concurrency=16,
+            watch_seconds=0.01,
             watch=lambda state: memory.setdefault(state.done, resident_bytes()),
         )
         assert kit.terminal_events(archive, run.run_id) == [1] * SLOTS
@@ -156,7 +157,7 @@ def test_every_slot_of_a_night_ends_once_in_its_class_and_the_sum_is_right(
             failure = failure_of(index)
             if failure is None or failure == "repaired":
                 # A rule drawn at random may hold the positions of an earlier one, or add nothing to it: no failure.
-                assert code in (None, "duplicate_behaviour", "not_better"), (index, code)
+                assert code in (None, "duplicate_structure", "duplicate_behaviour", "not_better"), (index, code)
             else:
                 assert code == CALLS.get(failure, (failure, True))[0], (index, failure, code)
         share = SLOTS // 100
@@ -169,5 +170,8 @@ def test_every_slot_of_a_night_ends_once_in_its_class_and_the_sum_is_right(
         assert round(spend.usd, 2) == round(math.fsum(night.usd), 2)
         assert spend.usd == pytest.approx(math.fsum(night.usd), rel=1e-12)
         assert spend.calls == len(night.usd)
-    early, late = memory[SLOTS // 4], memory[max(memory)]
-    assert late - early < 200_000 * (SLOTS * 3 // 4), f"{(late - early) / (SLOTS * 0.75):.0f} bytes a slot"
+    # A candidate leaves its figures and its positions (3 kB on 357 bars) behind, and nothing that a night would fill
+    # the machine with; its curves alone would be 2 * 4 * 357 * 8 = 23 kB, and its trades as much again.
+    begun = min(done for done in memory if done >= SLOTS // 2)
+    grown = (memory[max(memory)] - memory[begun]) / (max(memory) - begun)
+    assert grown < 20_000, f"{grown:.0f} bytes a slot"

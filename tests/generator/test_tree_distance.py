@@ -4,7 +4,7 @@ import pytest
 
 from agents.strategy.incumbents import shipped_incumbents
 from agents.strategy.spec import Spec, load_spec
-from generator.tree_distance import node_distance, shape_of, size, tree_distance
+from generator.tree_distance import node_distance, shape_of, size, tree_distance, tree_of
 
 
 def a_rule(enter: str, leave: str | None = None, **more: object) -> Spec:
@@ -41,15 +41,15 @@ def test_an_added_condition_costs_itself() -> None:
 @pytest.mark.parametrize("other", shipped_incumbents(), ids=lambda spec: spec.name)
 def test_distance_is_symmetric_between_0_and_1_and_0_for_itself(other: Spec) -> None:
     spec = a_rule("close > sma(close, 50)", "close < sma(close, 20)")
-    assert tree_distance(other, other) == 0.0
-    assert tree_distance(spec, other) == tree_distance(other, spec)
-    assert 0.0 < tree_distance(spec, other) <= 1.0
+    assert tree_distance(tree_of(other), tree_of(other)) == 0.0
+    assert tree_distance(tree_of(spec), tree_of(other)) == tree_distance(tree_of(other), tree_of(spec))
+    assert 0.0 < tree_distance(tree_of(spec), tree_of(other)) <= 1.0
 
 
 def test_nearer_ideas_are_nearer() -> None:
     spec = a_rule("close > sma(close, 50)")
     window, function, idea = (
-        tree_distance(spec, a_rule(text))
+        tree_distance(tree_of(spec), tree_of(a_rule(text)))
         for text in ("close > sma(close, 60)", "close > ema(close, 50)", "falling(close, 2)")
     )
     assert 0.0 < window < function < idea
@@ -58,7 +58,7 @@ def test_nearer_ideas_are_nearer() -> None:
 def test_sizing_is_part_of_the_distance() -> None:
     small = a_rule("close > sma(close, 50)", sizing={"kind": "fraction", "fraction": 0.5})
     # 0.5 of 1.0 apart, in a rule of five nodes and three settings (kind, kind of the sizing, fraction)
-    assert tree_distance(small, a_rule("close > sma(close, 50)")) == pytest.approx(0.5 / 8)
+    assert tree_distance(tree_of(small), tree_of(a_rule("close > sma(close, 50)"))) == pytest.approx(0.5 / 8)
 
 
 def test_shape_forgets_numbers_and_nothing_else() -> None:

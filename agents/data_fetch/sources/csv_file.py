@@ -1,34 +1,87 @@
-"""`csv:PATH`: one symbol's daily prices in a CSV file, read with the standard library (no pandas: it costs 0.35 s).
+"""`csv:PATH`: daily prices in CSV files, read with the standard library (no pandas: it costs 0.35 s).
 
-Header names are those of `table.read_layout`; comma, semicolon or tab; UTF-8 with or without byte-order mark. With
-semicolons a decimal comma is understood; thousands separators are not. The file is never written to.
+One file about one symbol; one file with a symbol column; a folder with one file a symbol, named by it; or, with
+`?wide=1`, a date column and one column of closes a symbol. Header names are those of `table.read_layout`; comma,
+semicolon or tab; UTF-8 with or without byte-order mark. With semicolons a decimal comma is understood; thousands
+separators are not. The files are never written to.
 """
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from agents.data_fetch.market import Market
 from agents.data_fetch.quality import Flag
 from agents.data_fetch.sources.source import Clock, Loaded
-from agents.data_fetch.sources.table import MAX_FILE_BYTES, Table, load_tables, parse_days, read_layout
+from agents.data_fetch.sources.table import (
+    MAX_FILE_BYTES,
+    MAX_SYMBOLS,
+    Layout,
+    Table,
+    by_symbol,
+    load_tables,
+    parse_days,
+    read_layout,
+    wide_layout,
+)
 from backtesting.errors import DataError
 
 _MISSING = frozenset({"", ".", "-", "nan", "na", "n/a", "#n/a", "null", "none"})
 
 
 def load(market: Market, *, cache_dir: Path | None, clock: Clock) -> Loaded:
-    """The bars of a CSV file; see `source.py`."""
-    path = Path(market.name).expanduser()
-    text = _decoded(read_file(path), str(path))
-    table, ignored = parse_csv(text, symbol=path.stem, origin=str(path))
+    """The bars of a CSV file, or of a folder of them; see `source.py`."""
+    wide = bool(market.option("wide", 0.0))
+
+    def parse(path: Path) -> tuple[tuple[Table, ...], tuple[str, ...]]:
+        return parse_csv(_decoded(read_file(path), str(path)), symbol=path.stem, origin=str(path), wide=wide)
+
+    return load_files(Path(market.name).expanduser(), "csv", parse, market)
+
+
+def load_files(
+    path: Path,
+    suffix: str,
+    parse: Callable[[Path], tuple[tuple[Table, ...], tuple[str, ...]]],
+    market: Market,
+) -> Loaded:
+    """The bars of one file, or of all files with this suffix in a folder, in the order of their names.
+
+    `parse` gives the tables of a file and the columns that it did not read.
+
+    Raises:
+        DataError: an empty folder, too many files, or a symbol that two files hold.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() == f".{suffix}" and file.is_file())
+        if not 1 <= len(files) <= MAX_SYMBOLS:
+            raise DataError(
+                f"the folder {path} holds {len(files)} files that end in .{suffix}, wanted are 1 to {MAX_SYMBOLS}",
+                next_step="name a file, or a folder with one file a symbol",
+            )
+    tables: dict[str, Table] = {}
+    ignored: dict[str, None] = {}
+    for file in files:
+        found, unread = parse(file)
+        ignored |= dict.fromkeys(unread)
+        for table in found:
+            if table.symbol in tables:
+                raise DataError(
+                    f"{tables[table.symbol].origin} and {file} both hold {table.symbol}",
+                    next_step="keep each symbol in one file",
+                )
+            tables[table.symbol] = table
     notes = []
     if ignored:
         sentence = f"columns without a meaning here were not read: {', '.join(ignored)[:200]}"
         notes.append(Flag("ignored-columns", "info", 0, (), sentence))
-    return load_tables([table], market, notes)
+    return load_tables(list(tables.values()), market, notes)
 
 
 def read_file(path: Path) -> bytes:
@@ -43,7 +96,7 @@ def read_file(path: Path) -> bytes:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise DataError(
                 f"{path} is larger than {MAX_FILE_BYTES // 2**20} MB, far more than daily prices of one symbol need",
-                next_step="cut the file down to one symbol and daily rows",
+                next_step="cut the file down to daily rows, or give a folder with one file a symbol",
             )
         data = path.read_bytes()
     except (OSError, ValueError) as error:
@@ -56,8 +109,12 @@ def read_file(path: Path) -> bytes:
     return data
 
 
-def parse_csv(text: str, *, symbol: str, origin: str) -> tuple[Table, tuple[str, ...]]:
-    """The table in a CSV text, and the names of columns that were not read.
+def parse_csv(text: str, *, symbol: str, origin: str, wide: bool = False) -> tuple[tuple[Table, ...], tuple[str, ...]]:
+    """The tables in a CSV text, and the names of columns that were not read.
+
+    Args:
+        symbol: what the asset is called where the text does not say it.
+        wide: a date and one column of closes a symbol.
 
     Raises:
         DataError: no header, ragged rows, cells that are no number, dates that are none; with the line.
@@ -73,9 +130,8 @@ def parse_csv(text: str, *, symbol: str, origin: str) -> tuple[Table, tuple[str,
     if not lines:
         raise DataError(f"{origin} is empty", next_step="give a file with a header line and one row a day")
     names = lines[0][1]
-    layout = read_layout(names, origin)
+    layout = wide_layout(names, origin) if wide else read_layout(names, origin)
     days: list[str] = []
-    cells: dict[str, list[float]] = {role: [] for role in layout.roles}
     for line, row in lines[1:]:
         if len(row) != len(names):
             raise DataError(
@@ -83,11 +139,31 @@ def parse_csv(text: str, *, symbol: str, origin: str) -> tuple[Table, tuple[str,
                 next_step="correct the line; put text that holds the delimiter in quotes",
             )
         days.append(row[layout.date].strip())
-        for role, i in layout.roles.items():
-            cells[role].append(_number(row[i], f"{origin}, line {line}", names[i], delimiter))
     sessions = parse_days(days, origin)
-    columns = {role: np.array(values, dtype=np.float64) for role, values in cells.items()}
-    return Table(symbol, origin, sessions, columns), layout.ignored
+    columns = {role: _column(lines, i, role, layout, origin, delimiter) for role, i in layout.roles.items()}
+    if wide:
+        return tuple(_listed(Table(name, origin, sessions, {"close": values})) for name, values in columns.items()), ()
+    symbols = None if layout.symbol is None else [row[layout.symbol] for _, row in lines[1:]]
+    return by_symbol(symbols, sessions, columns, stem=symbol, origin=origin), layout.ignored
+
+
+def _listed(table: Table) -> Table:
+    """The rows from the first to the last price: outside them the asset was not listed, which is no gap."""
+    known = np.flatnonzero(np.isfinite(table.columns["close"]))
+    if len(known) == 0:
+        raise DataError(f"{table.origin}: the column {table.symbol} holds no price", next_step="leave the column out")
+    rows = slice(int(known[0]), int(known[-1]) + 1)
+    return Table(table.symbol, table.origin, table.sessions[rows], {"close": table.columns["close"][rows]})
+
+
+def _column(
+    lines: list[tuple[int, list[str]]], i: int, role: str, layout: Layout, origin: str, delimiter: str
+) -> npt.NDArray[Any]:
+    name = lines[0][1][i]
+    if role in layout.words:
+        return np.array([row[i].strip() for _, row in lines[1:]], dtype=np.str_)
+    values = [_number(row[i], f"{origin}, line {line}", name, delimiter) for line, row in lines[1:]]
+    return np.array(values, dtype=np.float64)
 
 
 def _decoded(data: bytes, origin: str) -> str:

@@ -1,4 +1,4 @@
-"""`parquet:PATH`: the same table as `csv:`, in Parquet. Read with pyarrow alone, no pandas.
+"""`parquet:PATH`: the same tables as `csv:`, in Parquet: a file or a folder. Read with pyarrow alone, no pandas.
 
 The date may be a date, a time stamp or text. A time stamp with a zone belongs to the date it has in that zone.
 """
@@ -8,22 +8,30 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from agents.data_fetch.market import Market
-from agents.data_fetch.quality import Flag
-from agents.data_fetch.sources.csv_file import read_file
+from agents.data_fetch.sources.csv_file import load_files, read_file
 from agents.data_fetch.sources.source import Clock, Loaded
-from agents.data_fetch.sources.table import Table, load_tables, parse_days, read_layout
+from agents.data_fetch.sources.table import Table, by_symbol, parse_days, read_layout
 from backtesting.bars import FloatArray, Sessions
 from backtesting.errors import DataError
 
 
 def load(market: Market, *, cache_dir: Path | None, clock: Clock) -> Loaded:
-    """The bars of a Parquet file; see `source.py`."""
+    """The bars of a Parquet file, or of a folder of them; see `source.py`."""
+    return load_files(Path(market.name).expanduser(), "parquet", parse_parquet, market)
+
+
+def parse_parquet(path: Path) -> tuple[tuple[Table, ...], tuple[str, ...]]:
+    """The tables in a Parquet file, and the names of columns that were not read.
+
+    Raises:
+        DataError: not readable, or not such a table.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = Path(market.name).expanduser()
     data = read_file(path)
     try:
         found = pq.read_table(io.BytesIO(data))
@@ -34,13 +42,17 @@ def load(market: Market, *, cache_dir: Path | None, clock: Clock) -> Loaded:
         ) from None
     names = [str(name) for name in found.column_names]
     layout = read_layout(names, str(path))
-    columns = {role: _numbers(found.column(i), names[i], str(path)) for role, i in layout.roles.items()}
-    table = Table(path.stem, str(path), _days(found.column(layout.date), str(path)), columns)
-    notes = []
-    if layout.ignored:
-        sentence = f"columns without a meaning here were not read: {', '.join(layout.ignored)[:200]}"
-        notes.append(Flag("ignored-columns", "info", 0, (), sentence))
-    return load_tables([table], market, notes)
+    columns = {
+        role: _words(found.column(i)) if role in layout.words else _numbers(found.column(i), names[i], str(path))
+        for role, i in layout.roles.items()
+    }
+    symbols = None if layout.symbol is None else _words(found.column(layout.symbol)).tolist()
+    sessions = _days(found.column(layout.date), str(path))
+    return by_symbol(symbols, sessions, columns, stem=path.stem, origin=str(path)), layout.ignored
+
+
+def _words(column: Any) -> npt.NDArray[Any]:
+    return np.array(["" if value is None else str(value).strip() for value in column.to_pylist()], dtype=np.str_)
 
 
 def _numbers(column: Any, name: str, origin: str) -> FloatArray:

@@ -33,8 +33,8 @@ def load(market: Market, *, cache_dir: Path | None, clock: Clock) -> Loaded:
             f"sample:{name} cannot be read from the installed package arch ({error})",
             next_step="reinstall the dependencies: make install, or pip install --force-reinstall arch",
         ) from None
-    table, _ = parse_csv(text, symbol=SAMPLES[name], origin=f"sample:{name}")
-    return load_tables([table], market)
+    tables, _ = parse_csv(text, symbol=SAMPLES[name], origin=f"sample:{name}")
+    return load_tables(tables, market)
 
 
 def _sample_path(name: str) -> Path:

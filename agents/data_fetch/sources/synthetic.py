@@ -5,10 +5,13 @@
     trend        a hidden drift that keeps its sign for months
     reversion    a day's return is partly taken back on the next
     planted      after a volume surge the next day drifts up; price alone says next to nothing (`edge=3`)
+    panel          20 assets (`assets=20`) of 4 sectors on one market, no edge
+    planted-panel  the same, and an asset drifts up against the others on the day after its own volume surge (`edge=3`)
 
 All have open, high, low, close and volume, 252 bars a year on weekdays up to 2020-12-31, and an expected simple return
 of zero for whoever just holds. Same name, years, seed and edge: same bytes; prices are rounded to 4 digits so that the
-last bit of a machine's `exp` does not matter (a new version of numpy may draw other numbers).
+last bit of a machine's `exp` does not matter (a new version of numpy may draw other numbers). In a panel some assets
+are listed later and some are gone before the end, with no loss on the last day; `sector` is a feature, 0 to 3.
 """
 
 import math
@@ -20,7 +23,7 @@ import numpy as np
 
 from agents.data_fetch.market import Market, nearest
 from agents.data_fetch.sources.source import Clock, Loaded
-from agents.data_fetch.sources.table import Table, load_tables
+from agents.data_fetch.sources.table import FEATURE, Table, load_tables
 from backtesting.bars import BoolArray, FloatArray, Sessions
 from backtesting.costs import LIQUID_INDEX
 from backtesting.errors import UsageError
@@ -40,6 +43,13 @@ START_PRICE = 100.0
 
 SURGE_FACTOR = 1.5
 SURGE_WINDOW = 20
+DEFAULT_ASSETS, MAX_ASSETS = 20.0, 100.0
+SECTORS = 4
+# Daily volatilities of the parts that an asset of a panel is made of, its own being DAILY_VOLATILITY: about 21 % a year
+# in all, and a correlation of 0.4 between two assets of different sectors.
+MARKET_PART, SECTOR_PART = 0.8, 0.4
+LISTED_LATER, DELISTED = 0.2, 0.25
+
 # What the ideal rule pays a side, as a fraction of what it trades.
 COST_A_SIDE = LIQUID_INDEX.commission + LIQUID_INDEX.adverse
 
@@ -55,22 +65,32 @@ class _Returns:
 
 def load(market: Market, *, cache_dir: Path | None, clock: Clock) -> Loaded:
     """The bars of a made-up market; see `source.py`."""
-    if market.name not in SYNTHETICS:
+    known = (*SYNTHETICS, *PANELS)
+    if market.name not in known:
         raise UsageError(
-            f"there is no synthetic market {market.name!r}{nearest(market.name, SYNTHETICS)}",
-            next_step=f"choose one of {', '.join(SYNTHETICS)}",
+            f"there is no synthetic market {market.name!r}{nearest(market.name, known)}",
+            next_step=f"choose one of {', '.join(known)}",
         )
     options = dict(market.options)
-    if "edge" in options and market.name != "planted":
+    if "edge" in options and market.name not in ("planted", "planted-panel"):
         raise UsageError(
             f"synthetic:{market.name} has no edge to set", next_step="leave edge= out, or use synthetic:planted"
+        )
+    if "assets" in options and market.name not in PANELS:
+        raise UsageError(
+            f"synthetic:{market.name} is one asset", next_step=f"leave assets= out, or use one of {', '.join(PANELS)}"
         )
     years = _in_range(market, "years", DEFAULT_YEARS, 1.0, MAX_YEARS)
     seed = _in_range(market, "seed", DEFAULT_SEED, 0.0, 2.0**53)
     edge = _in_range(market, "edge", DEFAULT_EDGE, 0.0, 4.0)
-    if seed != int(seed):
-        raise UsageError(f"{market.address}: seed is not a whole number", next_step="write it as seed=1")
-    return load_tables([_table(market, round(years * BARS_A_YEAR), int(seed), edge)], market)
+    assets = _in_range(market, "assets", DEFAULT_ASSETS, 2.0, MAX_ASSETS)
+    for key, value in (("seed", seed), ("assets", assets)):
+        if value != int(value):
+            raise UsageError(f"{market.address}: {key} is not a whole number", next_step=f"write it as {key}=20")
+    n_bars = round(years * BARS_A_YEAR)
+    if market.name in PANELS:
+        return load_tables(_panel(market, n_bars, int(seed), PANELS[market.name] * edge, int(assets)), market)
+    return load_tables([_table(market, n_bars, int(seed), edge)], market)
 
 
 def _in_range(market: Market, key: str, default: float, low: float, high: float) -> float:
@@ -87,6 +107,12 @@ def _table(market: Market, n_bars: int, seed: int, edge: float) -> Table:
     rng = np.random.Generator(np.random.PCG64([seed, list(SYNTHETICS).index(market.name)]))
     volume = _volume(n_bars, rng)
     returns = SYNTHETICS[market.name](n_bars, rng, surges(volume), edge)
+    return _traded(market.name, market.address, returns, volume, rng)
+
+
+def _traded(symbol: str, origin: str, returns: _Returns, volume: FloatArray, rng: np.random.Generator) -> Table:
+    """Prices of these returns, with a range."""
+    n_bars = len(volume)
     moves = returns.overnight + returns.intraday
     log_close = math.log(START_PRICE) + np.cumsum(moves)
     log_open = log_close - returns.intraday
@@ -97,7 +123,68 @@ def _table(market: Market, n_bars: int, seed: int, edge: float) -> Table:
     down = (returns.intraday - np.sqrt(returns.intraday**2 - reach * np.log1p(-rng.random(n_bars)))) / 2.0
     logs = {"open": log_open, "high": log_open + up, "low": log_open + down, "close": log_close}
     columns = {"volume": volume} | {name: _quoted(values) for name, values in logs.items()}
-    return Table(market.name, market.address, _sessions(n_bars), columns)
+    return Table(symbol, origin, _sessions(n_bars), columns)
+
+
+def _panel(market: Market, n_bars: int, seed: int, edge: float, n_assets: int) -> list[Table]:
+    """One market factor, one factor a sector and each asset's own part; every asset has a random stream of its own.
+
+    `edge` is about the expected net annual Sharpe ratio of holding every surging asset long against the others, with
+    equal weights, no net position and sizes that add up to 1, all assets listed, paying COST_A_SIDE. With q the share
+    of surge days, f the changes a day, h the variance of an asset's own part, N assets and the drift d after a surge,
+    that portfolio earns d / (2 (1 - q)) a day, pays f COST_A_SIDE / (2 q (1 - q)), and has a variance of
+    h / (4 N q (1 - q)); d is solved for. The drift of the other days makes the sum over all days zero.
+    """
+
+    def stream(k: int) -> np.random.Generator:
+        return np.random.Generator(np.random.PCG64([seed, 1000 + list(PANELS).index(market.name), k]))
+
+    market_wide, *sectors = (_noise(n_bars, stream(MAX_FACTORS + k), clusters=True) for k in range(1 + SECTORS))
+    tables = []
+    for k in range(n_assets):
+        rng = stream(k)
+        volume, beta = _volume(n_bars, rng), float(rng.uniform(0.7, 1.3))
+        parts = [
+            (beta * MARKET_PART, market_wide),
+            (SECTOR_PART, sectors[k % SECTORS]),
+            (1.0, _noise(n_bars, rng, clusters=True)),
+        ]
+        returns = _sum(parts)
+        held = np.concatenate([[False], surges(volume)[:-1]])
+        share = float(held.mean())
+        if edge > 0.0 and 0.0 < share < 1.0:
+            own = float(np.mean(parts[-1][1].sigma ** 2))
+            both = share * (1.0 - share)
+            cost = float(np.mean(held[1:] != held[:-1])) * COST_A_SIDE / (2.0 * both)
+            spread = math.sqrt(own / (4.0 * n_assets * both))
+            drift = 2.0 * (1.0 - share) * (edge / math.sqrt(BARS_A_YEAR) * spread + cost)
+            calm = -drift * share / (1.0 - share)
+            returns = _Returns(returns.overnight, returns.intraday + np.where(held, drift, calm), returns.sigma)
+        table = _traded(f"{market.name}-{k + 1:03d}", market.address, returns, volume, rng)
+        # The first two are there throughout, so that no session is empty.
+        later, gone, start, stop = rng.random(4)
+        first = int(n_bars * (0.05 + 0.45 * start)) if k > 1 and later < LISTED_LATER else 0
+        last = int(n_bars * (0.55 + 0.40 * stop)) if k > 1 and gone < DELISTED else n_bars
+        columns = {**table.columns, f"{FEATURE}sector": np.full(n_bars, float(k % SECTORS))}
+        lived = {name: values[first:last] for name, values in columns.items()}
+        tables.append(Table(table.symbol, table.origin, table.sessions[first:last], lived))
+    return tables
+
+
+def _sum(parts: list[tuple[float, _Returns]]) -> _Returns:
+    """Independent parts, each scaled, with an expected simple return of zero for their sum."""
+    night = day = variance = np.zeros(len(parts[0][1].sigma))
+    for scale, part in parts:
+        # Each part comes with its own -variance / 2, which does not scale as the return does.
+        own = part.sigma**2
+        night = night + scale * (part.overnight + OVERNIGHT_SHARE * own / 2.0)
+        day = day + scale * (part.intraday + (1.0 - OVERNIGHT_SHARE) * own / 2.0)
+        variance = variance + scale**2 * own
+    return _Returns(
+        overnight=night - OVERNIGHT_SHARE * variance / 2.0,
+        intraday=day - (1.0 - OVERNIGHT_SHARE) * variance / 2.0,
+        sigma=np.sqrt(variance),
+    )
 
 
 def _quoted(logs: FloatArray) -> FloatArray:
@@ -221,3 +308,8 @@ SYNTHETICS: dict[str, Callable[[int, np.random.Generator, BoolArray, float], _Re
     "planted": _planted,
 }
 """Name in the address, and what makes its returns. New markets go to the end: the place is part of the seed."""
+
+PANELS: dict[str, float] = {"panel": 0.0, "planted-panel": 1.0}
+"""Name in the address, and what the edge is multiplied by. New panels go to the end."""
+MAX_FACTORS = 1000
+"""Where the random streams of the factors begin, beyond those of any asset."""

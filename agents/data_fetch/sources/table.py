@@ -3,13 +3,18 @@
 A table may be unsorted, hold duplicates, gaps and negative prices. Turning it into bars never invents a price and
 never drops a row silently: each row that is left out, and each cell that is changed, is in a note. A negative price is
 a verdict about the whole history, not a row to drop: dropping a crash would be look-ahead.
+
+Several tables make a panel, on the union of their sessions: an asset has no price where it has no row, before it was
+listed, after it was delisted, and on its own holidays. Nothing is carried forward.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from agents.data_fetch.market import Market
 from agents.data_fetch.quality import Flag, Severity
@@ -30,6 +35,15 @@ _ROLES = {
     "adj_close": ("adj close", "adjusted close", "adjclose"),
     "volume": ("volume",),
 }
+_SYMBOL_NAMES = ("symbol", "ticker", "asset", "instrument")
+GROUPS = ("sector", "industry", "subindustry", "group")
+"""Columns of words or whole numbers that say which group an asset belongs to on that day; features of the bars."""
+# Further columns of numbers that become features: what published formulas read beside prices.
+_FEATURES = {"cap": ("cap", "market cap")}
+FEATURE = "feature "
+"""How the role of a column begins that is a feature and no price."""
+MAX_SYMBOLS = 1000
+_MAX_GROUPS = 500
 # A high below the close by less than this share of it is rounding of the vendor; it is widened and noted.
 _ROUNDING = 1e-3
 _ISO = re.compile(
@@ -50,22 +64,33 @@ class Table:
         origin: what an error calls it: a path or an address.
         sessions: (n,) datetime64[D], in any order.
         columns: by role (open high low close adj_close volume), each (n,) float64, NaN where missing; dividend and
-            split, where a source gives them, are kept in snapshots and not used.
+            split, where a source gives them, are kept in snapshots and not used. `feature NAME` is a further series:
+            numbers, or for a group the words of the file, empty where missing.
     """
 
     symbol: str
     origin: str
     sessions: Sessions
-    columns: Mapping[str, FloatArray]
+    columns: Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Which column of a file plays which role."""
+    """Which column of a file plays which role.
+
+    Attributes:
+        symbol: the column that says whose row it is; None in a file about one symbol.
+        words: the roles that hold words: groups.
+    """
 
     date: int
     roles: Mapping[str, int]
     ignored: tuple[str, ...]
+    symbol: int | None = None
+
+    @property
+    def words(self) -> frozenset[str]:
+        return frozenset(role for role in self.roles if role.removeprefix(FEATURE) in GROUPS)
 
 
 def read_layout(names: Sequence[str], origin: str) -> Layout:
@@ -73,7 +98,8 @@ def read_layout(names: Sequence[str], origin: str) -> Layout:
 
     Rules: the date is `Date`, `Timestamp` and the like. With open, high and low the file needs `Close`; `Adj Close`
     beside it rescales all four. Without them it has one price a day: `Close`, else `Price`, else `Adj Close`, else the
-    only other column of a file with two.
+    only other column of a file with two. `Symbol` or `Ticker` makes it a file of several assets; `Sector`, `Industry`,
+    `Subindustry`, `Group` and `Cap` become features.
 
     Raises:
         DataError: no date, no price, a column twice, or some of open, high, low without the rest.
@@ -108,8 +134,69 @@ def read_layout(names: Sequence[str], origin: str) -> Layout:
             f"{origin} has {' and '.join(ranges)} but no {' and no '.join(missing)}",
             next_step="give all of Open, High, Low and Close, or Close alone",
         )
-    used = {dates[0], *roles.values()}
-    return Layout(dates[0], roles, tuple(names[i].strip() for i in range(len(names)) if i not in used))
+    roles |= {FEATURE + name: at[name] for name in GROUPS if name in at}
+    roles |= {
+        FEATURE + role: at[found[0]] for role, known in _FEATURES.items() if (found := [n for n in known if n in at])
+    }
+    symbol = next((at[name] for name in _SYMBOL_NAMES if name in at), None)
+    used = {dates[0], *roles.values(), -1 if symbol is None else symbol}
+    return Layout(dates[0], roles, tuple(names[i].strip() for i in range(len(names)) if i not in used), symbol)
+
+
+def wide_layout(names: Sequence[str], origin: str) -> Layout:
+    """The roles of a file of closes, one column a symbol: every role but the date is a symbol.
+
+    Raises:
+        DataError: no date, no further column, a symbol twice or without a name, or more than `MAX_SYMBOLS`.
+    """
+    plain = [name.strip().replace("_", " ").lower() for name in names]
+    dates = [i for i, name in enumerate(plain) if name in _DATE_NAMES]
+    symbols = {name.strip(): i for i, name in enumerate(names) if i not in dates[:1]}
+    if not dates or not symbols or len(symbols) != len(names) - 1 or "" in symbols or len(symbols) > MAX_SYMBOLS:
+        raise DataError(
+            f"{origin} is no file of closes: wide=1 wants a date column and 1 to {MAX_SYMBOLS} columns, each with a"
+            f" symbol as its name, found are {', '.join(name.strip() or '(blank)' for name in names)[:200]}",
+            next_step="correct the header, or leave wide=1 out",
+        )
+    return Layout(dates[0], symbols, ())
+
+
+def by_symbol(
+    symbols: Sequence[str] | None,
+    sessions: Sessions,
+    columns: Mapping[str, npt.NDArray[Any]],
+    *,
+    stem: str,
+    origin: str,
+) -> tuple[Table, ...]:
+    """The rows of a file as one table a symbol, symbols in the order in which they come first.
+
+    Args:
+        symbols: (n,) whose row it is; None in a file about one symbol, which is then called `stem`.
+
+    Raises:
+        DataError: a row without a symbol, or more than `MAX_SYMBOLS`.
+    """
+    if symbols is None:
+        return (Table(stem, origin, sessions, columns),)
+    names = np.array([symbol.strip() for symbol in symbols])
+    if (names == "").any():
+        raise DataError(
+            f"{origin}: the row of {sessions[int(np.argmax(names == ''))]} names no symbol",
+            next_step="fill the symbol column, or leave it out in a file about one symbol",
+        )
+    found = list(dict.fromkeys(names.tolist()))
+    if len(found) > MAX_SYMBOLS:
+        raise DataError(
+            f"{origin} holds {len(found)} symbols, allowed are {MAX_SYMBOLS}", next_step="cut the universe down"
+        )
+    order = np.argsort(names, kind="stable")
+    _, starts = np.unique(names[order], return_index=True)
+    rows = {str(names[part[0]]): part for part in np.split(order, starts[1:])}
+    return tuple(
+        Table(name, origin, sessions[rows[name]], {role: values[rows[name]] for role, values in columns.items()})
+        for name in found
+    )
 
 
 def parse_days(texts: Sequence[str], origin: str) -> Sessions:
@@ -149,20 +236,37 @@ def parse_days(texts: Sequence[str], origin: str) -> Sessions:
 def load_tables(tables: Sequence[Table], market: Market, notes: Sequence[Flag] = ()) -> Loaded:
     """Bars of one or more tables: cut to the market's dates, sorted, deduplicated, adjusted, checked.
 
-    Sessions are the union over the tables; an asset without a row on one has NaN there.
+    Sessions are the union over the tables, an asset without a row on one has NaN there; with `common=1` in the address
+    they are the sessions that all tables have. Of the columns that are no prices, groups and numbers become features
+    (`coded`), NaN for an asset that has none.
 
     Raises:
         DataError: nothing left, conflicting rows for one date, a price that is not positive, contradictory prices.
     """
     cleaned = [_clean(table, market) for table in tables]
-    sessions = np.unique(np.concatenate([part.sessions for part, _ in cleaned]))
+    days, counts = np.unique(np.concatenate([part.sessions for part, _ in cleaned]), return_counts=True)
+    sessions: Sessions = days
+    if market.option("common", 0.0):
+        sessions = days[counts == len(tables)]
+        if len(sessions) == 0:
+            raise DataError(
+                f"{market.address}: there is no session on which all {len(tables)} symbols have a price",
+                next_step="leave common=1 out, or drop the symbols whose histories do not overlap",
+            )
+        kept = f"{len(sessions)} of {len(days)} sessions are common to all {len(tables)} symbols; the rest was left out"
+        notes = (*notes, Flag("common-sessions", "warning", len(days) - len(sessions), (), kept))
     fields: dict[str, FloatArray] = {
         name: np.full((len(sessions), len(tables)), np.nan) for name in (*PRICE_FIELDS, "volume")
     }
+    features, group_notes = coded([part for part, _ in cleaned])
+    extra = {name: np.full((len(sessions), len(tables)), np.nan) for name in features}
     for k, (part, _) in enumerate(cleaned):
-        rows = np.searchsorted(sessions, part.sessions)
+        here = np.isin(part.sessions, sessions)
+        rows = np.searchsorted(sessions, part.sessions[here])
         for name, values in fields.items():
-            values[rows, k] = part.columns[name]
+            values[rows, k] = part.columns[name][here]
+        for name, values in extra.items():
+            values[rows, k] = features[name][k][here]
     bars = Bars(
         symbols=tuple(table.symbol for table in tables),
         sessions=sessions,
@@ -174,8 +278,42 @@ def load_tables(tables: Sequence[Table], market: Market, notes: Sequence[Flag] =
         source=market.address,
         periods_per_year=market.periods,
         close_only=all("high" not in table.columns for table in tables),
+        features=extra,
     )
-    return Loaded(bars, (*notes, *(note for _, found in cleaned for note in found)))
+    return Loaded(bars, (*notes, *group_notes, *(note for _, found in cleaned for note in found)))
+
+
+def coded(tables: Sequence[Table]) -> tuple[dict[str, list[FloatArray]], list[Flag]]:
+    """The further series of some tables by name, one (n,) float64 a table, NaN where missing; and what groups mean.
+
+    Groups that are whole numbers everywhere stay what they are. Words are numbered from 0 in alphabetical order over
+    all tables: the number is a name and not a quantity, and a longer file may number the same groups otherwise.
+
+    Raises:
+        DataError: more groups than any classification has.
+    """
+    names = sorted({role for table in tables for role in table.columns if role.startswith(FEATURE)})
+    found: dict[str, list[FloatArray]] = {}
+    notes = []
+    for role in names:
+        parts = [table.columns.get(role, np.full(len(table.sessions), np.nan)) for table in tables]
+        plain = role.removeprefix(FEATURE)
+        words = sorted({word for part in parts if part.dtype.kind == "U" for word in part.tolist()} - {""})
+        if len(words) > _MAX_GROUPS:
+            raise DataError(
+                f"{tables[0].origin}: the column {plain} holds {len(words)} groups, allowed are {_MAX_GROUPS}",
+                next_step="leave the column out, or group more coarsely",
+            )
+        numbers = all(word.isdecimal() and len(word) < 10 for word in words)
+        code = {word: float(word) if numbers else float(i) for i, word in enumerate(words)} | {"": np.nan}
+        found[plain] = [
+            np.array([code[word] for word in part.tolist()], dtype=np.float64) if part.dtype.kind == "U" else part
+            for part in parts
+        ]
+        if words and not numbers:
+            meaning = ", ".join(f"{i} {word}" for i, word in enumerate(words))[:300]
+            notes.append(Flag("groups", "info", 0, (), f"{plain} is numbered: {meaning}"))
+    return found, notes
 
 
 def _clean(table: Table, market: Market) -> tuple[Table, list[Flag]]:
@@ -230,7 +368,9 @@ def _without_duplicates(table: Table, notes: list[Flag]) -> Table:
         return table
     equal = np.ones(len(again) - 1, dtype=np.bool_)
     for values in table.columns.values():
-        equal &= (values[1:] == values[:-1]) | (np.isnan(values[1:]) & np.isnan(values[:-1]))
+        equal &= values[1:] == values[:-1]
+        if values.dtype.kind != "U":
+            equal |= np.isnan(values[1:]) & np.isnan(values[:-1])
     conflict = again[1:] & ~equal
     if conflict.any():
         raise DataError(
@@ -265,9 +405,9 @@ def _without_missing(table: Table, notes: list[Flag]) -> Table:
 
 def _refuse_non_positive(table: Table, market: Market) -> None:
     for name, values in table.columns.items():
-        bad = ~(values > 0)
-        if name not in _PRICE_ROLES or not bad.any():
+        if name not in _PRICE_ROLES or (values > 0).all():
             continue
+        bad = ~(values > 0)
         first, last = int(np.flatnonzero(bad)[0]), int(np.flatnonzero(bad)[-1])
         base = f"{market.scheme}:{market.name}"
         ways = []

@@ -54,7 +54,7 @@ def _power(bars: Bars, x: FloatArray, y: FloatArray) -> FloatArray:
 
 
 def _signed_power(bars: Bars, x: FloatArray, y: FloatArray) -> FloatArray:
-    return np.sign(x) * kernels.raised(np.abs(x), y)
+    return np.asarray(np.sign(x) * kernels.raised(np.abs(x), y))
 
 
 def _floor(bars: Bars, x: FloatArray) -> FloatArray:

@@ -22,6 +22,9 @@ from backtesting.errors import TouchstoneError
 from generator.interfaces.cli.output import Output, ReaderGone
 
 PACKAGES = ("backtesting", "agents", "generator")
+# Our products are small: a second thread of BLAS waits for the first one longer than both would work, and takes the
+# core of somebody else. It is read when numpy is imported, which is later than this module; what the user set stays.
+THREADS = ("OPENBLAS_NUM_THREADS", "1")
 
 
 @dataclass(frozen=True)
@@ -178,6 +181,7 @@ def run() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A terminal or a pipe that is not UTF-8 shows "?" for a dash; it is no reason to fail.
             stream.reconfigure(errors="replace")
+    os.environ.setdefault(*THREADS)
     debug = os.environ.get("TOUCHSTONE_DEBUG") == "1"
     output = Output.from_environment(json_lines="--json" in sys.argv)
     try:

@@ -1,12 +1,18 @@
-"""`touchstone backtest`: what one spec would have done. The open window by default; the sealed one has a price."""
+"""`touchstone backtest`: what one spec would have done. The open window by default; the sealed one has a price.
 
+On a panel it says how each symbol is traded, and where the profit came from.
+"""
+
+from collections import Counter, defaultdict
+from dataclasses import asdict
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from agents.archive.records import SealedOpening, Trial, series_key
 from agents.data_fetch.data_fetch import fetch_report
-from agents.strategy.spec import Spec, check_for_bars, rule_text
+from agents.strategy.spec import EnsembleSpec, PortfolioSpec, Spec, check_for_bars, rule_text
 from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
 from backtesting.bars import Bars
@@ -15,6 +21,8 @@ from backtesting.errors import UsageError
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS, Split, Window, plan_split
 from generator.interfaces.cli import workspace
+from generator.interfaces.cli.compiling import said_once
+from generator.interfaces.cli.conditions import costs_named, terms_named
 from generator.interfaces.cli.output import Output, number
 from generator.interfaces.cli.report import show_metrics
 from generator.interfaces.cli.specs import legal_spec, show_errors
@@ -26,7 +34,14 @@ EXAMPLES = """Examples:
   touchstone backtest golden_cross --market sample:sp500
 
   touchstone backtest my_rule.yaml --market csv:prices.csv --costs futures --trades 20
+
+  touchstone backtest my_rule.yaml --market csv:es.csv --costs my_costs.yaml --terms es_contract.yaml
+
+  touchstone backtest my_portfolio.yaml --market synthetic:planted-panel
 """
+
+SHOWN_SYMBOLS = 3
+"""How many symbols are shown at each end of the list by profit."""
 
 
 @app.command(epilog=EXAMPLES)
@@ -36,15 +51,22 @@ def main(
     window: Annotated[
         str, typer.Option(help="open, or all: all shows sealed bars, is recorded, and breaks the seal for later runs.")
     ] = "open",
-    costs: Annotated[str, typer.Option(help=f"Cost model: {', '.join(COSTS)}.")] = "liquid-index",
+    costs: Annotated[
+        str, typer.Option(help=f"Cost model: {', '.join(COSTS)}, or a YAML or JSON file with the numbers.")
+    ] = "liquid-index",
+    terms: Annotated[
+        str | None,
+        typer.Option(
+            help="YAML or JSON file: fill, multiplier, lot, roll_every, roll, funding, delisted_after, haircut."
+        ),
+    ] = None,
     capital: Annotated[float, typer.Option(help="Account at the start.", min=1.0)] = 1_000_000.0,
     trades: Annotated[int, typer.Option(help="How many of the last trades to list.", min=0)] = 5,
     json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
     """Trade a spec on a market, with costs, decided at the close and filled at the next open."""
     output = Output.from_environment(json_lines=json_lines)
-    if costs not in COSTS:
-        raise UsageError(f"unknown cost model {costs!r}", next_step=f"choose one of {', '.join(COSTS)}")
+    model, conventions = costs_named(costs), terms_named(terms)
     if window not in ("open", "all"):
         raise UsageError(f"unknown window {window!r}", next_step="choose open or all")
     spec = legal_spec(file, output)
@@ -63,9 +85,11 @@ def main(
         seen, span = bars, Window(split.open.start, bars.n_bars)
         # Before anything is computed: a look that was not recorded would be a look for free.
         _break_seal(bars, split, spec, output)
-    result = simulate(TradingStrategy(spec).generate_signals(seen), COSTS[costs], window=span, capital=capital)
+    with said_once(output):
+        signals = TradingStrategy(spec).generate_signals(seen)
+        result = simulate(signals, model, window=span, capital=capital, terms=conventions)
     count_trial(bars, spec, result, window)
-    _show(spec, result, output, window, costs, trades, bars.periods_per_year)
+    _show(spec, result, output, window, costs, trades, seen)
 
 
 def _show(
@@ -75,7 +99,7 @@ def _show(
     window: str,
     costs: str,
     n_trades: int,
-    periods_per_year: float,
+    bars: Bars,
 ) -> None:
     last = result.trades[-n_trades:] if n_trades else ()
     output.event(
@@ -88,22 +112,32 @@ def _show(
         first=str(result.sessions[0]),
         last=str(result.sessions[-1]),
         costs=result.costs.as_dict(),
+        terms=asdict(result.terms),
+        symbols=list(bars.symbols),
+        unfilled=result.unfilled,
+        profit_by_symbol=_profits(result, bars),
         capital=result.capital,
         final_equity=float(result.equity[-1]),
         costs_paid=result.costs_paid,
         metrics=dict(result.metrics),
     )
     output.line(rule_text(spec))
+    if bars.n_assets > 1:
+        output.line(_on_a_panel(spec, bars))
     output.line(
         f"{result.source}, {window} window {result.sessions[0]}..{result.sessions[-1]}, costs {costs}:"
         f" {result.capital:,.2f} became {result.equity[-1]:,.2f}, costs paid {result.costs_paid:,.2f}"
     )
     show_metrics(result.metrics, output, spec.name)
+    if result.unfilled > 0.0:
+        output.line(f"Orders for {result.unfilled:,.2f} were dropped: more than the market takes in a bar.")
+    _show_symbols(result, bars, output)
     rows = []
     for trade in last:
         entry, leave = trade.entry_bar - result.window.start, trade.exit_bar - result.window.start
         rows.append(
             (
+                *((bars.symbols[trade.asset],) if bars.n_assets > 1 else ()),
                 str(result.sessions[entry]),
                 str(result.sessions[leave]),
                 "long" if trade.side > 0 else "short",
@@ -114,12 +148,44 @@ def _show(
             )
         )
     if rows:
-        columns = ("entry", "exit", "side", "at>", "out>", "profit>", "why")
+        symbol = ("symbol",) if bars.n_assets > 1 else ()
+        columns = (*symbol, "entry", "exit", "side", "at>", "out>", "profit>", "why")
         output.table(f"Last {len(rows)} of {len(result.trades)} trades", columns, rows)
     output.line(
         f"One backtest is one look, not a verdict: Sharpe {number(result.metrics['sharpe_ratio'])},"
-        f" give or take {number((periods_per_year / len(result.returns)) ** 0.5)} (one standard error)."
+        f" give or take {number((bars.periods_per_year / len(result.returns)) ** 0.5)} (one standard error)."
     )
+
+
+def _on_a_panel(spec: Spec, bars: Bars) -> str:
+    listed = int(np.isfinite(bars.close[-1]).sum())
+    there = f"{bars.n_assets} symbols, {listed} of them with a price on the last session shown"
+    if isinstance(spec, PortfolioSpec):
+        return f"{there}; one account for all."
+    if isinstance(spec, EnsembleSpec):
+        return f"{there}; one account for all, of which a rule or a score has 1/{bars.n_assets} a symbol."
+    return f"{there}. Each symbol trades by itself on its own share, 1/{bars.n_assets} of the account."
+
+
+def _profits(result: BacktestResult, bars: Bars) -> dict[str, float]:
+    """Profit of the trades of each symbol that was traded, costs taken off; together they are that of the account."""
+    found: dict[str, float] = defaultdict(float)
+    for trade in result.trades:
+        found[bars.symbols[trade.asset]] += trade.pnl
+    return dict(found)
+
+
+def _show_symbols(result: BacktestResult, bars: Bars, output: Output) -> None:
+    if bars.n_assets == 1:
+        return
+    profits = sorted(_profits(result, bars).items(), key=lambda pair: (-pair[1], pair[0]))
+    count = Counter(bars.symbols[trade.asset] for trade in result.trades)
+    short = len(profits) <= 2 * SHOWN_SYMBOLS + 1
+    shown = profits if short else [*profits[:SHOWN_SYMBOLS], *profits[-SHOWN_SYMBOLS:]]
+    rows = [(symbol, str(count[symbol]), number(profit)) for symbol, profit in shown]
+    which = "" if short else f", the best and the worst {SHOWN_SYMBOLS}"
+    if rows:
+        output.table(f"{len(profits)} symbols traded{which}", ("symbol", "trades>", "profit>"), rows)
 
 
 def _break_seal(bars: Bars, split: Split, spec: Spec, output: Output) -> None:

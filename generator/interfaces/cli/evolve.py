@@ -21,9 +21,11 @@ from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
 from generator.fork import open_segment
-from generator.interfaces.cli import report, workspace
+from generator.interfaces.cli import workspace
+from generator.interfaces.cli.compiling import said_once
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import ProgressView
+from generator.interfaces.cli.run_text import show_run
 from generator.lessons import Reflector
 from generator.llm.address import FORMS, parse_address
 from generator.llm.client import LLMClient
@@ -146,7 +148,7 @@ def run_it(
         if flag.severity != "info":
             output.note(f"data: {flag}")
     prompts = prompts_of(config)
-    with hold_workspace(workspace.home(), config.market):
+    with said_once(output), hold_workspace(workspace.home(), config.market):
         if config.llm != "none":
             asyncio.run(_opens(config))  # a missing key or script ends the command before a run is planned
         if continues is not None and fork:
@@ -157,7 +159,7 @@ def run_it(
         _announce(run, output)
         if not run.finished:
             asyncio.run(_evolve(run, output, caps, concurrency))
-    report.show_run(run.archive, run.run_id, output)
+    show_run(run.archive, run.run_id, output)
     return run
 
 

@@ -6,18 +6,23 @@ from typing import Annotated
 
 import typer
 
+from agents.data_fetch.data_fetch import fetch_bars
 from agents.strategy.indicators import ALIASES, FIELDS, FUNCTIONS
 from agents.strategy.spec_error import did_you_mean, nearest
-from agents.strategy.vocabulary import vocabulary_page
+from agents.strategy.vocabulary import absent_fields, available_functions, vocabulary_page
 from backtesting.errors import UsageError
+from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output
 
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: touchstone functions rsi")
+@app.command(epilog="Examples: touchstone functions rsi; touchstone functions --market sample:wti")
 def main(
     name: Annotated[str | None, typer.Argument(help="One function, by name or alias.")] = None,
+    market: Annotated[
+        str | None, typer.Option(help="Only what means something on this market, as the prompts say it.")
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="The page docs/functions.md.")] = False,
     json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
@@ -27,10 +32,15 @@ def main(
         sys.stdout.write(vocabulary_page())
         return
     if name is None:
-        output.line("Fields: " + ", ".join(f"{field} ({kind})" for field, kind in FIELDS.items()))
-        rows = [(f.family, f.signature, f.formula) for f in FUNCTIONS.values()]
-        output.table(f"{len(FUNCTIONS)} functions", ("family", "function", "what it is"), rows)
-        wanted = list(FUNCTIONS.values())
+        fields, wanted = list(FIELDS), list(FUNCTIONS.values())
+        if market is not None:
+            bars = fetch_bars(market, cache_dir=workspace.home() / "snapshots")
+            absent = absent_fields(bars)
+            fields, wanted = [field for field in fields if field not in absent], list(available_functions(bars))
+            fields += [f"feature({feature})" for feature in bars.features]
+        output.line("Fields: " + ", ".join(f"{field} ({FIELDS.get(field, 'ratio')})" for field in fields))
+        rows = [(f.family, f.signature, f.formula) for f in wanted]
+        output.table(f"{len(wanted)} functions", ("family", "function", "what it is"), rows)
     else:
         canonical = ALIASES.get(name, name)
         if canonical not in FUNCTIONS:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -32,6 +32,9 @@ EXAMPLES = """Examples:
   touchstone prompts ab propose breakout --market sample:sp500 --llm openai:gpt-5-mini -n 20 --max-usd 1
 """
 
+CELLS = ("different", "failed", "all", "none")
+SHOWN_CELLS = 40
+
 _TITLES = {
     "valid": "valid at first try",
     "legal": "legal after repair",
@@ -57,6 +60,9 @@ def ab(
     max_usd: Annotated[float | None, typer.Option(help="Stop before spending more.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="Stop before using more.")] = None,
     concurrency: Annotated[int, typer.Option(help="Calls in flight at the same time.", min=1, max=256)] = 4,
+    cells: Annotated[
+        str, typer.Option(help="Pairs to list, one a line: different, failed, all or none.")
+    ] = "different",
     plan: Annotated[bool, typer.Option("--plan", help="Only say what it could show and cost.")] = False,
     json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
@@ -65,6 +71,8 @@ def ab(
     The same command again goes on where it stopped, and shows a comparison that is finished.
     """
     output = Output.from_environment(json_lines=json_lines)
+    if cells not in CELLS:
+        raise UsageError(f"--cells {cells} is not known", next_step=f"choose {', '.join(CELLS)}")
     if llm is None or parse_address(llm).kind == "none":
         raise UsageError("a comparison of prompts needs a model", next_step="add --llm openai:MODEL or scripted:FILE")
     config = AbConfig(
@@ -97,9 +105,9 @@ def ab(
         try:
             result = asyncio.run(_run(made, price, caps, concurrency, output))
         except TouchstoneError:
-            show_result(made.run_id, _names(made), result_of(made).as_dict(), output)
+            show_result(made.run_id, _names(made), result_of(made).as_dict(), output, cells)
             raise
-        show_result(made.run_id, _names(made), result.as_dict(), output)
+        show_result(made.run_id, _names(made), result.as_dict(), output, cells)
 
 
 async def _run(made: Ab, price: Price | None, caps: Caps, concurrency: int, output: Output) -> Result:
@@ -137,13 +145,16 @@ def show_stored(archive: Archive, run_id: str, output: Output) -> None:
     show_result(run_id, {side: record.config["prompts"][side] for side in SIDES}, ending, output)
 
 
-def show_result(run_id: str, names: Mapping[str, str], result: Mapping[str, Any], output: Output) -> None:
-    """Every measure with its interval, then the verdict on the one that decides."""
+def show_result(
+    run_id: str, names: Mapping[str, str], result: Mapping[str, Any], output: Output, cells: str = "different"
+) -> None:
+    """The pairs side by side, every measure with its interval, then the verdict on the one that decides."""
     output.event("comparison", run_id=run_id, prompts=dict(names), **result)
     output.line()
     for side in SIDES:
         ends = ", ".join(f"{end} {n}" for end, n in sorted(result["ended"][side].items())) or "nothing yet"
         output.line(f"{side.upper()}  {names[side]}: {ends}")
+    _show_cells(result.get("cells", ()), cells, output)
     if result["dropped"]:
         words = ", ".join(f"{code} {n}" for code, n in sorted(result["dropped"].items()))
         output.line(f"Left out because a call failed: {words} of {result['complete']} pairs.")
@@ -160,6 +171,27 @@ def show_result(run_id: str, names: Mapping[str, str], result: Mapping[str, Any]
     if ratio is not None and not 1 / COST_RATIO <= ratio <= COST_RATIO:
         output.line(f"Not at equal cost: B used {ratio:.2f} times the tokens of A.", style="yellow")
     output.line("Choosing a prompt is a search too: confirm the choice with another --seed before you rely on it.")
+
+
+def _show_cells(pairs: Sequence[Mapping[str, Any]], wanted: str, output: Output) -> None:
+    """One line a pair, A beside B: where the two prompts part is where a writer looks next."""
+
+    def kept(pair: Mapping[str, Any]) -> bool:
+        ends = {pair[side]["ended"] for side in SIDES}
+        return wanted == "all" or (
+            len(ends) > 1 if wanted == "different" else wanted == "failed" and ends != {"evaluated"}
+        )
+
+    def cell(side: Mapping[str, Any]) -> str:
+        return str(side["ended"]) + ("" if side["score"] is None else f" {side['score']:+.2f}")
+
+    found = [pair for pair in pairs if kept(pair)]
+    if not found:
+        return
+    more = f", the first {SHOWN_CELLS} of {len(found)}" if len(found) > SHOWN_CELLS else ""
+    title = {"different": "Pairs that ended differently", "failed": "Pairs with a failure", "all": "All pairs"}[wanted]
+    rows = [(str(pair["pair"]), *(cell(pair[side]) for side in SIDES)) for pair in found[:SHOWN_CELLS]]
+    output.table(f"{title}{more}", ("pair>", "A", "B"), rows)
 
 
 def _announce(made: Ab, price: Price | None, caps: Caps, output: Output) -> None:

@@ -18,11 +18,11 @@ from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number, plain
 from generator.interfaces.cli.report import (
     origin_in_words,
-    price_of_length,
     show_evaluation,
     show_metrics,
     show_report,
 )
+from generator.interfaces.cli.rule_length import price_of_length
 
 app = typer.Typer(
     add_completion=False,

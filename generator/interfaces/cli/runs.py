@@ -17,7 +17,7 @@ from generator.interfaces.cli.evolve import drive, prompts_of
 from generator.interfaces.cli.output import Output, plain
 from generator.interfaces.cli.progress import ProgressView, counts
 from generator.interfaces.cli.prompt_ab import show_stored
-from generator.interfaces.cli.report import show_run, uplifts_of
+from generator.interfaces.cli.run_text import show_run, uplifts_of
 from generator.interfaces.html.run_page import run_page
 from generator.replay import replay as replay_run
 from generator.run import Run, config_of

@@ -7,8 +7,11 @@ import typer
 from agents.strategy.incumbents import shipped_incumbents
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.spec_error import SpecError
+from agents.strategy.spec_text import read_mapping
 from backtesting.errors import InvalidConfig
 from generator.interfaces.cli.output import Output, plain
+
+SPEC_KEYS = frozenset({"kind", "name", "hypothesis"})
 
 
 def read_spec(file: str) -> Spec | list[SpecError]:
@@ -31,6 +34,17 @@ def read_spec(file: str) -> Spec | list[SpecError]:
     raise InvalidConfig(
         f"there is no file {file}", next_step=f"give a YAML or JSON spec, or a shipped incumbent: {', '.join(shipped)}"
     )
+
+
+def expressions_in(file: str) -> dict[str, str] | None:
+    """The expressions by name in a file that holds nothing else, as docs/examples do; None for any other file."""
+    path = Path(file)
+    if not path.is_file():
+        return None
+    found = read_mapping(path.read_bytes())
+    if not isinstance(found, dict) or not found or SPEC_KEYS.intersection(found):
+        return None
+    return found if all(isinstance(text, str) for text in found.values()) else None
 
 
 def legal_spec(file: str, output: Output) -> Spec:

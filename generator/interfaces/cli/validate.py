@@ -1,23 +1,27 @@
-"""`touchstone validate`: is this spec legal, and what does it do?"""
+"""`touchstone validate`: is this spec legal, and what does it do? A file of named expressions is checked one by one."""
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from agents.data_fetch.data_fetch import fetch_bars
+from agents.strategy.expression.nodes import Node
+from agents.strategy.expression.parse import parse
+from agents.strategy.expression.types import Dimension
 from agents.strategy.incumbents import shipped_incumbents
 from agents.strategy.schema import editor_schema, spec_schema
-from agents.strategy.spec import Spec, check_for_bars, rule_text, with_members
+from agents.strategy.spec import Spec, check_for_bars, check_nodes_for_bars, rule_text, with_members
 from agents.strategy.spec_error import SpecError
 from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import UsageError
 from backtesting.splits import LEAD_BARS
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output
-from generator.interfaces.cli.report import price_of_length
-from generator.interfaces.cli.specs import legal_spec, show_errors
+from generator.interfaces.cli.rule_length import price_of_length
+from generator.interfaces.cli.specs import expressions_in, legal_spec, show_errors
 
 app = typer.Typer(add_completion=False)
 
@@ -41,7 +45,10 @@ _SCHEMAS = {SchemaForm.JSON: spec_schema, SchemaForm.YAML: editor_schema}
     " '# yaml-language-server: $schema=spec.schema.json' an editor checks while you write."
 )
 def main(
-    file: Annotated[str | None, typer.Argument(help="A YAML or JSON spec, or the name of a shipped incumbent.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Argument(help="A YAML or JSON spec, a file of named expressions, or the name of a shipped incumbent."),
+    ] = None,
     market: Annotated[str | None, typer.Option(help="Also check that this market has what the rule needs.")] = None,
     schema: Annotated[
         SchemaForm | None, typer.Option(help="Print the JSON Schema of a spec, for programs or for editors of YAML.")
@@ -57,6 +64,10 @@ def main(
         return
     if file is None:
         raise UsageError("no spec is given", next_step="name a file, or ask for --schema json or --schema yaml")
+    named = expressions_in(file)
+    if named is not None:
+        _check_expressions(file, named, market, output)
+        return
     spec = with_members(legal_spec(file, output), _shipped)
     errors = spec if isinstance(spec, list) else _market_errors(spec, market)
     if errors or isinstance(spec, list):
@@ -70,6 +81,26 @@ def main(
     output.line(rule_text(spec))
     output.line(price_of_length(spec, YEARS))
     output.line(f"Warm-up {strategy.warmup_bars} bars. {spec.spec_id}")
+
+
+def _check_expressions(file: str, named: dict[str, str], market: str | None, output: Output) -> None:
+    read = {name: parse(text) for name, text in named.items()}
+    errors = [error.at(name) for name, node in read.items() if not isinstance(node, Node) for error in node]
+    nodes = {name: node for name, node in read.items() if isinstance(node, Node)}
+    if market is not None:
+        bars = fetch_bars(market, cache_dir=workspace.home() / "snapshots")
+        errors += check_nodes_for_bars(nodes, bars, max_warmup=LEAD_BARS)
+    if errors:
+        show_errors(file, [error.of(Path(file).name) for error in errors], output)
+        raise typer.Exit(3)
+    conditions = sum(node.dimension is Dimension.BOOLEAN for node in nodes.values())
+    for name, node in nodes.items():
+        output.event("expression", file=file, name=name, text=node.text, warmup_bars=node.warmup)
+    output.line(
+        f"{len(nodes)} expressions are legal: {len(nodes) - conditions} numbers and {conditions} conditions,"
+        f" warm-up at most {max(node.warmup for node in nodes.values())} bars.",
+        style="green",
+    )
 
 
 def _shipped(name: str) -> Spec | None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from agents.archive.store import Archive
 from backtesting.errors import StorageError
-from generator.templates import prompt_folders
 
 DATABASE = "touchstone.db"
 
@@ -55,6 +54,9 @@ def exists() -> bool:
 
 def folders() -> tuple[Path, ...]:
     """Where prompts are looked for: the workspace's own first."""
+    # Brings the template engine with it, which most commands do without.
+    from generator.templates import prompt_folders
+
     return prompt_folders(home())
 
 

@@ -216,7 +216,9 @@ def _plot(
 
 def _svg(width: float, height: float, shapes: Sequence[Child]) -> Markup:
     box = f"0 0 {width:g} {height:g}"
-    return tag("svg", join(shapes), viewBox=box, width=width, height=height, role="img", font_size=12.0)
+    drawn = tag("svg", join(shapes), viewBox=box, width=width, height=height, role="img", font_size=12.0)
+    # On a narrow screen it is moved sideways, as a wide table is: shrunk, nobody could read it.
+    return tag("div", drawn, class_="wide")
 
 
 def _label(x: float, y: float, words: str, *, anchor: str = "start", fill: str = "#5c5c5c", **more: str) -> Markup:

@@ -11,7 +11,7 @@ import numpy as np
 
 from generator.archive_map import AXES, BETA, EXPOSURE, HOLDING, TURNOVER, cell_in_words
 from generator.config import MODEL_ARMS
-from generator.history import History, SlotRow
+from generator.history import MODEL_ORIGINS, History, SlotRow
 from generator.interfaces.html import plots
 from generator.interfaces.html.markup import Child, Markup, join, page, table, tag
 from generator.novelty import DUPLICATE_CODES
@@ -38,7 +38,9 @@ p{margin:6px 0 10px}.quiet{color:#666}.lead{font-size:16px;background:#f5f7fa;pa
 svg{display:block;max-width:100%;height:auto;font-family:inherit;margin:8px 0}
 table{border-collapse:collapse;font-size:13.5px;margin:8px 0}.wide{overflow-x:auto}
 th,td{text-align:left;padding:4px 12px 4px 0;border-bottom:1px solid #ececec;vertical-align:top}
-th{font-weight:600;border-bottom:1px solid #bbb}.n{text-align:right;font-variant-numeric:tabular-nums}
+th{font-weight:600;border-bottom:1px solid #bbb}
+.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+@media (max-width:700px){main{padding:20px 14px 60px}svg{max-width:none}}
 .pass{color:#1d7a46;font-weight:600}.fail{color:#a8392d}.underpowered{color:#8a6508}
 """
 
@@ -120,7 +122,7 @@ def _funnel(history: History) -> Markup:
     for arm in history.arms:
         rows = history.of_arm(arm)
         asked = arm in MODEL_ARMS
-        legal = [row for row in rows if row.origin]
+        legal = [row for row in rows if row.origin in MODEL_ORIGINS or (row.origin and not asked)]
         first = [row for row in legal if row.repairs == 0]
         steps.append(
             (
@@ -139,11 +141,15 @@ def _funnel(history: History) -> Markup:
     codes = sorted({code for code, _ in classes}, key=lambda code: (-sum(classes[code, a] for a in history.arms), code))
     ended = [(code, *(str(classes[code, arm] or "–") for arm in history.arms)) for code in codes]
     shapes = plots.bars(
-        [(code, sum(classes[code, arm] for arm in history.arms), _class_colour(code), "") for code in codes]
+        [
+            (code, n, _class_colour(code), str(n))
+            for code, n in ((c, sum(classes[c, a] for a in history.arms)) for c in codes)
+        ]
     )
     return _section(
         "From slot to verdict",
         table(columns, steps),
+        *(tag("p", validity.sentence) for validity in history.validity),
         tag("p", "Slots that ended before an evaluation, by class:", class_="quiet") if codes else "",
         shapes if codes else "",
         table(("class", *(f"{arm}>" for arm in history.arms)), ended) if codes else "",
@@ -290,7 +296,7 @@ def _cost(history: History) -> Markup:
             purpose,
             str(spend.calls),
             str(spend.tokens),
-            f"{spend.usd:.4f}",
+            "unpriced" if spend.unpriced == spend.calls else f"{spend.usd:.4f}",
             str(spend.unpriced) if spend.unpriced else "–",
         )
         for purpose, spend in [*sorted(history.by_purpose.items()), ("all", history.spend)]

@@ -57,6 +57,14 @@ def test_earlier_openings_are_those_that_overlap(
     assert len(planned.earlier_openings(*asked, bars_id=bars_id)) == found
 
 
+def test_an_opening_of_one_asset_is_one_of_every_panel_that_holds_it(planned: Archive, opening: SealedOpening) -> None:
+    planned.record_opening(replace(opening, series="AAA,BBB,CCC"))
+    days = (opening.first_session, opening.last_session)
+    assert len(planned.earlier_openings("BBB", *days)) == 1
+    assert len(planned.earlier_openings("CCC,DDD", *days)) == 1
+    assert planned.earlier_openings("AA,DDD", *days) == ()
+
+
 def test_a_report_comes_back_and_may_be_put_again(gate: Callable[..., Archive]) -> None:
     archive = gate("fail", margin=float("nan"))
     report = archive.gate_report("r1/0000")

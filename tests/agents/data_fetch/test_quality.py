@@ -178,13 +178,32 @@ def test_notes_of_the_source_come_first_and_count_for_the_verdict() -> None:
     assert report.verdict == "usable with warnings"
 
 
-def test_with_several_assets_dates_carry_the_symbol_and_missing_bars_are_no_finding() -> None:
+def test_with_several_assets_dates_carry_the_symbol_and_a_late_listing_is_said() -> None:
     close = closes(assets=2)
     close[:100, 1] = np.nan
     close[500, 1] *= 1.6
     report = check_quality(make(close, symbols=("A", "B")))
-    assert rules(report) == ["spike"]
+    assert rules(report) == ["spike", "listed-later"]
+    assert only(report, "listed-later").first == (f"B {weekdays()[100]}",)
+    assert report.verdict == "usable with warnings"  # for the spike
     assert only(report, "spike").first == (f"B {weekdays()[500]}",)
+
+
+def test_a_panel_says_who_ended_who_has_holes_and_who_was_never_there() -> None:
+    close = closes(assets=4)
+    n_bars = len(close)
+    close[n_bars - 11 :, 1] = np.nan  # gone eleven bars before the end; ten may be a holiday
+    close[n_bars - 10 :, 2] = np.nan
+    close[300, 2] = np.nan
+    close[:, 3] = np.nan
+    report = check_quality(make(close, symbols=("A", "B", "C", "D")))
+    assert only(report, "ended").first == (f"B {weekdays()[n_bars - 12]}",)
+    assert only(report, "ended").severity == "warning"
+    assert only(report, "holes").first == (f"C {weekdays()[300]}",)
+    assert only(report, "holes").severity == "info"  # one bar of hundreds; more than 2 % would be a warning
+    assert only(report, "no-price").first == (f"D {weekdays()[0]}",)
+    close[310:350, 2] = np.nan
+    assert only(check_quality(make(close, symbols=("A", "B", "C", "D"))), "holes").severity == "warning"
 
 
 def test_a_single_bar_has_a_report() -> None:

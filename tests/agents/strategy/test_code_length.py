@@ -130,3 +130,24 @@ def test_the_weights_of_a_whole_language_of_short_conditions_add_up_to_less_than
 )
 def test_every_number_has_a_finite_positive_length(value, grid):
     assert 0.0 < code.number_bits(value, grid) < 80.0
+
+
+def test_a_portfolio_has_a_grammar_of_its_own():
+    def portfolio(**more):
+        config = {"kind": "portfolio", "name": "winners", "hypothesis": "-", "score": "roc(close, 60)"}
+        spec = load_spec({**config, "select": {"kind": "share", "share": 0.1}, **more}, origin="")
+        assert not isinstance(spec, list)
+        return spec
+
+    plain = portfolio()
+    # Kind 3, no universe and no groups 2, usual share, weight and rebalancing 3, direction log2(3), gross and cap 2.
+    assert code.code_bits(plain) == pytest.approx(code.numeric_bits(plain.nodes["score"]) + 3 + 2 + 3 + log2(3) + 2)
+    # `sector` is six letters and an end, at six bits each.
+    assert code.code_bits(portfolio(neutralise="sector")) == pytest.approx(code.code_bits(plain) + 42)
+    # Kinds of weight: the usual one, or one of three.
+    assert code.code_bits(portfolio(weight={"kind": "score"})) == pytest.approx(code.code_bits(plain) + log2(3))
+    ensemble = {"kind": "ensemble", "name": "both", "hypothesis": "-"}
+    members = [{"spec": plain.config()}, {"spec": portfolio(direction="both").config()}]
+    spelt = load_spec({**ensemble, "members": members}, origin="")
+    assert not isinstance(spelt, list)
+    assert code.code_bits(spelt) > 10 * code.code_bits(plain)

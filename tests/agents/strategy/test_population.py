@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agents.strategy import population as population_module
 from agents.strategy.population import Job, Population, PopulationCache, Reader, evaluate_in_blocks, placed
 from agents.strategy.spec import RulesSpec, Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
@@ -218,10 +219,23 @@ def test_threads_blocks_and_caches_do_not_change_a_byte(monkeypatch: pytest.Monk
     tiny = PopulationCache(max_bytes=1000)
     assert as_bytes(population.evaluate(bars, windows, COSTS, cache=tiny)) == alone
     assert tiny.n_bytes <= 1000
+    # Without a cache the conditions of one block make room for those of the next.
+    monkeypatch.setattr(population_module, "_UNKEPT_BLOCK", 7)
+    assert as_bytes(population.evaluate(bars, windows, COSTS)) == alone
     one_by_one = [as_bytes(Population.from_specs([spec]).evaluate(bars, windows, COSTS)) for spec in specs[:5]]
     five = Population.from_specs(specs[:5]).evaluate(bars, windows, COSTS)
     for i, single in enumerate(one_by_one):
         assert b"".join(getattr(five, name)[i : i + 1].tobytes() for name in vars(five)) == single
+
+
+def test_each_market_is_judged_as_if_it_were_the_only_one() -> None:
+    markets = [market(np.random.default_rng(seed), 300) for seed in range(3)]
+    windows = [Window(0, 300), Window(100, 200)]
+    population = Population.from_specs(some(40))
+    alone = [as_bytes(population.evaluate(bars, windows, COSTS)) for bars in markets]
+    for threads in (1, 2):
+        found = population.evaluate_each(markets, windows, COSTS, threads=threads)
+        assert [as_bytes(metrics) for metrics in found] == alone
 
 
 def test_what_the_kernels_do_not_know_goes_through_the_engine() -> None:

@@ -83,7 +83,14 @@ ENSEMBLE: dict[str, Any] = {
     "gross": 1.0,
     "rebalance": {"every_bars": 5, "band": 0.05},
 }
-ALL = (CROSS, SCORE, PORTFOLIO, ENSEMBLE)
+PATIENT: dict[str, Any] = {
+    **CROSS,
+    "name": "patient_cross",
+    "sizing": {"kind": "kelly", "share": 0.3, "window": 120, "cap": 1.5},
+    "orders": {"limit_atr": 0.5, "limit_bars": 3, "atr_window": 14, "cooldown_bars": 5, "rearm": True},
+    "halt": {"drawdown": 0.25, "bars": 60},
+}
+ALL = (CROSS, SCORE, PORTFOLIO, ENSEMBLE, PATIENT)
 
 # --- identity
 
@@ -243,8 +250,10 @@ rebalance: {}
         'my.yaml: long: unknown key "exitt"; did you mean "exit"?',
         'my.yaml: protect.stop_atr: is "NO", but should be a number',
         'my.yaml: protect: unknown key "stop_shar"; did you mean "stop_share"?',
-        'my.yaml: sizing: unknown kind "fracton"; allowed are fraction, volatility, atr_risk; did you mean "fraction"?',
-        'my.yaml: unknown key "rebalance"; known are name, hypothesis, source, kind, long, short, protect, sizing',
+        'my.yaml: sizing: unknown kind "fracton"; allowed are fraction, volatility, atr_risk, kelly;'
+        ' did you mean "fraction"?',
+        'my.yaml: unknown key "rebalance"; known are name, hypothesis, source, kind, long, short, protect, sizing,'
+        " orders, halt",
     ]
 
 

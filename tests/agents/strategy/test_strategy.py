@@ -68,7 +68,8 @@ def test_the_default_strategy_is_the_50_200_cross(whole_bars: Bars) -> None:
     entered[:200] = False
     assert np.nonzero(decisions.enter_long[:, 0])[0].tolist() == np.nonzero(entered.to_numpy())[0].tolist()
     assert not decisions.enter_short.any()
-    assert (decisions.size == 1.0).all()
+    # All of equity, and the two symbols have half of it each.
+    assert (decisions.size == 0.5).all()
 
 
 def test_a_configuration_makes_a_strategy_and_a_wrong_one_says_all_that_is_wrong() -> None:
@@ -91,7 +92,9 @@ def test_a_frame_and_bars_give_the_same_signals(whole_bars: Bars) -> None:
         arrays(agent.generate_signals(whole_bars).decisions),
     )
     for name, values in of_frame.items():
-        np.testing.assert_array_equal(values[:, 0], of_bars[name][:, 0], err_msg=name)
+        # The frame is one market with the whole account, the bars are two with half of it each.
+        share = 0.5 if name == "size" else 1.0
+        np.testing.assert_array_equal(share * values[:, 0], of_bars[name][:, 0], err_msg=name)
     with pytest.raises(DataError, match="a pandas DataFrame, not list"):
         agent.generate_signals([1, 2])  # type: ignore[arg-type]
 
@@ -177,7 +180,7 @@ def test_a_score_is_looked_at_every_so_many_bars(bars: Bars) -> None:
 
 def test_signals_read_as_words(bars: Bars) -> None:
     words = [str(signal) for signal in TradingStrategy(shipped_incumbent("buy_and_hold")).generate_signals(bars)]
-    assert words[0] == "2001-01-01 one: enter long 1.00 of equity"
+    assert words[0] == "2001-01-01 one: enter long 0.50 of equity"  # two symbols, half of the account each
 
 
 def test_load_spec_gives_what_the_strategy_shows() -> None:

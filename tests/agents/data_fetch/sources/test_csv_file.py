@@ -207,7 +207,7 @@ def test_dates_outside_the_file_say_what_it_holds(save) -> None:
 def test_a_missing_file_a_folder_and_a_huge_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read: no such file"):
         fetch_bars(f"csv:{tmp_path}/none.csv")
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(DataError, match="holds 0 files that end in"):
         fetch_bars(f"csv:{tmp_path}")
     with pytest.raises(DataError, match="not a usable path"):
         fetch_bars("csv:a\0b")

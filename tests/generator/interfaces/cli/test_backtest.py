@@ -164,3 +164,77 @@ def test_without_a_workspace_the_sealed_window_can_be_shown_too(touchstone: Call
     answer = touchstone(*GOLDEN, "--window", "all", "--json")
     assert answer.code == 0
     assert answer.event("backtest")["last"] == "2018-12-31"
+
+
+PANEL = "synthetic:planted-panel?years=7&seed=1&assets=6"
+
+
+def test_on_a_panel_each_symbol_has_its_share_and_the_profits_add_up(touchstone: Callable[..., Any]) -> None:
+    answer = touchstone("backtest", "golden_cross", "--market", PANEL)
+    assert answer.code == 0
+    assert "Each symbol trades by itself on its own share, 1/6 of the account." in answer.out
+    event = touchstone("backtest", "golden_cross", "--market", PANEL, "--json").event("backtest")
+    assert len(event["symbols"]) == 6
+    earned = sum(event["profit_by_symbol"].values())
+    assert earned == pytest.approx(event["final_equity"] - event["capital"], abs=1e-3)
+
+
+def test_a_portfolio_trades_a_panel_and_not_a_single_asset(touchstone: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "kind: portfolio\nname: winners\nhypothesis: x\nscore: roc(close, 60)\nneutralise: sector\n"
+        "select: {kind: count, count: 2}\ndirection: both\n"
+    )
+    answer = touchstone("backtest", str(file), "--market", PANEL)
+    assert answer.code == 0
+    assert "one account for all" in answer.out
+    alone = touchstone("backtest", str(file), "--market", "sample:sp500")
+    assert alone.code == 3
+    assert "a portfolio chooses among several assets" in alone.out
+
+
+def test_terms_and_costs_come_from_files(touchstone: Callable[..., Any], tmp_path: Path) -> None:
+    costs, terms = tmp_path / "costs.yaml", tmp_path / "terms.json"
+    costs.write_text(
+        "commission_bps: 1\nhalf_spread_bps: 1\nslippage_bps: 1\nborrow_annual: 0.005\nfinancing_annual: 0.05\n"
+    )
+    usual = touchstone(*GOLDEN, "--json").event("backtest")
+    assert (
+        touchstone(*GOLDEN, "--json", "--costs", str(costs)).event("backtest")["final_equity"] == usual["final_equity"]
+    )
+    terms.write_text('{"fill": "close", "multiplier": 50, "lot": 1, "roll_every": 63, "delisted_after": 5}')
+    event = touchstone(*GOLDEN, "--json", "--terms", str(terms)).event("backtest")
+    assert event["terms"]["fill"] == "close"
+    assert event["terms"]["multiplier"] == 50
+    assert event["final_equity"] != usual["final_equity"]
+    with_impact = costs.read_text() + "impact: 1.0\nparticipation: 0.0000001\n"
+    costs.write_text(with_impact)
+    answer = touchstone(*GOLDEN, "--costs", str(costs))
+    assert "were dropped: more than the market takes in a bar" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("--terms", "multiplyer: 5", "did you mean 'multiplier'"),
+        ("--terms", "lot: many", "lot is 'many', wanted is a number"),
+        ("--terms", "roll_every: 1.5", "wanted is a whole number"),
+        ("--terms", "fill: noon", "terms.fill is 'noon', allowed is open or close"),
+        ("--terms", "funding: 3", "wanted is a word"),
+        ("--terms", "haircut: [1]", "haircut is one number, not a list"),
+        ("--terms", "multiplier: [1, 2]", "terms.multiplier has 2 numbers, the bars hold 1 symbols"),
+        ("--terms", "funding: perp", "funding reads the feature 'perp'"),
+        ("--costs", "commission_bps: 1", "half_spread_bps, slippage_bps, borrow_annual, financing_annual is missing"),
+        ("--costs", "[1]", "no mapping of names to values"),
+    ],
+)
+def test_a_file_that_says_nothing_usable_is_refused(
+    touchstone: Callable[..., Any], tmp_path: Path, name: str, text: str, sentence: str
+) -> None:
+    file = tmp_path / "file.yaml"
+    file.write_text(text)
+    answer = touchstone(*GOLDEN, name, str(file))
+    assert answer.code in (2, 3)
+    assert sentence in answer.error
+    missing = touchstone(*GOLDEN, name, str(tmp_path / "none.yaml"))
+    assert missing.code in (2, 3)

@@ -370,6 +370,31 @@ def test_ab_reports_every_measure_and_is_shown_again(touchstone: Callable[..., A
     text = touchstone(*argv).out
     assert "no difference shown in valid replies at first try (none was seen)." in text
     assert "valid at first try" in text
+    assert "All pairs" not in text
+
+
+def test_ab_lists_the_pairs_side_by_side(touchstone: Callable[..., Any], script: Path) -> None:
+    lines = script.read_text(encoding="utf-8").splitlines()
+    lines[3] = json.dumps({"text": "I would rather not.", "finish_reason": "refusal"})
+    script.write_text("\n".join(lines), encoding="utf-8")
+    # One call at a time: a script answers in the order in which it is asked.
+    model = ("--llm", f"scripted:{script}", "-n", "4", "--concurrency", "1")
+    argv = ("prompts", "ab", "propose", "mutate", "--market", PLANTED, *model)
+    found = touchstone(*argv, "--json").event("comparison")
+    cells = found["cells"]
+    assert [cell["pair"] for cell in cells] == [0, 1, 2, 3]
+    for side in ("a", "b"):
+        ends = [cell[side]["ended"] for cell in cells]
+        assert {end: ends.count(end) for end in ends} == found["ended"][side]
+        assert all((cell[side]["score"] is None) == (cell[side]["ended"] != "evaluated") for cell in cells)
+    # The fourth question is the second of the second pair.
+    refused = next(cell["pair"] for cell in cells if "refusal" in (cell["a"]["ended"], cell["b"]["ended"]))
+    assert refused == 1
+    listed = {wanted: touchstone(*argv, "--cells", wanted).out for wanted in ("all", "different", "failed", "none")}
+    assert "All pairs" in listed["all"]
+    assert "Pairs that ended differently" in listed["different"]
+    assert "refusal" in listed["failed"].partition("Pairs with a failure")[2]
+    assert "Pairs" not in listed["none"].partition("measure")[0]
 
 
 def test_ab_stops_at_the_budget_with_what_it_has(touchstone: Callable[..., Any], script: Path) -> None:
@@ -389,6 +414,7 @@ def test_ab_stops_at_the_budget_with_what_it_has(touchstone: Callable[..., Any],
         (("--llm", "openai:gpt-4o-mini", "--primary", "taste"), 3),
         (("--llm", "openai:nobody-knows", "--max-usd", "1"), 3),
         (("--llm", "openai:gpt-4o-mini", "-n", "0"), 2),
+        (("--llm", "openai:gpt-4o-mini", "--cells", "pretty"), 2),
     ],
 )
 def test_ab_refuses_what_it_cannot_do(touchstone: Callable[..., Any], more: tuple[str, ...], code: int) -> None:

@@ -25,8 +25,8 @@ def test_show_takes_last_an_id_or_the_beginning_of_one(touchstone: Callable[...,
 
 def test_show_holds_every_slot_and_no_time_of_day(touchstone: Callable[..., Any], judged: Any) -> None:
     events = touchstone("runs", "show", "--json").events
-    assert [event["event"] for event in events] == ["run", *["slot"] * 5]
-    assert [event["slot_id"].rpartition("/")[2] for event in events[1:]] == [f"{i:04d}" for i in range(5)]
+    assert [event["event"] for event in events] == ["run", "validity", *["slot"] * 5]
+    assert [event["slot_id"].rpartition("/")[2] for event in events[2:]] == [f"{i:04d}" for i in range(5)]
     assert "T" not in "".join(key for event in events for key in event)
     run_day = touchstone("runs", "list", "--json").event("run")["at"][:10]
     assert run_day not in touchstone("runs", "show", "--json").out

@@ -116,3 +116,21 @@ def test_a_rule_that_looks_back_further_than_the_lead_is_refused_for_a_market(
     answer = touchstone("validate", file, "--market", "sample:sp500")
     assert answer.code == 3
     assert "300" in answer.out
+
+
+def test_a_file_of_named_expressions_is_checked_one_by_one(touchstone: Callable[..., Any], tmp_path: Path) -> None:
+    examples = Path(__file__).parents[4] / "docs" / "examples"
+    answer = touchstone("validate", str(examples / "alpha101.yaml"))
+    assert answer.code == 0
+    assert "101 expressions are legal: 101 numbers and 0 conditions" in answer.out
+    own = tmp_path / "own.yaml"
+    own.write_text('up: "close > open"\nwrong: "closee / open"\nranked: "cs_rank(close)"\n')
+    answer = touchstone("validate", str(own))
+    assert answer.code == 3
+    assert 'own.yaml: wrong: unknown name "closee"' in answer.out
+    own.write_text('up: "close > open"\nranked: "cs_rank(close)"\n')
+    assert "1 numbers and 1 conditions" in touchstone("validate", str(own)).out
+    alone = touchstone("validate", str(own), "--market", "sample:sp500")
+    assert alone.code == 3
+    assert "all assets of a panel" in alone.out
+    assert touchstone("validate", str(own), "--market", "synthetic:panel?years=2&assets=3").code == 0

@@ -1,0 +1,123 @@
+"""Warm: compile every kernel once, or load it from numba's cache, so that nobody waits in the middle of something.
+
+It computes on a few made-up bars and throws the results away. What it calls is what everybody calls: the functions of
+the registry, the engines through `simulate`, and a population; so a new kernel behind one of them is warmed too.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from agents.strategy.expression.evaluate import EvaluationCache, condition, numbers
+from agents.strategy.expression.nodes import Node
+from agents.strategy.expression.parse import parse
+from agents.strategy.expression.types import Dimension
+from agents.strategy.indicators import FUNCTIONS
+from agents.strategy.population import Population
+from agents.strategy.spec import Spec, load_spec
+from agents.strategy.strategy import TradingStrategy
+from backtesting import sweep
+from backtesting.backtest import simulate
+from backtesting.bars import Bars
+from backtesting.costs import FREE
+from backtesting.decisions import Signals, TargetDecisions
+from backtesting.splits import Window
+
+_N_BARS = 80
+
+
+def indicators() -> int:
+    """Every function of the language; how many."""
+    _compiled_from_now_on()
+    bars, cache = _bars(3), EvaluationCache()
+    for entry in FUNCTIONS.values():
+        node = parse(entry.example)
+        if isinstance(node, Node):
+            (condition if node.dimension is Dimension.BOOLEAN else numbers)(node, bars, cache)
+    return len(FUNCTIONS)
+
+
+def one_asset() -> int:
+    """The engine for one asset and plain terms; how many ways of deciding there are."""
+    _compiled_from_now_on()
+    bars = _bars(1)
+    for spec in (_RULES, _SCORE):
+        simulate(TradingStrategy(_spec(spec)).generate_signals(bars), FREE)
+    return 2
+
+
+def panel() -> int:
+    """The engine for everything; how many ways of deciding there are."""
+    _compiled_from_now_on()
+    bars = _bars(3)
+    simulate(TradingStrategy(_spec(_RULES)).generate_signals(bars), FREE)
+    simulate(Signals("equal", bars, TargetDecisions(np.full(bars.close.shape, 1.0 / 3.0))), FREE)
+    TradingStrategy(_spec(_ENSEMBLE)).generate_signals(bars)
+    return 3
+
+
+def population() -> int:
+    """The simulators of many rules together; how many kernels they have."""
+    _compiled_from_now_on()
+    kernels, window = sweep.warm(), Window(0, _N_BARS)
+    held = {key: value for key, value in _RULES.items() if key != "protect"}
+    rules = Population.from_specs([_spec(_RULES), _spec(held)])
+    rules.evaluate(_bars(1), [window], FREE)
+    rules.reports([0, 1], _bars(1), window, FREE)
+    return kernels
+
+
+WARMED: dict[str, Callable[[], int]] = {
+    "indicators": indicators,
+    "engine, one asset": one_asset,
+    "engine, panel": panel,
+    "population": population,
+}
+"""What is compiled, in words, and what compiles it."""
+
+_RULES: dict[str, Any] = {
+    "kind": "rules",
+    "name": "rule",
+    "hypothesis": "-",
+    "long": {"enter": "close > open", "exit": "close < open"},
+    "protect": {"stop_atr": 2.0},
+}
+_SCORE: dict[str, Any] = {"kind": "score", "name": "score", "hypothesis": "-", "score": "roc(close, 5)"}
+_ENSEMBLE: dict[str, Any] = {
+    "kind": "ensemble",
+    "name": "ensemble",
+    "hypothesis": "-",
+    "members": [{"spec": _RULES}, {"spec": _SCORE}],
+    "weights": "inverse_volatility",
+}
+
+
+def _compiled_from_now_on() -> None:
+    # A kernel runs as plain Python in a process that has no use for numba; see backtesting/kernel.py.
+    import_module("numba")
+
+
+def _spec(config: dict[str, Any]) -> Spec:
+    spec = load_spec(config, origin="")
+    if isinstance(spec, list):
+        raise ValueError("; ".join(map(str, spec)))
+    return spec
+
+
+def _bars(n_assets: int) -> Bars:
+    t = np.arange(_N_BARS)[:, None]
+    close = 100.0 + 5.0 * np.sin(0.7 * t + np.arange(n_assets)[None, :])
+    opened = close - np.cos(t)
+    return Bars(
+        symbols=tuple(f"s{k}" for k in range(n_assets)),
+        sessions=np.datetime64("2020-01-01") + np.arange(_N_BARS),
+        open=opened,
+        high=np.maximum(opened, close) + 0.5,
+        low=np.minimum(opened, close) - 0.5,
+        close=close,
+        volume=np.full(close.shape, 1e6),
+        source="warm",
+        features={"sector": np.zeros(close.shape)},
+    )

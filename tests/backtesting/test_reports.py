@@ -1,0 +1,79 @@
+"""Reports by the columns are the engine's reports: trades and equity to the bit, metrics to rounding."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.strategy.population import Population
+from agents.strategy.spec import load_spec
+from backtesting.bars import Bars
+from backtesting.costs import CostModel
+from backtesting.result import BacktestResult
+from backtesting.splits import Window
+
+COSTS = CostModel(10.0, 2.0, 3.0, 0.02, 0.01)
+
+
+def market(rng: np.random.Generator, n: int) -> Bars:
+    close = np.round(100.0 * np.exp(np.cumsum(rng.normal(0, rng.choice([0.0, 0.01, 0.1]), n))), 2) + 0.01
+    opened = np.round(close * np.exp(rng.normal(0, 0.01, n)), 2) + 0.01
+    high, low = np.maximum(opened, close) * 1.01, np.minimum(opened, close) * 0.99
+    days = np.datetime64("2000-01-03") + np.arange(n)
+    columns = [values.reshape(-1, 1) for values in (opened, high, low, close, np.full(n, np.nan))]
+    return Bars(("X",), days, *columns, source="made")
+
+
+def rule(**parts: object) -> dict[str, object]:
+    return {"kind": "rules", "name": "one_rule", "hypothesis": "x", "sizing": {"kind": "fraction"}, **parts}
+
+
+RULES = [
+    rule(long={"enter": "close > sma(close, 3)", "exit": "close <= sma(close, 3)"}),
+    rule(long={"enter": "close > open", "exit": "close < open"}),
+    rule(long={"enter": "close > open"}, protect={"max_bars": 2}),
+    rule(long={"enter": "close > 0"}),
+    rule(long={"enter": "close < 0"}),
+    # Short, sized and protected: by the engine.
+    rule(short={"enter": "close > open", "exit": "close < open"}),
+    rule(long={"enter": "close > open"}, protect={"stop_share": 0.02}),
+    {"kind": "score", "name": "one_score", "hypothesis": "x", "score": "roc(close, 5)"},
+]
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_a_report_of_a_population_is_the_engines(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    bars = market(rng, int(rng.choice([1, 2, 3, 5, 60, 300])))
+    start = int(rng.integers(0, bars.n_bars))
+    window = Window(start, int(rng.integers(start + 1, bars.n_bars + 1)))
+    population = Population.from_configs(RULES)
+    found = population.reports(range(len(RULES)), bars, window, COSTS, capital=1000.0)
+    for candidate, ours in enumerate(found):
+        engines = population.report(candidate, bars, window, COSTS, capital=1000.0)
+        assert ours.trades == engines.trades
+        assert ours.equity.tobytes() == engines.equity.tobytes()
+        assert ours.returns.tobytes() == engines.returns.tobytes()
+        assert ours.exposure.tobytes() == engines.exposure.tobytes()
+        np.testing.assert_allclose(ours.turnover, engines.turnover, rtol=1e-12)
+        assert list(ours.metrics) == list(engines.metrics)
+        for name, value in engines.metrics.items():
+            assert ours.metrics[name] == pytest.approx(value, rel=1e-9, abs=1e-12, nan_ok=True), name
+        assert (ours.name, ours.bars_id, ours.costs) == (engines.name, engines.bars_id, engines.costs)
+
+
+def test_columns_are_read_without_making_a_report() -> None:
+    bars = market(np.random.default_rng(4), 400)
+    population = Population.from_configs(RULES)
+    window = Window(0, 400)
+    found = population.reports([3, 0, 0, 7], bars, window, COSTS)
+    gate = population.evaluate(bars, [window], COSTS)
+    assert found.final_equity().tolist() == gate.final_equity[[3, 0, 0, 7], 0].tolist()
+    assert found.n_trades().tolist() == gate.n_trades[[3, 0, 0, 7], 0].astype(int).tolist()
+    assert [type(result) for result in found[1:]] == [BacktestResult] * 3
+    assert len(found) == 4
+
+
+def test_legal_rules_of_this_file() -> None:
+    assert not any(isinstance(load_spec(config, origin=""), list) for config in RULES)
