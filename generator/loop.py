@@ -260,7 +260,7 @@ class _Loop:
     def _keep(self, slot: Slot, drawn: Drawn) -> None:
         archive = self.run.archive
         parents = [chosen.entry.ref for chosen in drawn.parents]
-        with archive.transaction():
+        with archive.transaction(durable=False):
             archive.add_proposal(Proposal(slot_id=slot.slot_id, attempt=0, origin=slot.arm, parents=parents))
             self._valid(slot, drawn.spec, slot.arm, 0, drawn.parents, {"operator": drawn.operator})
 
@@ -282,7 +282,7 @@ class _Loop:
             self._reject(slot, answer)
             return
         spec, n_repairs = answer
-        with self.run.archive.transaction():
+        with self.run.archive.transaction(durable=False):
             self._valid(slot, spec, "repaired" if n_repairs else "llm", n_repairs, task.parents, odds)
         self.tell("waiting for the model")
 
@@ -343,7 +343,7 @@ class _Loop:
             self._refuse_look(slot, spec, broken, None)
             return
         refused = refuse_scores(evaluation.alpha_t, behaviour.signature, sibling, known)
-        with archive.transaction():
+        with archive.transaction(durable=False):
             stream_id = archive.add_stream(evaluation.result.returns)
             bars_id = self.run.record.bars_id
             archive.add_trial(

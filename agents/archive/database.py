@@ -112,8 +112,13 @@ class Database:
         return self._clock().astimezone(UTC).isoformat(timespec="microseconds")
 
     @contextmanager
-    def transaction(self) -> Iterator[sa.Connection]:
+    def transaction(self, *, durable: bool = True) -> Iterator[sa.Connection]:
         """All writes inside it are kept together or not at all; nested ones join the outermost.
+
+        Args:
+            durable: wait until the disk has it. Without, a power cut may take back the last of such transactions,
+                never the middle of one, and a killed process loses nothing: right for what is made again from what
+                is stored, as an evaluation is from a reply, and wrong for money, openings and decisions.
 
         Raises:
             StorageError: busy for longer than the timeout, disk full, read-only, damaged.
@@ -124,6 +129,9 @@ class Database:
                 return
             with self._translated():
                 self._connection.rollback()
+                if not durable:
+                    self._connection.exec_driver_sql("PRAGMA synchronous = NORMAL")
+                    self._connection.rollback()
                 self._connection.exec_driver_sql("BEGIN IMMEDIATE")
                 self._writing = True
                 try:
@@ -135,6 +143,10 @@ class Database:
                     raise
                 finally:
                     self._writing = False
+                    if not durable:
+                        with suppress(exc.SQLAlchemyError):
+                            self._connection.exec_driver_sql("PRAGMA synchronous = FULL")
+                            self._connection.rollback()
 
     def check_integrity(self) -> None:
         """Read the whole file.

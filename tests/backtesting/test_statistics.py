@@ -23,8 +23,10 @@ from backtesting.statistics import (
     mean_intervals,
     minimum_detectable_sharpe,
     newey_west_variance,
+    shared_counts,
     small_sample,
     stationary_bootstrap,
+    step_up,
     years_needed,
 )
 
@@ -257,6 +259,27 @@ def test_the_interval_covers_as_often_as_it_says():
         covered += low <= 0.0 <= high
     # 0.9 of 300 is 270; a standard error is sqrt(300 * 0.9 * 0.1) = 5.2.
     assert 270 - 16 <= covered <= 270 + 16
+
+
+def test_blocks_are_rounded_up_to_one_of_a_few():
+    # 10, 12.5, 15.625, 19.53...; on 2,500 bars the longest is sqrt(2500) / 2 = 25, on 300 it is 10.
+    assert [step_up(block, 2500) for block in (3.0, 10.0, 10.1, 12.5, 12.6, 15.7)] == pytest.approx(
+        [10.0, 10.0, 12.5, 12.5, 15.625, 19.53125]
+    )
+    assert step_up(24.9, 2500) == step_up(400.0, 2500) == 25.0
+    assert step_up(24.9, 300) == 10.0
+
+
+def test_shared_resamples_are_the_same_for_everyone_and_nobody_changes_them():
+    counts = shared_counts(300, 10.0, 50, 7)
+    assert shared_counts(300, 10.0, 50, 7) is counts
+    assert (counts.sum(axis=1) == 300).all()
+    assert not np.array_equal(counts, shared_counts(300, 10.0, 50, 8))
+    assert not np.array_equal(counts, shared_counts(300, 12.5, 50, 7))
+    with pytest.raises(ValueError, match="read-only"):
+        counts[0, 0] = 1.0
+    shared_counts.cache_clear()
+    assert np.array_equal(shared_counts(300, 10.0, 50, 7), counts)
 
 
 def test_intervals_of_many_streams_are_those_of_each():

@@ -38,10 +38,10 @@ def kill_at(when: str, number: int) -> None:
     whole = Database.transaction
 
     @contextmanager
-    def transaction(self: Database) -> Iterator[Any]:
+    def transaction(self: Database, **more: Any) -> Iterator[Any]:
         nonlocal commits
         outermost = not self._writing
-        with whole(self) as connection:
+        with whole(self, **more) as connection:
             yield connection
             if outermost:
                 commits += 1

@@ -42,6 +42,7 @@ GROUPS = ("sector", "industry", "subindustry", "group")
 _FEATURES = {"cap": ("cap", "market cap")}
 FEATURE = "feature "
 """How the role of a column begins that is a feature and no price."""
+_NAME = re.compile("[a-z_][a-z0-9_]{0,63}")
 MAX_SYMBOLS = 1000
 _MAX_GROUPS = 500
 # A high below the close by less than this share of it is rounding of the vendor; it is widened and noted.
@@ -99,7 +100,8 @@ def read_layout(names: Sequence[str], origin: str) -> Layout:
     Rules: the date is `Date`, `Timestamp` and the like. With open, high and low the file needs `Close`; `Adj Close`
     beside it rescales all four. Without them it has one price a day: `Close`, else `Price`, else `Adj Close`, else the
     only other column of a file with two. `Symbol` or `Ticker` makes it a file of several assets; `Sector`, `Industry`,
-    `Subindustry`, `Group` and `Cap` become features.
+    `Subindustry`, `Group` and `Cap` become features, and so does every column `feature_NAME`, in small letters: numbers
+    that were known at the close of their session, which nobody here can check.
 
     Raises:
         DataError: no date, no price, a column twice, or some of open, high, low without the rest.
@@ -134,6 +136,11 @@ def read_layout(names: Sequence[str], origin: str) -> Layout:
             f"{origin} has {' and '.join(ranges)} but no {' and no '.join(missing)}",
             next_step="give all of Open, High, Low and Close, or Close alone",
         )
+    roles |= {
+        FEATURE + name: at[column]
+        for column in at
+        if column.startswith(FEATURE) and _NAME.fullmatch(name := column.removeprefix(FEATURE).replace(" ", "_"))
+    }
     roles |= {FEATURE + name: at[name] for name in GROUPS if name in at}
     roles |= {
         FEATURE + role: at[found[0]] for role, known in _FEATURES.items() if (found := [n for n in known if n in at])
@@ -280,6 +287,10 @@ def load_tables(tables: Sequence[Table], market: Market, notes: Sequence[Flag] =
         close_only=all("high" not in table.columns for table in tables),
         features=extra,
     )
+    flat = [table.symbol for table in tables if "high" not in table.columns]
+    if 0 < len(flat) < len(tables):
+        sentence = "these symbols have one price a day: their open, high and low repeat the close"
+        notes = (*notes, Flag("close-only-symbols", "warning", len(flat), tuple(flat[:_FIRST]), sentence))
     return Loaded(bars, (*notes, *group_notes, *(note for _, found in cleaned for note in found)))
 
 

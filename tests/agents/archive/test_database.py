@@ -74,6 +74,25 @@ def test_every_commit_is_synced_and_keys_are_checked(tmp_path: Path) -> None:
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
 
 
+def test_what_can_be_made_again_does_not_wait_for_the_disk_and_the_next_commit_does(tmp_path: Path) -> None:
+    full, normal = 2, 1  # as SQLite numbers them
+
+    def synced(archive: Archive) -> object:
+        return archive._connection.exec_driver_sql("PRAGMA synchronous").scalar()
+
+    with Archive.open(tmp_path / "touchstone.db", create=True) as archive:
+        with archive.transaction(durable=False):
+            assert synced(archive) == normal
+            with archive.transaction():
+                assert synced(archive) == normal  # joins the outermost
+        assert synced(archive) == full
+        with pytest.raises(RuntimeError), archive.transaction(durable=False):
+            raise RuntimeError
+        assert synced(archive) == full
+        with archive.transaction():
+            assert synced(archive) == full
+
+
 @pytest.mark.parametrize("name", ["with space", "per%20cent", "quest?ion#hash", "ümlaut"])
 def test_a_folder_may_be_called_anything(tmp_path: Path, name: str) -> None:
     path = tmp_path / name / "touchstone.db"

@@ -8,7 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from agents.data_fetch.data_fetch import fetch_bars, load_market
+from backtesting.backtest import simulate
+from backtesting.costs import FREE
+from backtesting.decisions import Signals, TargetDecisions
 from backtesting.errors import DataError, UsageError
+from backtesting.terms import Terms
 
 LONG = """Date,Symbol,Close,Volume,Sector,Cap
 2020-01-02,AAA,10,100,tech,5
@@ -126,6 +130,26 @@ def test_parquet_holds_the_same_panel(tmp_path: Path) -> None:
     )
     pq.write_table(table, tmp_path / "panel.parquet")
     assert fetch_bars(f"parquet:{tmp_path / 'panel.parquet'}").bars_id == fetch_bars(saved(tmp_path, LONG)).bars_id
+
+
+def test_a_column_that_says_so_is_a_feature_and_terms_and_rules_can_read_it(tmp_path: Path) -> None:
+    text = "Date,Close,Feature_Funding,feature news flow,feature_9\n2020-01-02,10,0.001,2,1\n2020-01-03,11,,3,1\n"
+    loaded = load_market(saved(tmp_path, text))
+    assert set(loaded.bars.features) == {"funding", "news_flow"}
+    np.testing.assert_array_equal(loaded.bars.features["funding"][:, 0], [0.001, np.nan])
+    assert "feature_9" in loaded.notes[0].sentence  # not a name, so not read
+    short = Signals("short", loaded.bars, TargetDecisions(np.array([[-1.0], [-1.0]])))
+    result = simulate(short, FREE, terms=Terms(funding="news_flow", fill="close"))
+    # Sold at 11 on the second close, where a long pays 3 times its notional to the short.
+    assert result.equity[-1] == pytest.approx(4e6)
+
+
+def test_symbols_with_closes_alone_among_others_are_named(tmp_path: Path) -> None:
+    saved(tmp_path, "Date,Close\n2020-01-02,10\n", "a.csv")
+    saved(tmp_path, "Date,Open,High,Low,Close\n2020-01-02,10,11,9,10\n", "b.csv")
+    loaded = load_market(f"csv:{tmp_path}")
+    assert not loaded.bars.close_only
+    assert [(note.rule, note.first) for note in loaded.notes] == [("close-only-symbols", ("a",))]
 
 
 # --- made-up panels

@@ -154,3 +154,20 @@ def test_changed_prompt_refuses_to_resume_and_a_fork_goes_on(
     assert sum(second["outcomes"].values()) == 2
     assert touchstone("evolve", "--resume").code == 7  # nothing is left: the parent went on as the fork
     assert touchstone("runs", "replay").code == 0
+
+
+def test_on_the_planted_panel_the_planted_edge_passes_and_momentum_does_not(
+    touchstone: Callable[..., Any], tmp_path: Path
+) -> None:
+    surge = {"kind": "score", "name": "surge_share", "position": {"kind": "linear", "scale": 1.0}}
+    surge |= {"score": "cs_demean(where(volume > 1.5 * sma(volume, 20), 1, 0))"}
+    winners = {"kind": "portfolio", "name": "winners", "score": "roc(lag(close, 21), 105)", "direction": "both"}
+    winners |= {"select": {"kind": "share", "share": 0.3}, "rebalance": {"every_bars": 5, "band": 0.0}}
+    lines = [{"purpose": "propose", "reply": rule | {"hypothesis": "-"}} for rule in (surge, winners)]
+    script = tmp_path / "script.jsonl"
+    script.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    panel = ("evolve", "--market", "synthetic:planted-panel?seed=2", "--slots", "2", "--seed", "3")
+    answer = touchstone(*panel, "--llm", f"scripted:{script}", "--arms", "llm=1", "--json")
+    assert answer.code == 0, answer.err
+    verdicts = {event["name"]: event["report"]["verdict"] for event in answer.events if event["event"] == "slot"}
+    assert verdicts == {"surge_share": "pass", "winners": "fail"}
