@@ -116,6 +116,7 @@ def verdict() -> dict[str, Any]:
     from agents.data_fetch.data_fetch import fetch_bars
     from agents.strategy.expression.evaluate import EvaluationCache
     from agents.strategy.spec import check_for_bars, load_spec
+    from agents.strategy.strategy import TradingStrategy
     from backtesting.costs import COSTS
     from backtesting.gates import judge
     from backtesting.nomination import Nomination
@@ -134,8 +135,9 @@ def verdict() -> dict[str, Any]:
         while len(looks) < CANDIDATES:
             spec = load_spec(grammar.spec(rng, f"random_{len(looks)}"), origin="")
             if not isinstance(spec, list) and not check_for_bars(spec, run.open.bars, max_warmup=LEAD_BARS):
-                look = run.open.look(spec, n_trials=len(looks) + 1, rng=rng)
-                looks.setdefault(look.spec_id, look)
+                result = run.open.simulate(TradingStrategy(spec))
+                evaluation = run.open.look(spec, result, n_trials=len(looks) + 1, seed=1)
+                looks.setdefault(spec.spec_id, run.open.nominee(spec, evaluation.as_dict()))
         nomination = Nomination(
             nominees=tuple(looks.values()),
             incumbents=run.incumbents,

@@ -178,18 +178,21 @@ class Ledger(Database):
             return int(connection.execute(query).scalar_one())
 
     def latest_look(self, series: str, first_session: str, last_session: str, *, bars_id: str) -> Trial | None:
-        """The look that reaches furthest into these days of a series, or of the same prices under another name."""
-        query = (
-            sa.select(tables.trials)
-            .where(
-                sa.or_(tables.trials.c.series == series, tables.trials.c.bars_id == bars_id),
-                tables.trials.c.first_session <= last_session,
-                tables.trials.c.last_session >= first_session,
-            )
-            .order_by(tables.trials.c.last_session.desc(), tables.trials.c.trial_id)
-            .limit(1)
-        )
+        """The look that reaches furthest into these days of a series that shares a symbol, or of the same prices."""
+        trials, symbols = tables.trials, set(series.split(","))
         with self._reading() as connection:
+            known = connection.execute(sa.select(trials.c.series).distinct()).scalars()
+            shared = [name for name in known if symbols.intersection(name.split(","))]
+            query = (
+                sa.select(trials)
+                .where(
+                    sa.or_(trials.c.series.in_(shared), trials.c.bars_id == bars_id),
+                    trials.c.first_session <= last_session,
+                    trials.c.last_session >= first_session,
+                )
+                .order_by(trials.c.last_session.desc(), trials.c.trial_id)
+                .limit(1)
+            )
             row = connection.execute(query).one_or_none()
         return None if row is None else record_of(Trial, row)
 

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from agents.archive.records import SealedOpening, Trial
@@ -148,7 +147,10 @@ def test_a_backtest_of_the_whole_series_leaves_nothing_sealed(kit: Any, archive:
         by="ann",
         metrics={},
     )
-    archive.add_trial(look)
+    archive.add_trial(replace(look, series="ELSE"))
+    assert seal_of(run).alpha > 0.0
+    # A look at a panel is a look at each of its symbols.
+    archive.add_trial(replace(look, series=f"ELSE,{run.series}"))
     seal = seal_of(run)
     assert seal.alpha == 0.0
     assert seal.broken.startswith(f"its days up to {sessions[-1]} were looked at by ann on ")
@@ -238,9 +240,9 @@ def test_a_rule_that_two_arms_found_is_judged_by_the_strictest_of_their_routes(k
 
 def _two_of_one(kit: Any, run: Any) -> list[Any]:
     """The same rule, looked at for two slots."""
-    candidate = run.archive.candidates(run.run_id)[0]
-    rng = np.random.default_rng(1)
-    return [run.open.look(spec_of(candidate), n_trials=1, rng=rng) for _ in range(2)]
+    slot_id, stored = next(iter(run.archive.evaluations(run.run_id).items()))
+    spec = spec_of(run.archive.candidate(slot_id))
+    return [run.open.nominee(spec, stored) for _ in range(2)]
 
 
 def test_second_run_on_the_same_days_is_judged_at_less(kit: Any, archive: Archive) -> None:
