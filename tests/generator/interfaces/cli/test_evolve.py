@@ -12,8 +12,8 @@ SMALL = ("evolve", "--market", MARKET, "--slots", "3")
 def test_json_tells_the_run_from_launch_to_its_slots(judged: Any) -> None:
     kinds = [event["event"] for event in judged.events]
     assert kinds[0] == "launch"
-    assert kinds[-6:] == ["run", *["slot"] * 5]
-    assert set(kinds[1:-6]) == {"progress"}
+    assert kinds[-7:] == ["run", "validity", *["slot"] * 5]
+    assert set(kinds[1:-7]) == {"progress"}
     progress = [event for event in judged.events if event["event"] == "progress"]
     assert [event["done"] for event in progress] == sorted(event["done"] for event in progress)
     assert progress[-1]["done"] == progress[-1]["planned"] == 5
