@@ -150,7 +150,8 @@ def test_looks_of_others_before_and_during_the_run_are_put_back_where_they_were(
     run = finish(opened, client_of(kit), watch=watch)
     n_trials = [stored["n_trials"] for stored in archive.evaluations(run.run_id).values()]
     assert n_trials[0] == 2
-    assert n_trials[-1] > len(n_trials) + 2  # others looked in between
+    # One look before the run, and at least one in between; how many depends on how often the watcher is told.
+    assert n_trials[-1] > len(n_trials) + 1
     archive.add_trial(look_of_somebody(run, 999))  # and afterwards
     assert replayed(run).difference is None
 
