@@ -43,9 +43,10 @@ LEAVES = [
     ("prompts", "ab"),
     ("doctor",),
     ("audit", "look-ahead"),
+    ("audit", "leakage"),
     ("calibrate",),
 ]
-GROUPS = [("review",), ("agents",), ("runs",), ("prompts",)]
+GROUPS = [("review",), ("agents",), ("runs",), ("prompts",), ("audit",)]
 TOUCHSTONE = [sys.executable, "-c", "from generator.interfaces.cli.app import run; run()"]
 
 
