@@ -18,6 +18,7 @@ from generator.calls import PaidCalls
 from generator.interfaces.cli.evolve import drive
 from generator.llm.client import CompletionRequest
 from generator.llm.scripted import Line, ScriptedClient
+from generator.open_window import OpenWindow
 from generator.replay import Replayed, decisions, replay
 from generator.run import Run, open_run
 from generator.templates import load_prompt, prompt_folders
@@ -138,20 +139,25 @@ def test_stopped_and_resumed_run_is_identical_too(kit: Any, archive: Archive) ->
     assert replayed(finish(again, client)).difference is None
 
 
-def test_looks_of_others_before_and_during_the_run_are_put_back_where_they_were(kit: Any, archive: Archive) -> None:
+def test_looks_of_others_before_and_during_the_run_are_put_back_where_they_were(
+    kit: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = planned(kit, archive)
     archive.add_trial(look_of_somebody(opened, 0))
-    numbers = iter(range(1, 100))
+    behaviour, looks = OpenWindow.behaviour, iter(range(1, 100))
 
-    def watch(state: Any) -> None:
-        if state.stage == "evaluating" and next(numbers) % 3 == 0:
-            archive.add_trial(look_of_somebody(opened, 100 + state.done))
+    def interrupted(self: OpenWindow, *args: Any) -> Any:
+        # Between two slots' looks somebody else looks, too.
+        if (number := next(looks)) % 3 == 0:
+            archive.add_trial(look_of_somebody(opened, 100 + number))
+        return behaviour(self, *args)
 
-    run = finish(opened, client_of(kit), watch=watch)
+    with monkeypatch.context() as patched:
+        patched.setattr(OpenWindow, "behaviour", interrupted)
+        run = finish(opened, client_of(kit))
     n_trials = [stored["n_trials"] for stored in archive.evaluations(run.run_id).values()]
     assert n_trials[0] == 2
-    # One look before the run, and at least one in between; how many depends on how often the watcher is told.
-    assert n_trials[-1] > len(n_trials) + 1
+    assert n_trials[-1] > len(n_trials) + 2
     archive.add_trial(look_of_somebody(run, 999))  # and afterwards
     assert replayed(run).difference is None
 

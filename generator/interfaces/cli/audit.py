@@ -24,7 +24,11 @@ from generator.llm.clients import Settings, open_client
 from generator.recall import Question, Recall, questions, recall
 from generator.templates import load_prompt
 
-app = typer.Typer(add_completion=False, no_args_is_help=True)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    epilog="Example: touchstone audit look-ahead golden_cross --market sample:sp500",
+)
 
 MAX_STANDARD_ERRORS = 3.0
 

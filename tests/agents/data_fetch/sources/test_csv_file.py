@@ -11,8 +11,6 @@ from agents.data_fetch.sources import csv_file
 from backtesting.bars import Bars
 from backtesting.errors import DataError
 
-WTI = Path(__file__).parents[5] / "shared" / "data" / "wti-daily.csv"
-
 OHLCV = """Date,Open,High,Low,Close,Volume
 2020-01-02,10,12,9,11,100
 2020-01-03,11,13,10,12,200
@@ -230,12 +228,16 @@ def test_no_bytes_make_a_traceback(tmp_path: Path, data: bytes) -> None:
     assert n_bars >= 1
 
 
-@pytest.mark.skipif(not WTI.exists(), reason="the real oil price is not here")
-def test_the_real_oil_price_is_refused_whole_and_usable_in_parts() -> None:
+def test_an_oil_price_like_that_of_april_2020_is_refused_whole_and_usable_in_parts(save) -> None:
+    on = np.busday_offset(np.datetime64("2015-01-05"), np.arange(1800), roll="forward")
+    closes = np.round(50.0 + 20.0 * np.sin(np.arange(1800) / 90.0) + np.cos(np.arange(1800) * 2.4), 2)
+    april = {"2020-04-17": 18.31, "2020-04-20": -36.98, "2020-04-21": 8.91}
+    rows = [f"{day},{april.get(str(day), close)}" for day, close in zip(on, closes, strict=True)]
+    market = save("Date,Close\n" + "\n".join(rows) + "\n")
     with pytest.raises(DataError, match=r"2020-04-20: close -36\.98 is not positive"):
-        fetch_bars(f"csv:{WTI}")
-    before, report = fetch_report(f"csv:{WTI}?to=2020-04-17")
+        fetch_bars(market)
+    before, report = fetch_report(f"{market}?to=2020-04-17")
     assert str(before.sessions[-1]) == "2020-04-17"
     assert report.verdict == "usable with warnings"
-    after = fetch_bars(f"csv:{WTI}?from=2020-04-21")
+    after = fetch_bars(f"{market}?from=2020-04-21")
     assert after.close[0, 0] == 8.91
