@@ -54,6 +54,9 @@ def judge_completion(completion: Completion) -> ExtractionError | None:
     if completion.finish_reason == "length":
         return ExtractionError("truncated", "the reply was cut at the output cap; the half was not read")
     if completion.text is None or not completion.text.strip():
+        if completion.finish_reason == "tool_calls":
+            why = "the model called a tool instead of writing; none was offered, and nothing was executed"
+            return ExtractionError("empty_reply", why)
         return ExtractionError("empty_reply", "the model wrote nothing")
     return None
 

@@ -98,6 +98,7 @@ class History:
         ending: data of its `finished` event, or None.
         rows: one a slot, in their order.
         by_purpose: spend by the purpose of the calls.
+        failed: calls that brought no reply, by purpose.
         lessons: block, sentence and slots.
         forked_from: the run that this one goes on from, or empty.
     """
@@ -107,6 +108,7 @@ class History:
     rows: tuple[SlotRow, ...]
     spend: Spend
     by_purpose: Mapping[str, Spend]
+    failed: Mapping[str, int]
     lessons: tuple[tuple[int, str, tuple[str, ...]], ...]
     forked_from: str
 
@@ -150,9 +152,11 @@ def history_of(archive: Archive, run_id: str) -> History:
     by_slot: dict[str, list[Spend]] = {}
     by_purpose: dict[str, Spend] = {}
     asked: dict[str, int] = {}
+    failed: dict[str, int] = {}
     for call in archive.calls(run_id):
         spend = archive.spend_of(call)
         by_purpose[call.purpose] = by_purpose.get(call.purpose, Spend(0.0, 0, 0, 0)) + spend
+        failed[call.purpose] = failed.get(call.purpose, 0) + (call.status == "failed")
         if call.slot_id is not None:
             by_slot.setdefault(call.slot_id, []).append(spend)
             asked[call.slot_id] = asked.get(call.slot_id, 0) + (call.status == "settled")
@@ -191,6 +195,7 @@ def history_of(archive: Archive, run_id: str) -> History:
         tuple(rows),
         archive.spend(run_id),
         by_purpose,
+        failed,
         lessons,
         str(record.config.get("forked_from", "")),
     )

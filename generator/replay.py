@@ -61,6 +61,9 @@ class StoredCalls(PaidCalls):
             for call in archive.calls(run_id)
             if call.status == "settled" and call.reply is not None
         }
+        self._failed_calls = {
+            (call.slot_id, call.purpose, call.attempt) for call in archive.calls(run_id) if call.status == "failed"
+        }
         self._failed = {
             event.slot_id: Rejection(**event.data)
             for event in archive.events(run_id)
@@ -97,6 +100,9 @@ class StoredCalls(PaidCalls):
         failure = self._failed.get(slot_id)
         if failure is not None:
             return failure
+        if (slot_id, request.purpose, attempt) in self._failed_calls:
+            # It did not end the slot, so its words are nowhere: a critic without an answer, a second asking.
+            return Rejection("call", "llm_error", "the call failed")
         raise CheckFailed(
             f"the replay asks a question that the run never asked: {request.purpose} {attempt} of slot {slot_id}",
             next_step="the run was made by other code, or its replies were removed",

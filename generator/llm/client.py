@@ -18,7 +18,7 @@ from backtesting.hashing import canonical_json, content_id
 Role = Literal["system", "user", "assistant"]
 Mode = Literal["schema", "json", "text"]
 CapField = Literal["max_completion_tokens", "max_tokens"]
-FinishReason = Literal["stop", "length", "content_filter", "refusal", "other"]
+FinishReason = Literal["stop", "length", "content_filter", "refusal", "tool_calls", "other"]
 Failure = Literal[
     "transport",  # no connection, or it broke
     "rate_limited",  # 429, try later

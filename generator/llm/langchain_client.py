@@ -101,6 +101,9 @@ FINISH: dict[str, FinishReason] = {
     "spii": "content_filter",
     "guardrail_intervened": "content_filter",
     "refusal": "refusal",
+    "tool_calls": "tool_calls",
+    "tool_use": "tool_calls",
+    "function_call": "tool_calls",
 }
 _FINISH_NAMES = ("finish_reason", "stop_reason", "done_reason", "stopReason")
 

@@ -40,7 +40,13 @@ from generator.llm.transport import ReplyRefused, open_http
 
 KEPT_BODY_CHARS = 4_000
 
-FINISH: dict[Any, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+FINISH: dict[Any, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+}
 
 
 class OpenAIClient:

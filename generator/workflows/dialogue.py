@@ -3,6 +3,10 @@
 All workflows ask through it, so that spend, resume and the record of what was said are the same for all of them. A
 question has a running number in its slot; a resumed run asks the same questions with the same numbers and is answered
 out of the ledger, as far as it was paid for.
+
+A reply that was cut or is empty is asked for once more: the cut one with twice the room, the empty one with another
+seed. The half is never read, and what refuses the second asking (a cap that the server does not take, a broken
+connection) leaves the first reply as the answer.
 """
 
 from collections.abc import Mapping
@@ -17,13 +21,16 @@ from backtesting.bars import Bars
 from generator.calls import PaidCalls
 from generator.config import RunConfig
 from generator.context import REPAIR, repair_inputs
-from generator.llm.client import Completion, CompletionRequest, Message
+from generator.extraction import judge_completion
+from generator.llm.client import CallFailed, Completion, CompletionRequest, Message
 from generator.outputs import OutputForm, form_of
 from generator.repair import Illegal, read_reply, worth_another_try
 from generator.templates import Prompt, render
 from generator.workflows.workflow import Task
 
 MAX_OUTPUT_TOKENS = 2_000
+OTHER_SEED = 2**30
+"""Added to the seed where the same words are asked again: a server that honours it would be as silent again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +63,8 @@ class Dialogue:
     """The questions of one slot.
 
     Attributes:
-        n_asked: questions so far; n_repairs: how many of them gave errors back.
+        n_asked: questions so far.
+        n_repairs: how many of them mended a rule: gave its errors back, or asked again for a cut or empty one.
         n_tokens: what the answers took, as far as it was counted.
     """
 
@@ -78,6 +86,22 @@ class Dialogue:
 
     async def send(self, role: str, messages: tuple[Message, ...]) -> Completion | Rejection:
         """The answer to `messages`, asked with the settings of `role`; a call that failed is a Rejection."""
+        answer = await self._put(role, messages)
+        lost = None if isinstance(answer, Rejection) else judge_completion(answer)
+        if lost is None or lost.code not in ("truncated", "empty_reply"):
+            return answer
+        # A critic who is asked again mends no rule.
+        self.n_repairs += form_of(self._desk.prompts[role].output).rule is not None
+        try:
+            second = await self._put(role, messages, again=lost.code)
+        except CallFailed as failure:
+            if failure.failure != "bad_request":
+                raise
+            return answer
+        return answer if isinstance(second, Rejection) else second
+
+    async def _put(self, role: str, messages: tuple[Message, ...], *, again: str = "") -> Completion | Rejection:
+        """One question; `again` is what became of the same one before."""
         attempt, self.n_asked = self.n_asked, self.n_asked + 1
         prompt = self._desk.prompts[role]
 
@@ -90,7 +114,7 @@ class Dialogue:
         answer = await self._desk.calls[role].ask(
             self._task.slot.slot_id,
             attempt,
-            self._request(role, prompt, messages),
+            self._request(role, prompt, messages, again),
             asking=asking,
             answered=answered,
         )
@@ -122,14 +146,16 @@ class Dialogue:
         """A step of the slot."""
         self._desk.archive.append_event(self._task.slot.slot_id, kind, data=data)
 
-    def _request(self, role: str, prompt: Prompt, messages: tuple[Message, ...]) -> CompletionRequest:
+    def _request(self, role: str, prompt: Prompt, messages: tuple[Message, ...], again: str) -> CompletionRequest:
         form: OutputForm = form_of(prompt.output, panel=self._desk.bars.n_assets > 1)
         own, recommended = self._desk.config.role(role), prompt.sampling
+        room = own.max_output_tokens or recommended.max_output_tokens or MAX_OUTPUT_TOKENS
+        seed = self._desk.seed_of(self._task)
         return CompletionRequest(
             messages=messages,
-            max_output_tokens=own.max_output_tokens or recommended.max_output_tokens or MAX_OUTPUT_TOKENS,
+            max_output_tokens=2 * room if again == "truncated" else room,
             temperature=recommended.temperature if own.temperature is None else own.temperature,
-            seed=self._desk.seed_of(self._task),
+            seed=(seed + OTHER_SEED) % 2**31 if again == "empty_reply" else seed,
             schema=form.schema,
             schema_name=form.schema_name,
             purpose=role,

@@ -73,29 +73,59 @@ def test_repair_is_tried_twice_at_most_and_only_while_errors_get_fewer(
     assert "smaa" in ends[1]["reason"]
 
 
-FINAL: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
-    "refusal": (lambda server, kit: server.says(None, refusal="I give no advice."), "refusal"),
-    "cut": (lambda server, kit: server.says(kit.reply(0)[:-9], finish_reason="length"), "truncated"),
+FINAL: dict[str, tuple[Callable[[Any, Any], Any], str, int]] = {
+    "refusal": (lambda server, kit: server.says(None, refusal="I give no advice."), "refusal", 1),
+    "filter": (lambda server, kit: server.says("", finish_reason="content_filter"), "content_filter", 1),
+    "cut": (lambda server, kit: server.says(kit.reply(0)[:-9], finish_reason="length"), "truncated", 2),
     # Complete JSON, and still not read: the server says that it was cut.
-    "cut at the end": (lambda server, kit: server.says(kit.reply(0), finish_reason="length"), "truncated"),
-    "filter": (lambda server, kit: server.says("", finish_reason="content_filter"), "content_filter"),
-    "nothing": (lambda server, kit: server.says("  "), "empty_reply"),
-    "null": (lambda server, kit: server.says(None), "empty_reply"),
+    "cut at the end": (lambda server, kit: server.says(kit.reply(0), finish_reason="length"), "truncated", 2),
+    "nothing": (lambda server, kit: server.says("  "), "empty_reply", 2),
+    "null": (lambda server, kit: server.says(None), "empty_reply", 2),
 }
 
 
 @pytest.mark.parametrize("case", FINAL)
-def test_final_reply_ends_the_slot_without_another_call(
+def test_final_reply_ends_the_slot_and_only_a_cut_or_empty_one_is_asked_for_again(
     case: str, kit: Any, chat_server: Any, archive: Archive
 ) -> None:
-    answer, code = FINAL[case]
-    chat_server.add(answer(chat_server, kit))
+    answer, code, n_asked = FINAL[case]
+    chat_server.always(answer(chat_server, kit))
     run = kit.go(one_slot(kit, chat_server, archive))
     assert kit.codes(archive, run.run_id) == [code]
-    assert len(chat_server.requests) == 1
-    # What came back was paid for and is kept: (100 * $1 + 20 * $4) / 1e6.
-    assert archive.spend(run.run_id).usd == pytest.approx(0.00018)
-    assert len(archive.proposals(f"{run.run_id}/0000")) == 1
+    assert len(chat_server.requests) == n_asked
+    # What came back was paid for and is kept: (100 * $1 + 20 * $4) / 1e6 a reply.
+    assert archive.spend(run.run_id).usd == pytest.approx(0.00018 * n_asked)
+    assert len(archive.proposals(f"{run.run_id}/0000")) == n_asked
+
+
+def test_cut_reply_is_asked_for_with_twice_the_room_and_an_empty_one_with_another_seed(
+    kit: Any, chat_server: Any, archive: Archive
+) -> None:
+    cut = chat_server.says(kit.reply(0)[:-9], finish_reason="length")
+    chat_server.add(cut, chat_server.says(kit.reply(0)), chat_server.says(""), chat_server.says(kit.reply(1)))
+    run = kit.go(kit.open_(kit.settings(chat_server, slots=2), archive))
+    first, longer, silent, other = (received.body for received in chat_server.requests)
+    assert longer == first | {"max_tokens": 2 * first["max_tokens"]}
+    assert other == silent | {"seed": silent["seed"] + 2**30}
+    # Both rules are the model's own words, and neither was legal at first.
+    candidates = [archive.candidate(slot.slot_id) for slot in archive.slots(run.run_id)]
+    assert [(found.name, found.origin, found.repairs) for found in candidates] == [
+        ("idea_0", "repaired", 1),
+        ("idea_1", "repaired", 1),
+    ]
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_server_that_does_not_take_the_second_asking_leaves_the_first_reply(
+    status: int, kit: Any, chat_server: Any, archive: Archive
+) -> None:
+    cut = chat_server.says(kit.reply(0)[:-9], finish_reason="length")
+    n_refused = 1 if status == 400 else 4
+    chat_server.add(cut, *[chat_server.status(status, "the cap is too high")] * n_refused)
+    chat_server.always(chat_server.says(kit.reply(1)))
+    run = kit.go(kit.open_(kit.settings(chat_server, slots=2), archive))
+    assert kit.codes(archive, run.run_id) == ["truncated", None]
+    assert [call.status for call in archive.calls(run.run_id)] == ["settled", "failed", "settled"]
 
 
 def test_reply_that_is_no_json_is_repaired_at_most_once_and_then_classed(

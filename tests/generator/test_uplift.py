@@ -48,7 +48,7 @@ def history(**scores: list[float | None]) -> History:
         usd = 1.0 if arm.startswith("llm") else 0.0
         rows += [row(len(rows) + i, arm, value, usd=usd) for i, value in enumerate(values)]
     record = RunRecord("r-x", {}, "m", "b2:x", {}, 1, "b2:y", "2030-01-01T00:00:00+00:00")
-    return History(record, None, tuple(rows), Spend(0.0, 0, 0, 0), {}, (), "")
+    return History(record, None, tuple(rows), Spend(0.0, 0, 0, 0), {}, {}, (), "")
 
 
 def compared(found: History) -> tuple[Any, Any]:

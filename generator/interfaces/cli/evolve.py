@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import typer
@@ -32,6 +33,7 @@ from generator.llm.client import LLMClient
 from generator.llm.clients import Settings, open_client, price_at
 from generator.llm.pace import Pace
 from generator.llm.pricing import load_prices
+from generator.llm.transport import proxy_for
 from generator.loop import Watcher, evolve
 from generator.run import Run, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
@@ -308,6 +310,11 @@ def _announce(run: Run, output: Output) -> None:
     else:
         others = ", ".join(f"{role} {own.llm}" for role, own in config.roles.items() if own.llm)
         output.note(f"model {config.llm}{f' ({others})' if others else ''}, workflow {config.workflow}, arms {arms}")
+    base_url = None if config.llm == "none" else parse_address(config.llm).base_url
+    proxy = proxy_for(base_url, os.environ) if base_url else None
+    if proxy is not None:
+        # Without what may stand before the @, which is a password.
+        output.note(f"the model is asked through the proxy {urlsplit(proxy).netloc.rpartition('@')[2]}")
     if os.environ.get("LANGSMITH_TRACING", "").lower() in ("1", "true"):
         output.note("LANGSMITH_TRACING is set; Touchstone itself sends nothing there")
 

@@ -18,19 +18,13 @@ from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.comparison import COST_RATIO, PRIMARY
 from generator.config import CARD
-from generator.interfaces.cli import prompt_bench, workspace
+from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, number
+from generator.interfaces.cli.prompt_files import find
 from generator.llm.address import parse_address
 from generator.llm.clients import Settings, open_client
 from generator.llm.pricing import Price, load_prices, price_of
 from generator.templates import load_prompt
-
-EXAMPLES = """Examples:
-
-  touchstone prompts ab propose breakout --market sample:sp500 --llm openai:gpt-5-mini -n 20 --plan
-
-  touchstone prompts ab propose breakout --market sample:sp500 --llm openai:gpt-5-mini -n 20 --max-usd 1
-"""
 
 CELLS = ("different", "failed", "all", "none")
 SHOWN_CELLS = 40
@@ -87,8 +81,8 @@ def ab(
     )
     folders = workspace.folders()
     prompts = {
-        "a": prompt_bench.find(first),
-        "b": prompt_bench.find(second),
+        "a": find(first),
+        "b": find(second),
         "repair": load_prompt("repair", folders),
         CARD: load_prompt(CARD, folders),
     }

@@ -19,6 +19,7 @@ from generator.config import CARD
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.backtest import count_trial
 from generator.interfaces.cli.output import Output, number, percent, plain
+from generator.interfaces.cli.prompt_files import find, path_of
 from generator.prompt_lint import Bench, Finding, fixed, lint
 from generator.replies import (
     STAGES,
@@ -32,11 +33,9 @@ from generator.replies import (
     stored_text,
 )
 from generator.templates import (
-    Prompt,
     load_prompt,
     prompt_folders,
     prompt_names,
-    prompt_path,
     read_prompt,
     read_text,
     render,
@@ -47,20 +46,6 @@ SHOWN_CALLS = 20
 
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")]
 Ref = Annotated[str, typer.Argument(help="A prompt's id, shipped:ID, or the path of a file.")]
-
-
-def find(ref: str) -> Prompt:
-    """The prompt that an argument names. Raises InvalidConfig."""
-    return read_prompt(path_of(ref))
-
-
-def path_of(ref: str) -> Path:
-    """Its file, whatever is in it. Raises InvalidConfig."""
-    if ref.endswith(".md"):
-        return Path(ref)
-    if ref.startswith("shipped:"):
-        return prompt_path(ref.removeprefix("shipped:"), prompt_folders())
-    return prompt_path(ref, workspace.folders())
 
 
 def lint_(

@@ -2,25 +2,30 @@
 
 A prompt is named by its id, by `shipped:ID` (the shipped one, where the workspace has its own under the same id), or by
 the path of a file.
+
+The bench reads replies, trades and compares, for which much has to be imported; its modules are therefore imported when
+one of its commands is called. Whoever lists, shows, begins or renders a prompt does not wait for them.
 """
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import yaml
+from typer.core import TyperGroup
+from typer.main import get_command
 
 from agents.data_fetch.data_fetch import fetch_bars
 from backtesting.errors import InvalidConfig, UsageError
 from backtesting.splits import plan_split
 from generator.budget import estimated_tokens
 from generator.config import CARD
-from generator.context import real_inputs
-from generator.interfaces.cli import prompt_ab, prompt_bench, workspace
+from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, plain
+from generator.interfaces.cli.prompt_files import find
 from generator.llm.client import Message
 from generator.templates import (
     Prompt,
@@ -32,7 +37,73 @@ from generator.templates import (
     render,
 )
 
+Command = Callable[..., None]
+AB_EXAMPLES = """Examples:
+
+  touchstone prompts ab propose breakout --market sample:sp500 --llm openai:gpt-5-mini -n 20 --plan
+
+  touchstone prompts ab propose breakout --market sample:sp500 --llm openai:gpt-5-mini -n 20 --max-usd 1
+"""
+
+
+def _lint() -> Command:
+    from generator.interfaces.cli import prompt_bench
+
+    return prompt_bench.lint_
+
+
+def _try() -> Command:
+    from generator.interfaces.cli import prompt_bench
+
+    return prompt_bench.try_
+
+
+def _keep() -> Command:
+    from generator.interfaces.cli import prompt_bench
+
+    return prompt_bench.keep
+
+
+def _watch() -> Command:
+    from generator.interfaces.cli import prompt_bench
+
+    return prompt_bench.watch
+
+
+def _ab() -> Command:
+    from generator.interfaces.cli import prompt_ab
+
+    return prompt_ab.ab
+
+
+BENCH: dict[str, tuple[Callable[[], Command], str]] = {
+    "lint": (_lint, "Example: touchstone prompts lint breakout --fix"),
+    "try": (_try, "Example: touchstone prompts try propose --reply reply.txt"),
+    "keep": (_keep, "Example: touchstone prompts keep 12"),
+    "watch": (_watch, "Example: touchstone prompts watch breakout"),
+    "ab": (_ab, AB_EXAMPLES),
+}
+"""The commands of the bench: where each is, and the end of its help."""
+
+
+class BenchGroup(TyperGroup):
+    """Lists the commands of the bench by their stubs and loads the one that is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command itself in place of its stub."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if name not in BENCH:
+            return name, command, rest
+        load, epilog = BENCH[name]
+        single = typer.Typer(add_completion=False)
+        single.command(name, epilog=epilog)(load())
+        loaded = get_command(single)
+        loaded.name = name
+        return name, loaded, rest
+
+
 app = typer.Typer(
+    cls=BenchGroup,
     add_completion=False,
     no_args_is_help=True,
     help="The prompt writer's bench: list, show, new, lint, render, diff, try, keep, watch, ab.",
@@ -60,7 +131,7 @@ def list_(json_lines: Json = False) -> None:
 def show(name: Name, json_lines: Json = False) -> None:
     """A prompt's file, as it is."""
     output = Output.from_environment(json_lines=json_lines)
-    prompt = prompt_bench.find(name)
+    prompt = find(name)
     output.event("prompt", id=prompt.id, version=prompt.version, template_id=prompt.template_id, text=prompt.text)
     output.line(plain(prompt.text, 100_000))
 
@@ -73,7 +144,7 @@ def new(
 ) -> None:
     """Begin a prompt in the workspace as a copy of another; under the same id it takes the other's place."""
     output = Output.from_environment(json_lines=json_lines)
-    begun = prompt_bench.find(source)
+    begun = find(source)
     file = workspace.home() / "prompts" / f"{name}.md"
     if file.exists():
         raise UsageError(f"{file} exists already", next_step="choose another name, or edit it")
@@ -102,10 +173,10 @@ def render_(
 ) -> None:
     """The messages that a model would get: with the samples, with your inputs, or with a real market."""
     output = Output.from_environment(json_lines=json_lines)
-    prompt = prompt_bench.find(name)
+    prompt = find(name)
     messages = render(prompt, _values(prompt, inputs, market))
     if other is not None:
-        second = prompt_bench.find(other)
+        second = find(other)
         given = {key: value for key, value in _values(prompt, inputs, market).items() if key in second.inputs}
         _show_diff(
             _as_lines(messages),
@@ -135,15 +206,33 @@ def render_(
 def diff(first: Name, second: Annotated[str, typer.Argument(help="The other one.")], json_lines: Json = False) -> None:
     """What the file of one prompt has that the other's has not."""
     output = Output.from_environment(json_lines=json_lines)
-    a, b = prompt_bench.find(first), prompt_bench.find(second)
+    a, b = find(first), find(second)
     _show_diff(a.text.splitlines(), b.text.splitlines(), (a.template_id, b.template_id), output)
 
 
-app.command("lint", epilog="Example: touchstone prompts lint breakout --fix")(prompt_bench.lint_)
-app.command("try", epilog="Example: touchstone prompts try propose --reply reply.txt")(prompt_bench.try_)
-app.command("keep", epilog="Example: touchstone prompts keep 12")(prompt_bench.keep)
-app.command("watch", epilog="Example: touchstone prompts watch breakout")(prompt_bench.watch)
-app.command("ab", epilog=prompt_ab.EXAMPLES)(prompt_ab.ab)
+@app.command("lint")
+def _lint_stub() -> None:
+    """What is wrong with a prompt, by line, column and rule; exit code 8 if anything is."""
+
+
+@app.command("try")
+def _try_stub() -> None:
+    """Take stored replies through parse, schema, language, compilation and backtest; nothing is sent or spent."""
+
+
+@app.command("keep")
+def _keep_stub() -> None:
+    """Turn the stored reply of a paid call into a test of its prompt, with what it leads to today."""
+
+
+@app.command("watch")
+def _watch_stub() -> None:
+    """Lint, render and test prompts again whenever their file changes; Ctrl-C ends it."""
+
+
+@app.command("ab")
+def _ab_stub() -> None:
+    """Ask two prompts the same questions, pair by pair, on an archive that does not move, and compare."""
 
 
 def _renamed(prompt: Prompt, name: str) -> str:
@@ -158,6 +247,8 @@ def _renamed(prompt: Prompt, name: str) -> str:
 def _values(prompt: Prompt, inputs: Path | None, market: str | None) -> dict[str, Any]:
     values: dict[str, Any] = dict(prompt.samples)
     if market is not None:
+        from generator.context import real_inputs
+
         bars = fetch_bars(market, cache_dir=workspace.home() / "snapshots")
         window = plan_split(bars).open
         values |= real_inputs(prompt, load_prompt(CARD, workspace.folders()), bars.upto(window.stop), window)

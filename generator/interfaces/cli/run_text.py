@@ -137,6 +137,15 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
     if rejected:
         parts = ", ".join(f"{name.removeprefix('rejected:')} {n}" for name, n in sorted(rejected.items()))
         output.line(f"Not evaluated: {parts}.")
+        # Of each class the last slot: one sentence says more than the class does.
+        for row in {row.code: row for row in history.rows if row.code}.values():
+            output.line(f"  {row.code}, slot {row.index}: {plain(row.reason, 160)}", style="dim")
+    if len(history.by_purpose) > 1 or any(history.failed.values()):
+        asked = ", ".join(
+            f"{purpose} {spent.calls}{f' ({lost} without an answer)' if (lost := history.failed[purpose]) else ''}"
+            for purpose, spent in history.by_purpose.items()
+        )
+        output.line(f"Questions by role: {asked}.")
     if spend.calls:
         unpriced = f" ({spend.unpriced} calls unpriced)" if spend.unpriced else ""
         free = f", {spend.free} of them free of charge (recorded or by hand)" if spend.free else ""

@@ -124,7 +124,9 @@ def test_text_usage_and_finish_reason_are_read_off_the_message() -> None:
         ({"finish_reason": "SAFETY"}, "content_filter"),
         ({"stop_reason": "refusal"}, "refusal"),
         ({"stopReason": "guardrail_intervened"}, "content_filter"),
-        ({"finish_reason": "tool_calls"}, "other"),
+        ({"finish_reason": "tool_calls"}, "tool_calls"),
+        ({"stop_reason": "tool_use"}, "tool_calls"),
+        ({"finish_reason": "odd"}, "other"),
         ({}, "other"),
     ],
 )

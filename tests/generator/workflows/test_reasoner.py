@@ -106,13 +106,17 @@ def test_critics_form_has_no_number_in_it(kit: Any, archive: Archive) -> None:
         json.dumps({"findings": "none", "score": 0}),
         json.dumps({"findings": [{"about": "people", "problem": "x", "suggestion": "y"}, 3]}),
         completion(None, refusal="I give no advice."),
-        completion("{", finish_reason="length"),
+        [completion("{", finish_reason="length")] * 2,
+        [completion("", usage=None)] * 2,
     ],
 )
 def test_critic_can_stop_nothing(said: Any, kit: Any, archive: Archive) -> None:
     run, client = go(kit, archive, script(kit, critic=said))
-    assert purposes(client) == ["scope", "author", "critic"]
-    assert archive.candidate(f"{run.run_id}/0000") is not None
+    assert purposes(client) == ["scope", "author"] + ["critic"] * (len(said) if isinstance(said, list) else 1)
+    candidate = archive.candidate(f"{run.run_id}/0000")
+    assert candidate is not None
+    # A critic who was asked twice has mended nothing in the rule.
+    assert (candidate.origin, candidate.repairs) == ("llm", 0)
 
 
 @pytest.mark.parametrize("said", ["no JSON at all", completion(None, refusal="No.")])
@@ -137,7 +141,7 @@ def test_illegal_rule_of_the_author_is_repaired(kit: Any, archive: Archive) -> N
         ({"scope": "words"}, "not_json", 1),
         ({"scope": json.dumps({**BRIEF, "other_side": " "})}, "schema", 1),
         ({"scope": completion(None, refusal="No.")}, "refusal", 1),
-        ({"author": completion("{", finish_reason="length")}, "truncated", 2),
+        ({"author": [completion("{", finish_reason="length")] * 2}, "truncated", 3),
         ({"author": "words", "repair": "more words"}, "not_json", 3),
     ],
 )

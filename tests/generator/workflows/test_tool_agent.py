@@ -142,18 +142,31 @@ def test_reply_that_is_no_action_does_nothing_and_costs_a_step(
 
 
 @pytest.mark.parametrize(
-    ("said", "code"),
+    ("said", "code", "n_asked"),
     [
-        (completion(None, refusal="No."), "refusal"),
-        (completion(act("describe_data")[:-5], finish_reason="length"), "truncated"),
-        (completion("", finish_reason="content_filter"), "content_filter"),
-        (completion(None), "empty_reply"),
+        (completion(None, refusal="No."), "refusal", 1),
+        (completion(act("describe_data")[:-5], finish_reason="length"), "truncated", 2),
+        (completion("", finish_reason="content_filter"), "content_filter", 1),
+        (completion(None), "empty_reply", 2),
     ],
 )
-def test_cut_or_refused_reply_ends_the_slot(said: Any, code: str, kit: Any, archive: Archive) -> None:
-    run, client = go(kit, archive, said)
+def test_refused_reply_ends_the_slot_and_a_cut_or_empty_one_does_the_second_time(
+    said: Any, code: str, n_asked: int, kit: Any, archive: Archive
+) -> None:
+    run, client = go(kit, archive, *[said] * n_asked)
     assert kit.codes(archive, run.run_id) == [code]
-    assert len(client.history) == 1
+    assert len(client.history) == n_asked
+
+
+def test_cut_action_is_asked_for_again_and_the_work_goes_on(kit: Any, archive: Archive) -> None:
+    cut = completion(act("describe_data")[:-5], finish_reason="length")
+    run, client = go(kit, archive, cut, act("describe_data"), act("submit_spec", spec=spec(kit, 0)))
+    first, second, _ = client.history
+    assert second.messages == first.messages  # the half is no part of the conversation
+    assert second.max_output_tokens == 2 * first.max_output_tokens
+    candidate = archive.candidate(f"{run.run_id}/0000")
+    assert candidate is not None
+    assert (candidate.origin, candidate.repairs) == ("llm", 0)
 
 
 def test_steps_repetitions_and_tokens_are_limited_and_nothing_is_proposed_then(kit: Any, archive: Archive) -> None:

@@ -1,3 +1,4 @@
+import inspect
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from typer.main import get_command
 
 from agents.archive.lock import hold_workspace
 from generator.interfaces.cli.app import COMMANDS, root_command
+from generator.interfaces.cli.prompts import BENCH
 
 LEAVES = [
     ("demo",),
@@ -163,6 +165,28 @@ def test_help_imports_none_of_the_heavy_packages(home: Path) -> None:
     found = process("--help", home=home, code=code)
     assert found.returncode == 0
     assert found.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "argv", [("list",), ("show", "propose"), ("new", "mine"), ("render", "propose"), ("--help",)], ids=" ".join
+)
+def test_looking_at_prompts_does_not_wait_for_what_trades(home: Path, argv: tuple[str, ...]) -> None:
+    heavy = ("pandas", "numba", "scipy", "openai", "langchain", "yfinance", "arch")
+    code = (
+        "import sys; from generator.interfaces.cli.app import run\n"
+        "try:\n    run()\n"
+        f"finally:\n    print([name for name in {heavy!r} if name in sys.modules], file=sys.stderr)"
+    )
+    found = process("prompts", *argv, home=home, code=code)
+    assert found.returncode == 0
+    assert found.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", BENCH)
+def test_stub_of_the_bench_says_what_its_command_says(name: str) -> None:
+    group: Any = get_command(COMMANDS["prompts"].load())
+    command = BENCH[name][0]()
+    assert inspect.cleandoc(command.__doc__ or "").splitlines()[0] == group.commands[name].help
 
 
 @pytest.mark.parametrize("argv", [("functions",), ("functions", "--json")], ids=" ".join)

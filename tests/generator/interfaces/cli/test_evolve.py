@@ -171,3 +171,77 @@ def test_on_the_planted_panel_the_planted_edge_passes_and_momentum_does_not(
     assert answer.code == 0, answer.err
     verdicts = {event["name"]: event["report"]["verdict"] for event in answer.events if event["event"] == "slot"}
     assert verdicts == {"surge_share": "pass", "winners": "fail"}
+
+
+BRIEF = {
+    "mechanism": "Somebody has to sell.",
+    "other_side": "Holders with a limit.",
+    "signal_idea": "A fall.",
+    "exit_idea": "Volume is back.",
+    "what_would_refute_it": "No rise after it.",
+}
+
+
+def _rule(enter: str, leave: str) -> dict[str, Any]:
+    rule: dict[str, Any] = {"kind": "rules", "long": {"enter": enter, "exit": leave}, "short": None, "protect": None}
+    rule["sizing"] = {"kind": "fraction", "fraction": 1.0}
+    return {"hypothesis": "Dips recover.", "name": "dip_rule", "source": None, "rule": rule}
+
+
+def _action(tool: str, spec: Any = None) -> dict[str, Any]:
+    return {"purpose": "agent", "reply": {"thought": "so", "tool": tool, "query": None, "spec": spec}}
+
+
+def _worked(touchstone: Callable[..., Any], tmp_path: Path, workflow: str, lines: list[dict[str, Any]]) -> str:
+    """What `runs show` says of a run of two slots with this script; its replay is identical and its report is there."""
+    script = tmp_path / "script.jsonl"
+    script.write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    argv = ("--market", "synthetic:planted?years=6&seed=1", "--slots", "2", "--arms", "llm=1", "--concurrency", "1")
+    made = touchstone("evolve", *argv, "--llm", f"scripted:{script}", "--workflow", workflow)
+    assert made.code == 0, made.err
+    assert f"workflow {workflow}" in made.err
+    assert touchstone("runs", "replay").out.startswith("identical: ")
+    assert touchstone("runs", "report").code == 0
+    shown = touchstone("runs", "show", COLUMNS="200").out
+    assert shown in made.out or made.out.strip().endswith(shown.strip()[-200:])
+    return str(shown)
+
+
+def test_reasoner_from_the_command_line_says_who_was_asked_and_who_did_not_answer(
+    touchstone: Callable[..., Any], tmp_path: Path
+) -> None:
+    lines: list[dict[str, Any]] = [
+        {"purpose": "scope", "reply": BRIEF},
+        {"purpose": "author", "reply": _rule("rsi(close, 3) < 30", "rsi(close, 3) > 60")},
+        {"purpose": "critic", "failure": "timeout"},
+        {"purpose": "scope", "refusal": "I give no advice."},
+    ]
+    shown = _worked(touchstone, tmp_path, "reasoner", lines)
+    assert "Questions by role: scope 2, author 1, critic 1 (1 without an answer)." in shown
+    assert "Not evaluated: refusal 1." in shown
+    assert "refusal, slot 1: the model declined: I give no advice." in shown
+
+
+def test_tool_agent_from_the_command_line_says_why_nothing_was_submitted(
+    touchstone: Callable[..., Any], tmp_path: Path
+) -> None:
+    rule = _rule("rsi(close, 3) < 30", "rsi(close, 3) > 60")
+    lines = [_action("backtest_open", rule), _action("submit_spec", rule), *[_action("describe_data")] * 3]
+    shown = _worked(touchstone, tmp_path, "tool-agent", lines)
+    assert "dip_rule" in shown
+    assert "no_submission, slot 1: no spec was submitted: the same step was taken 3 times: describe_data" in shown
+    assert "Questions by role" not in shown  # there is one role, and it always answered
+
+
+def test_proxy_and_tracer_of_the_environment_are_said_at_the_start(touchstone: Callable[..., Any]) -> None:
+    # A proxy that nobody listens at: the run is announced, and stops at its first call.
+    environ = {
+        "HTTPS_PROXY": "http://ann:secret@127.0.0.1:9",
+        "LANGSMITH_TRACING": "true",
+        "OPENAI_API_KEY": "k-123456",
+    }
+    answer = touchstone(*SMALL, "--llm", "openai:tiny@https://models.invalid/v1", "--max-minutes", "0.001", **environ)
+    assert answer.code in (5, 6)
+    assert "the model is asked through the proxy 127.0.0.1:9" in answer.err
+    assert "LANGSMITH_TRACING is set; Touchstone itself sends nothing there" in answer.err
+    assert "secret" not in answer.err + answer.out

@@ -82,6 +82,7 @@ def a_run(**more: Any) -> History:
         "rows": tuple(rows),
         "spend": spend,
         "by_purpose": {"propose": Spend(0.2, 20_000, 20, 0), "repair": Spend(0.04, 4000, 4, 0)},
+        "failed": {"propose": 0, "repair": 1},
         "lessons": ((0, HOSTILE, ("r-x/0003",)),),
         "forked_from": "r-parent",
     }
