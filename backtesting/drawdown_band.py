@@ -3,25 +3,25 @@
 Resamples of a stream say how deep it falls by luck alone. An account that fell deeper than 99 of 100 of them took a
 risk that its days do not show: losses that run in a row, or, on a later window, other positions than before.
 
-The promise for a later window is a cautious one: the drift is only what the earlier window can vouch for, because a
-stream that was selected for its mean keeps less of it. Whether the mean lasted is the alpha test's question, not this.
+The promise for a later window has no drift: it is as deep as an account with the same days and no edge falls. How much of
+a selected mean lasts is the alpha test's question, and volatility that comes in bursts makes an honest stream with an
+edge fall several times deeper than resamples of its quiet years, drift included, would.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf, sqrt
+from math import inf
 
 import numpy as np
 
 from backtesting.bars import FloatArray
-from backtesting.statistics import IndexArray, common_block, newey_west_variance, stationary_bootstrap, step_up
+from backtesting.statistics import IndexArray, common_block, stationary_bootstrap, step_up
 
 BAND_LEVEL = 0.01
 BAND_REPS = 999
 # The draws are the same for everybody and at all times: nobody can draw again until it fits.
 _SEED = 1952
 _CHUNK = 27  # a divisor of BAND_REPS; the first chunk settles most answers
-_Z = 1.645
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DrawdownBand:
     held: bool
 
 
-def drawdown_band(promise: FloatArray, seen: FloatArray, *, cautious: bool) -> DrawdownBand:
+def drawdown_band(promise: FloatArray, seen: FloatArray, *, drift: bool) -> DrawdownBand:
     """Hold the fall of the stream `seen` against resamples, as long as it is, of the stream `promise`.
 
     Stationary bootstrap of log returns (Politis and Romano 1994). Drawing stops where the answer is settled: once more
@@ -47,7 +47,7 @@ def drawdown_band(promise: FloatArray, seen: FloatArray, *, cautious: bool) -> D
 
     Args:
         promise, seen: (n,) and (m,) simple returns a bar, finite; not shorter than two bars.
-        cautious: the drift of the promise is taken at the lower end of its 90 % interval, and at no less than 0.
+        drift: whether the promise keeps its mean log return, or has 0.
     """
     fall = _deepest(_log(seen)[None, :])[0]
     if not np.isfinite(fall):
@@ -56,9 +56,8 @@ def drawdown_band(promise: FloatArray, seen: FloatArray, *, cautious: bool) -> D
     if not np.isfinite(logs).all():
         return DrawdownBand(-float(np.expm1(fall)), 1.0 / (1 + BAND_REPS), False)
     n, m = len(logs), len(seen)
-    if cautious:
-        error = sqrt(newey_west_variance(logs) / n)
-        logs = logs - logs.mean() + max(0.0, float(logs.mean()) - _Z * error)
+    if not drift:
+        logs = logs - logs.mean()
     block = step_up(common_block(promise[:, None]), n)
     enough = BAND_LEVEL * (1 + BAND_REPS)
     found = drawn = 0

@@ -282,7 +282,7 @@ def _look(nominee: Nominee, nomination: Nomination, bars: Bars, window: Window) 
         nothing = np.full(window.n_bars, np.nan)
         nan = float("nan")
         return _Look(nominee, nothing, nan, nan, nan, False, False, f"{type(error).__name__}: {error}")
-    band = drawdown_band(nominee.open_evaluation.result.returns, result.returns, cautious=True)
+    band = drawdown_band(nominee.open_evaluation.result.returns, result.returns, drift=False)
     flagged = doubtful_profit(result, nomination.doubtful)
     return _Look(
         nominee,
@@ -304,7 +304,10 @@ def _sealed_gates(look: _Look, confirmed: bool) -> tuple[GateResult, ...]:
             look.concentration <= MAX_PROFIT_SHARE,  # also false for NaN
             "its sealed profit does not hang on a single day or trade",
         ),
-        "sealed-drawdown": (look.drawdown_held, "on the sealed window it fell no deeper than its open stream promised"),
+        "sealed-drawdown": (
+            look.drawdown_held,
+            "on the sealed window it fell no deeper than its open stream would without an edge",
+        ),
         "sealed-doubtful-data": (look.doubtful_held, "its sealed profit does not hang on doubtful prices"),
     }
     return tuple(

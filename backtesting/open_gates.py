@@ -111,7 +111,7 @@ def sub_periods_gate(nominee: Nominee) -> GateResult:
 def drawdown_gate(nominee: Nominee) -> GateResult:
     """Its account fell no deeper than 99 of 100 resamples of its own stream: its days tell its risk."""
     returns = nominee.open_evaluation.result.returns
-    band = drawdown_band(returns, returns, cautious=False)
+    band = drawdown_band(returns, returns, drift=True)
     return GateResult(
         "drawdown-band",
         band.held,
