@@ -3,9 +3,9 @@
 Resamples of a stream say how deep it falls by luck alone. An account that fell deeper than 99 of 100 of them took a
 risk that its days do not show: losses that run in a row, or, on a later window, other positions than before.
 
-The promise for a later window has no drift: it is as deep as an account with the same days and no edge falls. How much of
-a selected mean lasts is the alpha test's question, and volatility that comes in bursts makes an honest stream with an
-edge fall several times deeper than resamples of its quiet years, drift included, would.
+The promise for a later window has no drift: it is as deep as an account with the same days and no edge falls. How much
+of a selected mean lasts is the alpha test's question, and volatility that comes in bursts makes an honest stream with
+an edge fall several times deeper than resamples of its quiet years, drift included, would.
 """
 
 from dataclasses import dataclass
