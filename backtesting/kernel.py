@@ -82,6 +82,9 @@ def _ready(arg: Any) -> Any:
     # Contiguous and read-only always, so that numba sees one type and compiles once.
     if not isinstance(arg, np.ndarray):
         return arg
+    flags = arg.flags
+    if flags.c_contiguous and not flags.writeable:
+        return arg
     view = np.ascontiguousarray(arg).view()
     view.flags.writeable = False
     return view

@@ -37,6 +37,12 @@ class HeldReport:
     values: FloatArray
 
 
+def trade_room(window: Window) -> tuple[IntArray, FloatArray]:
+    """Space for the trades of any one candidate: each takes two bars at least, but for one that is open at the end."""
+    most = (window.n_bars + 1) // 2 + 1
+    return np.empty((most, 4), np.int64), np.empty((most, 5))
+
+
 def held_report(
     prices: sweep.Prices,
     words: sweep.Words,
@@ -45,13 +51,16 @@ def held_report(
     window: Window,
     rates: sweep.Rates,
     periods_per_year: float,
+    room: tuple[IntArray, FloatArray],
 ) -> HeldReport:
-    """The report of one candidate, a row of `whole` and of `real`, that `sweep.is_t0` admits; see `sweep.sweep`."""
+    """The report of one candidate, a row of `whole` and of `real`, that `sweep.is_t0` admits; see `sweep.sweep`.
+
+    Args:
+        room: of `trade_room`; it is written over.
+    """
     spans = np.array([[window.start, window.stop]], dtype=np.int64)
     out = np.empty((1, 1, sweep.N_OUT))
-    # Each trade takes two bars at least, but for one that is open at the end.
-    room = (window.n_bars + 1) // 2 + 1
-    trade_whole, trade_real = np.empty((room, 4), np.int64), np.empty((room, 5))
+    trade_whole, trade_real = room
     sweep.simulate_block(prices, _NO_ROWS, words, whole, real, _FIRST, spans, rates, True, out, trade_whole, trade_real)
     n_trades = int(out[0, 0, sweep.N_TRADES])
     columns = np.zeros((n_trades, 6), np.int64)

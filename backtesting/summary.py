@@ -100,8 +100,11 @@ def _ranked(values: FloatArray, low: float, high: float, ranks: IntArray, found:
     if not scale < math.inf:
         scale = 0.0
     counts = np.zeros(_BUCKETS, np.int64)
+    places = np.empty(n, np.int32)
     for t in range(n):
-        counts[int((values[t] - low) * scale)] += 1
+        places[t] = int((values[t] - low) * scale)
+    for t in range(n):
+        counts[places[t]] += 1
     room = np.empty(n)
     bucket = 0
     before = 0
@@ -114,7 +117,7 @@ def _ranked(values: FloatArray, low: float, high: float, ranks: IntArray, found:
         if bucket != gathered:
             size = 0
             for t in range(n):
-                if int((values[t] - low) * scale) == bucket:
+                if places[t] == bucket:
                     room[size] = values[t]
                     size += 1
             gathered = bucket
@@ -262,11 +265,11 @@ def _measure(
         before = value
         returns[t] = r
         total += r
-        if r > 0.0:
-            gains += r
-        else:
-            losses -= r
-            loss_squares += r * r
+        # Without a branch that nobody can foresee; what is added is 0 where it was nothing.
+        fallen = min(r, 0.0)
+        gains += max(r, 0.0)
+        losses -= fallen
+        loss_squares += fallen * fallen
         best = max(best, r)
         least = min(least, r)
         exposed += gross[t]
@@ -386,8 +389,11 @@ def _tails_with_zeros(
     if not scale < math.inf:
         scale = 0.0
     counts = np.zeros(_BUCKETS, np.int64)
+    places = np.empty(m, np.int32)
     for t in range(m):
-        counts[int((moved[t] - low) * scale)] += 1
+        places[t] = int((moved[t] - low) * scale)
+    for t in range(m):
+        counts[places[t]] += 1
     middle = int((0.0 - low) * scale)
     if n_zeros > 0:
         counts[middle] += n_zeros
@@ -403,7 +409,7 @@ def _tails_with_zeros(
         if bucket != gathered:
             size = 0
             for t in range(m):
-                if int((moved[t] - low) * scale) == bucket:
+                if places[t] == bucket:
                     room[size] = moved[t]
                     size += 1
             gathered = bucket
@@ -495,11 +501,11 @@ def _measure_held(
             moved[m] = r
             m += 1
             total += r
-            if r > 0.0:
-                gains += r
-            else:
-                losses -= r
-                loss_squares += r * r
+            # Without a branch that nobody can foresee; what is added is 0 where it was nothing.
+            fallen = min(r, 0.0)
+            gains += max(r, 0.0)
+            losses -= fallen
+            loss_squares += fallen * fallen
             best = max(best, r)
             least = min(least, r)
             if value >= peak:

@@ -42,7 +42,7 @@ from backtesting.costs import CostModel
 from backtesting.errors import InvalidConfig, UsageError
 from backtesting.executor import Executor
 from backtesting.metrics import FLAT
-from backtesting.reports import HeldReport, Reports, held_report
+from backtesting.reports import HeldReport, Reports, held_report, trade_room
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
 
@@ -874,13 +874,15 @@ class Population:
             held = {int(chosen[row]): int(row) for row in admitted}
         rates = _rates(bars, costs, float(capital))
 
+        room = trade_room(window)
+
         def made(place: int) -> HeldReport | BacktestResult:
             row = held.get(int(at[place]))
             if row is None:
                 return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache)
             one = slice(row, row + 1)
             return held_report(
-                store.prices, store.words, whole[one], real[one], window, rates, float(bars.periods_per_year)
+                store.prices, store.words, whole[one], real[one], window, rates, float(bars.periods_per_year), room
             )
 
         found = [made(place) for place in range(len(candidates))]
