@@ -107,6 +107,25 @@ class Bars:
             features={name: values[:n_bars] for name, values in self.features.items()},
         )
 
+    def without(self, symbol: str) -> Self:
+        """The same market without one of its several symbols; every session stays."""
+        if symbol not in self.symbols or self.n_assets == 1:
+            raise ValueError(f"without({symbol!r}): the bars hold {', '.join(self.symbols)}")
+        left = [at for at, name in enumerate(self.symbols) if name != symbol]
+        return type(self)(
+            symbols=tuple(self.symbols[at] for at in left),
+            sessions=self.sessions,
+            open=self.open[:, left],
+            high=self.high[:, left],
+            low=self.low[:, left],
+            close=self.close[:, left],
+            volume=self.volume[:, left],
+            source=self.source,
+            periods_per_year=self.periods_per_year,
+            close_only=self.close_only,
+            features={name: values[:, left] for name, values in self.features.items()},
+        )
+
     def __reduce__(self) -> tuple[Any, ...]:
         # A mapping proxy cannot travel to another process; what arrives there is checked like any other bars.
         return type(self), tuple(

@@ -26,12 +26,13 @@ from backtesting.backtest import Strategy, simulate
 from backtesting.bars import Bars, FloatArray
 from backtesting.blind_test import REPS, blind_test
 from backtesting.decisions import Signals
+from backtesting.drawdown_band import drawdown_band
 from backtesting.errors import CheckFailed
 from backtesting.evaluation import CONSTANT_POSITION, market_returns, residual, residual_hedge
 from backtesting.metrics import sharpe_ratio
 from backtesting.nomination import COST_FACTOR, Nomination, Nominee, Route
 from backtesting.occam import OccamTest, occam_test
-from backtesting.open_gates import MAX_PROFIT_SHARE, GateResult, open_gates, profit_concentration
+from backtesting.open_gates import MAX_PROFIT_SHARE, GateResult, doubtful_profit, open_gates, profit_concentration
 from backtesting.result import log_growth
 from backtesting.splits import Window
 from backtesting.statistics import minimum_detectable_sharpe, years_needed
@@ -181,6 +182,7 @@ def judge(nomination: Nomination, bars: Bars, *, edge_of_interest: float = EDGE_
             "residual_sharpe": _number(sharpe_ratio(stream, bars.periods_per_year)),
             "doubled_costs_growth": _number(look.doubled_growth),
             "concentration": _number(look.concentration),
+            "drawdown_share": _number(look.drawdown_share),
             "gates": {gate.name: gate.passed for gate in sealed},
             "broke": look.broke,
         }
@@ -201,6 +203,9 @@ class _Look:
     returns: FloatArray
     doubled_growth: float
     concentration: float
+    drawdown_share: float
+    drawdown_held: bool
+    doubtful_held: bool
     broke: str
 
 
@@ -275,8 +280,20 @@ def _look(nominee: Nominee, nomination: Nomination, bars: Bars, window: Window) 
         doubled = simulate(signals, nomination.costs.times(COST_FACTOR), window=window)
     except Exception as error:  # whatever a candidate does, the others are judged and it counts as failed
         nothing = np.full(window.n_bars, np.nan)
-        return _Look(nominee, nothing, float("nan"), float("nan"), f"{type(error).__name__}: {error}")
-    return _Look(nominee, result.returns, log_growth(doubled), profit_concentration(result), "")
+        nan = float("nan")
+        return _Look(nominee, nothing, nan, nan, nan, False, False, f"{type(error).__name__}: {error}")
+    band = drawdown_band(nominee.open_evaluation.result.returns, result.returns, drift=False)
+    flagged = doubtful_profit(result, nomination.doubtful)
+    return _Look(
+        nominee,
+        result.returns,
+        log_growth(doubled),
+        profit_concentration(result),
+        band.share,
+        band.held,
+        flagged is None or flagged.share <= flagged.allowed,  # also false for NaN
+        "",
+    )
 
 
 def _sealed_gates(look: _Look, confirmed: bool) -> tuple[GateResult, ...]:
@@ -287,6 +304,11 @@ def _sealed_gates(look: _Look, confirmed: bool) -> tuple[GateResult, ...]:
             look.concentration <= MAX_PROFIT_SHARE,  # also false for NaN
             "its sealed profit does not hang on a single day or trade",
         ),
+        "sealed-drawdown": (
+            look.drawdown_held,
+            "on the sealed window it fell no deeper than its open stream would without an edge",
+        ),
+        "sealed-doubtful-data": (look.doubtful_held, "its sealed profit does not hang on doubtful prices"),
     }
     return tuple(
         GateResult(name, bool(passed), None, None, None, reason, uses_sealed=True)

@@ -38,6 +38,8 @@ class Nominee:
     Attributes:
         neighbours_t: t-statistics of the residual alpha of the same rule slightly changed, on the open window too
             (other windows, a later start); NaN for one that never moved. Empty where nobody looked.
+        dropped_t: the same of the rule on the panel without one symbol, for each of those that earned most.
+        doubtful: numbers of the open bars whose prices the quality report flags, judged by the open bars alone.
         route: which test its history allows; route_reason says why, in half a sentence.
         code_bits: length of the rule in bits, needed for the route OCCAM.
     """
@@ -46,6 +48,8 @@ class Nominee:
     open_doubled_costs: BacktestResult
     strategy: Strategy
     neighbours_t: tuple[float, ...] = ()
+    dropped_t: tuple[tuple[str, float], ...] = ()
+    doubtful: tuple[int, ...] = ()
     route: Route = Route.BLIND
     route_reason: str = ""
     code_bits: float = float("nan")
@@ -79,6 +83,7 @@ class Nomination:
             is where the nominees' evidence is from.
         incumbents: the strategies whose names the nominees' hedge ratios use.
         alpha: what this opening may spend, after `alpha_for_opening`; 0 if nobody is judged blindly.
+        doubtful: numbers of the bars of the whole history whose prices the quality report flags.
         occam_alpha: what all rules of the language together may spend on the whole history, once and for all.
         seed: of the bootstrap draws.
         n_trials: looks at the open window so far.
@@ -99,6 +104,7 @@ class Nomination:
     n_trials: int
     code_version: str
     occam_alpha: float = 0.05
+    doubtful: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         ids = [nominee.spec_id for nominee in self.nominees]
@@ -126,6 +132,8 @@ class Nomination:
                         "route": str(nominee.route),
                         "code_bits": _number(nominee.code_bits),
                         "neighbours_t": [_number(t) for t in nominee.neighbours_t],
+                        "dropped_t": [[symbol, _number(t)] for symbol, t in nominee.dropped_t],
+                        "doubtful": list(nominee.doubtful),
                         "doubled_costs_growth": _number(log_growth(nominee.open_doubled_costs)),
                     }
                     for nominee in self.ordered
@@ -133,6 +141,7 @@ class Nomination:
                 "incumbents": sorted(incumbent.name for incumbent in self.incumbents),
                 "bars_id": self.bars_id,
                 "open_bars_id": self.open_bars_id,
+                "doubtful": list(self.doubtful),
                 "split": self.split.as_dict(),
                 "costs": self.costs.as_dict(),
                 "alpha": self.alpha,

@@ -1,15 +1,17 @@
 """Open gates: what a nominee must show on the bars that anybody may see. No statistics about luck; that is the judge's.
 
-A rule that hardly trades, lives off one day, dies of doubled costs or stands on a lone peak of its own parameters is
-refused here, with its numbers, which may be shown to anybody at any time. Every gate runs, even after a failure.
+A rule that hardly trades, lives off one day, off doubtful prices or off one symbol, dies of doubled costs, falls deeper
+than its days let expect or stands on a lone peak of its own parameters is refused here, with its numbers, which may be
+shown to anybody at any time. Every gate runs, even after a failure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, log
+from math import inf, isfinite, log, sqrt
 
 import numpy as np
 
+from backtesting.drawdown_band import BAND_LEVEL, drawdown_band
 from backtesting.evaluation import MIN_RESIDUAL_SHARE
 from backtesting.nomination import Nominee
 from backtesting.result import BacktestResult, log_growth
@@ -106,6 +108,52 @@ def sub_periods_gate(nominee: Nominee) -> GateResult:
     )
 
 
+def drawdown_gate(nominee: Nominee) -> GateResult:
+    """Its account fell no deeper than 99 of 100 resamples of its own stream: its days tell its risk."""
+    returns = nominee.open_evaluation.result.returns
+    band = drawdown_band(returns, returns, drift=True)
+    return GateResult(
+        "drawdown-band",
+        band.held,
+        band.share,
+        BAND_LEVEL,
+        band.share - BAND_LEVEL,
+        f"{band.share:.1%} of the resamples of its stream fall as deep as it did, {band.depth:.1%};"
+        f" more than {BAND_LEVEL:.0%} must",
+    )
+
+
+def doubtful_data_gate(nominee: Nominee) -> GateResult:
+    """Not more than a quarter of the profit above their due is from bars that the quality report flags."""
+    found = doubtful_profit(nominee.open_evaluation.result, nominee.doubtful)
+    name = "doubtful-data"
+    if found is None:
+        return GateResult(name, True, None, None, None, "no bar of the open window has a doubtful price")
+    if not isfinite(found.share):
+        return GateResult(name, False, None, None, None, "it made no profit that could be held against doubtful prices")
+    return GateResult(
+        name,
+        found.share <= found.allowed,
+        found.share,
+        found.allowed,
+        found.allowed - found.share,
+        f"{found.n_bars} bars touched by doubtful prices carry {found.share:.0%} of its profit, at most"
+        f" {found.allowed:.0%} is allowed",
+    )
+
+
+def dropped_symbols_gate(nominee: Nominee) -> GateResult:
+    """Without any one of the symbols that earned most, a quarter of the t-statistic is left: no single name made it."""
+    if not nominee.dropped_t:
+        return GateResult("dropped-symbols", True, None, None, None, "there was no symbol to leave out")
+    own = nominee.open_evaluation.alpha_t
+    symbol, worst = min(
+        ((symbol, t if isfinite(t) else 0.0) for symbol, t in nominee.dropped_t), key=lambda found: (found[1], found[0])
+    )
+    least = MIN_NEIGHBOUR_SHARE * own if own > 0.0 else 0.0
+    return _above("dropped-symbols", worst, least, f"without {symbol} its residual alpha has t = {worst:.2f}")
+
+
 def neighbours_gate(nominee: Nominee) -> GateResult:
     """The rule slightly changed still earns something: the median neighbour keeps a quarter of its t-statistic.
 
@@ -127,8 +175,11 @@ OPEN_GATES: dict[str, Callable[[Nominee], GateResult]] = {
     "trading-bars": active_gate,
     "doubled-costs": doubled_costs_gate,
     "concentration": concentration_gate,
+    "drawdown-band": drawdown_gate,
+    "doubtful-data": doubtful_data_gate,
     "open-alpha": open_alpha_gate,
     "sub-periods": sub_periods_gate,
+    "dropped-symbols": dropped_symbols_gate,
     "neighbours": neighbours_gate,
 }
 
@@ -158,6 +209,42 @@ def profit_concentration(result: BacktestResult) -> float:
             after = value[first] + trade.pnl if several else value[last + 1]
             largest = max(largest, log(after / value[first]) if after > 0.0 else -inf)
     return largest / total
+
+
+@dataclass(frozen=True)
+class DoubtfulProfit:
+    """What bars with doubtful prices contributed.
+
+    Attributes:
+        n_bars: of the window whose return such a price is in: the flagged bars, and those right after.
+        share: of the total log growth; NaN if there was no profit.
+        allowed: their share of all bars, and on top a quarter, or where that is more what as many bars taken at random
+            exceed once in a hundred times.
+    """
+
+    n_bars: int
+    share: float
+    allowed: float
+
+
+def doubtful_profit(result: BacktestResult, doubtful: Sequence[int]) -> DoubtfulProfit | None:
+    """How much of the profit hangs on these bars (numbers in the market); None if none of them is in the window.
+
+    Only what goes beyond their due counts: where a source flags every tenth bar, a tenth of the profit is theirs. Of a
+    panel a bar counts whichever asset is flagged, so a bad price of an asset that was not held weighs too.
+    """
+    window = result.window
+    touched = {at for bar in doubtful for at in (bar, bar + 1) if window.start <= at < window.stop}
+    if not touched:
+        return None
+    n, m = len(result.returns), len(touched)
+    total = log_growth(result)
+    if not total > 0.0:
+        return DoubtfulProfit(m, float("nan"), float("nan"))
+    logs = np.log1p(result.returns)
+    share = float(np.sum(logs[np.array(sorted(touched)) - window.start])) / total
+    by_chance = 2.33 * float(np.std(logs)) * sqrt(m * (1.0 - m / n)) / total
+    return DoubtfulProfit(m, share, m / n + max(MAX_PROFIT_SHARE, by_chance))
 
 
 def _at_least(name: str, value: int, least: int, found: str) -> GateResult:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from agents.archive.records import Slot, Trial
+from agents.data_fetch.quality import doubtful_bars
 from agents.strategy.neighbours import neighbours
 from agents.strategy.spec import Spec, check_for_bars
 from agents.strategy.strategy import TradingStrategy
@@ -27,6 +28,8 @@ from backtesting.statistics import hac_t
 from generator.behaviour import Behaviour, behaviour_of
 
 LATER_BARS = 63
+DROPPED_SYMBOLS = 3
+"""Of a panel: how many of the symbols that earned most are left out, one at a time."""
 
 OPEN = "open"
 """Purpose of a trial in the open window."""
@@ -64,6 +67,11 @@ class OpenWindow:
         return simulate(strategy.generate_signals(self.bars), costs, window=self.window, keep_positions=keep)
 
     @cached_property
+    def doubtful(self) -> tuple[int, ...]:
+        """Numbers of the bars with doubtful prices, by what the open bars alone say."""
+        return tuple(np.flatnonzero(doubtful_bars(self.bars)).tolist())
+
+    @cached_property
     def market(self) -> FloatArray:
         """(n,) returns of a constant position in the market, without costs."""
         return market_returns(self.bars, self.window)
@@ -92,7 +100,8 @@ class OpenWindow:
         """A candidate as the judgement needs it, from its stored evaluation: simulated again, and no new trial."""
         strategy = TradingStrategy(spec)
         evaluation = evaluation_of(stored, self.simulate(strategy))
-        return Nominee(evaluation, self.simulate(strategy, cost_factor=COST_FACTOR), strategy)
+        doubled = self.simulate(strategy, cost_factor=COST_FACTOR)
+        return Nominee(evaluation, doubled, strategy, doubtful=self.doubtful)
 
     def neighbours_t(self, spec: Spec) -> tuple[tuple[str, BacktestResult, float], ...]:
         """The rule slightly changed: spec id, result and t-statistic of the residual alpha of each neighbour.
@@ -106,13 +115,37 @@ class OpenWindow:
             if check_for_bars(other, self.bars, max_warmup=LEAD_BARS):
                 continue
             result = simulate(TradingStrategy(other).generate_signals(self.bars), self.costs, window=window)
-            skipped = window.start - self.window.start
-            book = np.column_stack([self.market] + [self.incumbents[name].returns for name in sorted(self.incumbents)])[
-                skipped:
-            ]
-            left = residual(result.returns, book, residual_hedge(result.returns, book))
-            found.append((other.spec_id, result, hac_t(left)))
+            found.append((other.spec_id, result, self._alpha_t(result)))
         return tuple(found)
+
+    def dropped_t(self, spec: Spec, own: BacktestResult) -> tuple[tuple[str, Bars, BacktestResult, float], ...]:
+        """The rule on the panel without one symbol: that symbol, the bars left, result and t-statistic, for each of
+        the symbols that earned most in its `own` result.
+
+        The hedge stays the same, on the whole panel. Nothing on a market of one symbol; left out where the rule cannot
+        be evaluated on what is left, as a portfolio on a single asset.
+        """
+        if self.bars.n_assets == 1:
+            return ()
+        earned = np.zeros(self.bars.n_assets)
+        for trade in own.trades:
+            earned[trade.asset] += trade.pnl
+        best = [int(at) for at in np.argsort(-earned, kind="stable")[:DROPPED_SYMBOLS] if earned[at] > 0.0]
+        found = []
+        for symbol in (self.bars.symbols[at] for at in best):
+            rest = self.bars.without(symbol)
+            if check_for_bars(spec, rest, max_warmup=LEAD_BARS):
+                continue
+            result = simulate(TradingStrategy(spec).generate_signals(rest), self.costs, window=self.window)
+            found.append((symbol, rest, result, self._alpha_t(result)))
+        return tuple(found)
+
+    def _alpha_t(self, result: BacktestResult) -> float:
+        """Of the residual alpha of a result that ends with this window and may begin later."""
+        skipped = result.window.start - self.window.start
+        names = sorted(self.incumbents)
+        book = np.column_stack([self.market, *(self.incumbents[name].returns for name in names)])[skipped:]
+        return hac_t(residual(result.returns, book, residual_hedge(result.returns, book)))
 
 
 def open_trial(evaluation: Evaluation, slot: Slot, *, bars_id: str, series: str, stream_id: str) -> Trial:

@@ -12,13 +12,17 @@ from dataclasses import replace
 from datetime import date
 from math import isfinite
 
-from agents.archive.records import SealedOpening, Trial
+import numpy as np
+
+from agents.archive.records import SealedOpening, Trial, series_key
+from agents.data_fetch.quality import doubtful_bars
 from agents.strategy.code_length import code_bits
 from backtesting.costs import COSTS
 from backtesting.errors import CheckFailed
 from backtesting.gates import GateReport, Judgement, Verdict, judge
 from backtesting.nomination import Nomination, Nominee, Route
 from backtesting.open_gates import open_gates
+from backtesting.result import BacktestResult
 from generator.leakage import Leakage, grade_all, load_models
 from generator.run import Run, Seal, seal_of
 
@@ -124,6 +128,7 @@ def nominate(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> Nomination:
         seed=run.config.seed,
         n_trials=run.archive.count_trials(run.series) if seal.n_trials is None else seal.n_trials,
         code_version=run.record.engine_version,
+        doubtful=tuple(np.flatnonzero(doubtful_bars(run.bars)).tolist()),
     )
 
 
@@ -152,42 +157,52 @@ def grades(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> dict[str, Leak
 
 
 def _completed(run: Run, slot_id: str, look: Nominee, leakage: Leakage, broken: str) -> Nominee:
-    """The nominee with its neighbours; each of them is a look at the open window and counted as a trial.
+    """The nominee with its neighbours and with symbols left out; each is a look at the open window and a trial.
 
     Without sealed days a rule that might have been judged blindly is judged by its length, as if its proposer had known
     them: that test spends no window and holds against any memory.
     """
     spec = look.strategy.spec  # type: ignore[attr-defined]
     neighbours_t: tuple[float, ...] = ()
+    dropped_t: tuple[tuple[str, float], ...] = ()
     # Whoever fails another open gate cannot pass, so its neighbours are not worth a look.
     if all(gate.passed for gate in open_gates(look)):
         found = run.open.neighbours_t(spec)
         neighbours_t = tuple(t for _, _, t in found)
         for spec_id, result, _ in found:
-            run.archive.add_trial(
-                Trial(
-                    spec_id=spec_id,
-                    bars_id=run.record.bars_id,
-                    series=run.series,
-                    window_start=result.window.start,
-                    window_stop=result.window.stop,
-                    first_session=str(result.sessions[0]),
-                    last_session=str(result.sessions[-1]),
-                    purpose="neighbour",
-                    by="gate",
-                    metrics={name: value if isfinite(value) else None for name, value in result.metrics.items()},
-                    run_id=run.run_id,
-                    slot_id=slot_id,
-                    stream_id=run.archive.add_stream(result.returns),
-                )
-            )
+            run.archive.add_trial(_changed_look(run, slot_id, spec_id, run.record.bars_id, run.series, result))
+        dropped = run.open.dropped_t(spec, look.open_evaluation.result)
+        dropped_t = tuple((symbol, t) for symbol, _, _, t in dropped)
+        for _, rest, result, _ in dropped:
+            series = series_key(rest.symbols)
+            run.archive.add_trial(_changed_look(run, slot_id, look.spec_id, rest.bars_id, series, result))
     declined = bool(broken) and leakage.route is Route.BLIND
     return replace(
         look,
         neighbours_t=neighbours_t,
+        dropped_t=dropped_t,
         route=Route.OCCAM if declined else leakage.route,
         route_reason=f"the sealed window cannot judge it: {broken}" if declined else leakage.reason,
         code_bits=code_bits(spec),
+    )
+
+
+def _changed_look(run: Run, slot_id: str, spec_id: str, bars_id: str, series: str, result: BacktestResult) -> Trial:
+    """The look at a nominee slightly changed, or at fewer symbols, as the ledger counts it."""
+    return Trial(
+        spec_id=spec_id,
+        bars_id=bars_id,
+        series=series,
+        window_start=result.window.start,
+        window_stop=result.window.stop,
+        first_session=str(result.sessions[0]),
+        last_session=str(result.sessions[-1]),
+        purpose="neighbour",
+        by="gate",
+        metrics={name: value if isfinite(value) else None for name, value in result.metrics.items()},
+        run_id=run.run_id,
+        slot_id=slot_id,
+        stream_id=run.archive.add_stream(result.returns),
     )
 
 

@@ -161,12 +161,15 @@ class Ledger(Database):
     def count_trials(self, series: str | None = None, *, purpose: str | None = None, up_to: Slot | None = None) -> int:
         """How many looks there were, over all runs, arms and people; at one series (`series_key`) or at all.
 
+        A look at a panel is a look at each of its symbols, and the other way round: series that share a symbol are
+        counted together.
+
         Args:
             up_to: leaves out the later slots of this slot's run, in the order of the plan.
         """
         query = sa.select(sa.func.count()).select_from(tables.trials)
         if series is not None:
-            query = query.where(tables.trials.c.series == series)
+            query = query.where(tables.trials.c.series.in_(self._sharing(series)))
         if purpose is not None:
             query = query.where(tables.trials.c.purpose == purpose)
         if up_to is not None:
@@ -179,22 +182,27 @@ class Ledger(Database):
 
     def latest_look(self, series: str, first_session: str, last_session: str, *, bars_id: str) -> Trial | None:
         """The look that reaches furthest into these days of a series that shares a symbol, or of the same prices."""
-        trials, symbols = tables.trials, set(series.split(","))
-        with self._reading() as connection:
-            known = connection.execute(sa.select(trials.c.series).distinct()).scalars()
-            shared = [name for name in known if symbols.intersection(name.split(","))]
-            query = (
-                sa.select(trials)
-                .where(
-                    sa.or_(trials.c.series.in_(shared), trials.c.bars_id == bars_id),
-                    trials.c.first_session <= last_session,
-                    trials.c.last_session >= first_session,
-                )
-                .order_by(trials.c.last_session.desc(), trials.c.trial_id)
-                .limit(1)
+        trials = tables.trials
+        query = (
+            sa.select(trials)
+            .where(
+                sa.or_(trials.c.series.in_(self._sharing(series)), trials.c.bars_id == bars_id),
+                trials.c.first_session <= last_session,
+                trials.c.last_session >= first_session,
             )
+            .order_by(trials.c.last_session.desc(), trials.c.trial_id)
+            .limit(1)
+        )
+        with self._reading() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else record_of(Trial, row)
+
+    def _sharing(self, series: str) -> list[str]:
+        """The series in the ledger that have a symbol of this one."""
+        symbols = set(series.split(","))
+        with self._reading() as connection:
+            known = connection.execute(sa.select(tables.trials.c.series).distinct()).scalars()
+            return sorted(name for name in known if symbols.intersection(name.split(",")))
 
     def ledger_id(self, n_first: int | None = None) -> str:
         """What all trials, or the first so many, are: their number and the content id of everything but the metrics."""

@@ -97,6 +97,17 @@ def check_quality(bars: Bars, notes: Iterable[Flag] = ()) -> QualityReport:
     )
 
 
+def doubtful_bars(bars: Bars) -> BoolArray:
+    """(n_bars,) True where a price of any asset may not be one that anybody could have traded at.
+
+    Stale, spike, split, zero-volume, gap and weekend: the flags of single bars. Those of a whole source (one price a
+    day, copied opens) concern every bar, so no bar stands out by them.
+    """
+    cells = _stale_cells(bars) | _spike_cells(bars) | _split_cells(bars) | _zero_volume_cells(bars)
+    found: BoolArray = cells.any(axis=1) | _gap_sessions(bars) | _weekend_sessions(bars)
+    return found
+
+
 def _flag_dict(flag: Flag) -> dict[str, Any]:
     return asdict(flag) | {"first": list(flag.first)}
 
@@ -133,15 +144,22 @@ def _trades_every_day(bars: Bars) -> bool:
     return bars.periods_per_year > 300
 
 
-def _gaps(bars: Bars) -> Flag | None:
+def _gap_sessions(bars: Bars) -> BoolArray:
     days = bars.sessions
     if not _daily(bars) or bars.n_bars < 2:
-        return None
+        return np.zeros(bars.n_bars, dtype=np.bool_)
     every = np.diff(days.astype("int64")) - 1
     missing = every if _trades_every_day(bars) else np.busday_count(days[:-1] + 1, days[1:])
-    bad = np.concatenate([[False], missing > GAP_WEEKDAYS])
+    return np.concatenate([[False], missing > GAP_WEEKDAYS])
+
+
+def _gaps(bars: Bars) -> Flag | None:
     return _session_flag(
-        bars, bad, "gap", "warning", f"more than {GAP_WEEKDAYS} trading days in a row are missing before these bars"
+        bars,
+        _gap_sessions(bars),
+        "gap",
+        "warning",
+        f"more than {GAP_WEEKDAYS} trading days in a row are missing before these bars",
     )
 
 
@@ -190,12 +208,20 @@ def _usual_periods(found: float) -> int:
     return min((12, 52, 252, 365), key=lambda usual: abs(np.log(found / usual)))
 
 
-def _weekends(bars: Bars) -> Flag | None:
+def _weekend_sessions(bars: Bars) -> BoolArray:
     if not _daily(bars) or _trades_every_day(bars):
-        return None
-    weekend = ~np.is_busday(bars.sessions)
+        return np.zeros(bars.n_bars, dtype=np.bool_)
+    weekend: BoolArray = ~np.is_busday(bars.sessions)
+    return weekend
+
+
+def _weekends(bars: Bars) -> Flag | None:
     return _session_flag(
-        bars, weekend, "weekend", "warning", "bars on a Saturday or Sunday; an exchange was probably closed"
+        bars,
+        _weekend_sessions(bars),
+        "weekend",
+        "warning",
+        "bars on a Saturday or Sunday; an exchange was probably closed",
     )
 
 
@@ -207,7 +233,7 @@ def _short(bars: Bars) -> Flag | None:
     return None
 
 
-def _stale(bars: Bars) -> Flag | None:
+def _stale_cells(bars: Bars) -> BoolArray:
     bad = np.zeros(bars.close.shape, dtype=np.bool_)
     for k in range(bars.n_assets):
         close = bars.close[:, k]
@@ -216,6 +242,11 @@ def _stale(bars: Bars) -> Flag | None:
         lengths = np.diff(np.append(starts, len(close)))
         for start, length in zip(starts, lengths, strict=True):
             bad[start : start + length, k] = length >= STALE_BARS
+    return bad
+
+
+def _stale(bars: Bars) -> Flag | None:
+    bad = _stale_cells(bars)
     return _flag(bars, bad, "stale", "warning", f"the same close {STALE_BARS} or more bars in a row; copied prices?")
 
 
@@ -240,38 +271,51 @@ def _unusual(returns: FloatArray) -> BoolArray:
     return bad
 
 
-def _spikes(bars: Bars) -> Flag | None:
+def _spike_cells(bars: Bars) -> BoolArray:
     returns = _log_returns(bars)
     bad = np.zeros(returns.shape, dtype=np.bool_)
     back = np.abs(returns[:-1] + returns[1:]) < 0.25 * np.abs(returns[:-1])
     bad[:-1] = _unusual(returns)[:-1] & back
+    return bad
+
+
+def _spikes(bars: Bars) -> Flag | None:
     return _flag(
         bars,
-        bad,
+        _spike_cells(bars),
         "spike",
         "warning",
         f"a move of more than {SPIKE_DEVIATIONS:g} robust deviations that the next bar takes back; a bad tick?",
     )
 
 
-def _splits(bars: Bars) -> Flag | None:
+def _split_cells(bars: Bars) -> BoolArray:
     returns = _log_returns(bars)
     near = np.zeros(returns.shape, dtype=np.bool_)
     for ratio in SPLIT_RATIOS:
         near |= np.abs(np.abs(returns) - np.log(ratio)) < 0.03
+    return near & _unusual(returns)
+
+
+def _splits(bars: Bars) -> Flag | None:
     return _flag(
         bars,
-        near & _unusual(returns),
+        _split_cells(bars),
         "split",
         "warning",
         "the price moved by about 1/2, 1/3, 1/4, 1/5, 1/10 or their inverse; a split that was not applied?",
     )
 
 
+def _zero_volume_cells(bars: Bars) -> BoolArray:
+    bad: BoolArray = (bars.volume == 0) & np.isfinite(bars.close)
+    return bad
+
+
 def _zero_volume(bars: Bars) -> Flag | None:
     return _flag(
         bars,
-        (bars.volume == 0) & np.isfinite(bars.close),
+        _zero_volume_cells(bars),
         "zero-volume",
         "warning",
         "no volume although there is a price; the volume is wrong, or nothing could be traded",

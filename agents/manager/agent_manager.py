@@ -3,6 +3,10 @@
 This is selection on one backtest: whoever tries enough agents this way ends up with the luckiest. It chooses among
 agents that are trusted already; a candidate becomes one through the gate and a review (`promote`), never through
 `select_best_agent`. An agent that fails is logged, reported in `failures` and skipped; the others go on.
+
+Agents are selected by growth or by growth over risk alone. The other metrics can be led by doing nothing (drawdown,
+tails), by one trade (expectancy) or by never closing a loss (hit rate). And one that was hardly in the market, or
+whose profit hangs on a single day or short trade, comes after all others: a ratio over next to no risk has no bound.
 """
 
 import logging
@@ -10,6 +14,8 @@ import math
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from typing import Any, Protocol
+
+import numpy as np
 
 from agents.archive.records import AgentRecord
 from agents.archive.store import Archive
@@ -20,8 +26,13 @@ from backtesting.backtest import Backtest
 from backtesting.decisions import Signals
 from backtesting.errors import InvalidConfig
 from backtesting.metrics import METRICS
+from backtesting.open_gates import MAX_PROFIT_SHARE, MIN_EXPOSED_BARS, profit_concentration
+from backtesting.result import BacktestResult
 
 logger = logging.getLogger(__name__)
+
+SELECT_BY = ("total_return", "cagr", "sharpe_ratio", "sortino_ratio", "calmar_ratio", "omega_ratio")
+"""The metrics of `METRICS` that an agent may be selected by."""
 
 
 class Agent(Protocol):
@@ -41,13 +52,14 @@ class MetaAgentManager:
 
     Args:
         agents: the candidates; None for the shipped incumbents.
-        metric: a name of `METRICS` of which more is better.
+        metric: one of `SELECT_BY`.
         backtest: costs, capital and window; None for `Backtest()`.
 
     Attributes:
         agents: the candidates, a list that may be changed.
         selected_agent: the winner of the last selection, or None.
         failures: what went wrong in the last evaluation, a sentence by agent name.
+        doubts: why an agent of the last evaluation comes after all without doubts, half a sentence by agent name.
     """
 
     def __init__(
@@ -61,6 +73,7 @@ class MetaAgentManager:
         self.metric = metric
         self.selected_agent: Agent | None = None
         self.failures: dict[str, str] = {}
+        self.doubts: dict[str, str] = {}
         self._backtest = Backtest() if backtest is None else backtest
 
     def evaluate_agents(self, historical_data: Any) -> dict[str, float]:
@@ -70,23 +83,28 @@ class MetaAgentManager:
             historical_data: `Bars`, or a DataFrame with Open, High, Low, Close, Volume.
         """
         results: dict[str, float] = {}
-        self.failures = {}
+        self.failures, self.doubts = {}, {}
         for name, agent in self._named():
             try:
                 agent.load_model()
-                performance = self._backtest.simulate(agent.generate_signals(historical_data))
-                results[name] = float(performance[self.metric])
+                performance = self._backtest.run(agent.generate_signals(historical_data))
+                results[name] = float(performance.metrics[self.metric])
+                doubt = _doubt(performance)
             except Exception as error:  # An agent is somebody else's code: one that breaks must not stop the others.
                 self.failures[name] = f"{type(error).__name__}: {error}"
                 logger.error("Agent %s failed and is skipped: %s", name, self.failures[name])
             else:
                 logger.info("Agent %s achieved %s: %.2f", name, self.metric, results[name])
+                if doubt:
+                    self.doubts[name] = doubt
+                    logger.info("Agent %s comes after all without doubts: %s", name, doubt)
         return results
 
     def select_best_agent(self, historical_data: Any) -> Agent | None:
         """The agent with the highest metric, also kept as `selected_agent`.
 
-        The first of equals wins; an agent without a defined metric never does. None, logged, if there is no winner.
+        The first of equals wins; one with a doubt only where there is no other; an agent without a defined metric never
+        does. None, logged, if there is no winner.
         """
         results = self.evaluate_agents(historical_data)
         defined = {name: value for name, value in results.items() if math.isfinite(value)}
@@ -94,7 +112,7 @@ class MetaAgentManager:
             logger.error("No agent has a defined %s, so none is selected.", self.metric)
             self.selected_agent = None
             return None
-        best = max(defined, key=lambda name: defined[name])
+        best = max(defined, key=lambda name: (name not in self.doubts, defined[name]))
         self.selected_agent = dict(self._named())[best]
         logger.info("Selected agent: %s", best)
         return self.selected_agent
@@ -136,13 +154,25 @@ def _shipped() -> list[Agent]:
     return [TradingStrategy(spec) for spec in shipped_incumbents()]
 
 
+def _doubt(result: BacktestResult) -> str:
+    """Why a result is no ground to select by, or empty. A loss is none: the metric says it."""
+    exposed = int(np.count_nonzero(result.exposure))
+    if exposed < MIN_EXPOSED_BARS:
+        return f"it held a position on {exposed} bars, {MIN_EXPOSED_BARS} are needed"
+    share = profit_concentration(result)
+    if share > MAX_PROFIT_SHARE:
+        return f"its best day or short trade carries {share:.0%} of its profit, at most {MAX_PROFIT_SHARE:.0%} may be"
+    return ""
+
+
 def _check_metric(metric: str) -> None:
-    useful = [name for name, known in METRICS.items() if known.higher_is_better]
-    if metric in useful:
+    if metric in SELECT_BY:
         return
     if metric in METRICS:
-        what = f"agents cannot be selected by {metric!r}: more of it is not better"
+        known = METRICS[metric]
+        why = "it can be led without earning anything" if known.higher_is_better else "more of it is not better"
+        what = f"agents cannot be selected by {metric!r}: {why}"
     else:
-        near = get_close_matches(metric, useful, n=1)
+        near = get_close_matches(metric, SELECT_BY, n=1)
         what = f"unknown metric {metric!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-    raise InvalidConfig(what, next_step=f"choose one of {', '.join(useful)}")
+    raise InvalidConfig(what, next_step=f"choose one of {', '.join(SELECT_BY)}")

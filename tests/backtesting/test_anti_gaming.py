@@ -6,24 +6,26 @@ from math import isnan
 import numpy as np
 import pytest
 
+from agents.manager.agent_manager import SELECT_BY, MetaAgentManager
 from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import LIQUID_INDEX
 from backtesting.decisions import Signals, TargetDecisions
+from backtesting.errors import InvalidConfig
 from backtesting.evaluation import evaluate, market_returns, residual, residual_hedge
 from backtesting.gates import Verdict, judge
+from backtesting.metrics import METRICS
 from backtesting.nomination import Nomination, Nominee, Route
 from backtesting.splits import plan_split
 
 N = 5300
 CRASH = 700
-RNG = np.random.default_rng(3)
-HINT = np.repeat(RNG.choice([-1.0, 1.0], size=N // 10 + 1), 10)[:N]
+HINT = np.repeat(np.random.default_rng(3).choice([-1.0, 1.0], size=N // 10 + 1), 10)[:N]
 
 
 def made_market():
     """Drift for everybody, a hint for who reads it, and one huge up day in the open window."""
-    returns = 0.0003 + 0.01 * RNG.normal(size=N)
+    returns = 0.0003 + 0.01 * np.random.default_rng(4).normal(size=N)
     returns[1:] += 0.01 * 1.8 / np.sqrt(252) * HINT[:-1]
     returns[CRASH] = 0.25
     close = 100 * np.exp(np.cumsum(returns))
@@ -105,7 +107,7 @@ READER = Agent("reader", lambda bars: bars.features["hint"][:, 0])
 ADVERSARIES = (
     Agent("never trades", constant(0.0)),
     Agent("always in", constant(1.0)),
-    Agent("parks cash", constant(0.02)),
+    Agent("parks cash", constant(0.05)),
     Agent("maximum leverage", constant(2.0)),
     Agent("one lucky trade", lucky),
     Agent("flagged bars only", flagged_only),
@@ -172,6 +174,41 @@ def test_constant_positions_of_any_size_have_no_alpha_of_their_own(judged):
     scores = {n.name: n.open_evaluation.alpha_t for n in judged[1].nominees}
     for name in ("never trades", "always in", "parks cash", "maximum leverage"):
         assert isnan(scores[name]) or abs(scores[name]) < 2.0
+
+
+# --- Selection on one backtest, whatever metric is configured -------------------------------------------------------
+
+
+class Loaded(Agent):
+    """An agent as the manager asks for it."""
+
+    def load_model(self):
+        return self
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("reader_first", [True, False])
+def test_no_metric_that_agents_can_be_selected_by_puts_an_adversary_first(metric, reader_first):
+    agents = [Loaded(agent.name, agent.target) for agent in ADVERSARIES]
+    agents.insert(0 if reader_first else len(agents), Loaded(READER.name, READER.target))
+    try:
+        manager = MetaAgentManager(agents, metric)
+    except InvalidConfig:
+        assert metric not in SELECT_BY
+        return
+    assert metric in SELECT_BY
+    assert manager.select_best_agent(made_market()).name == "reader"
+    assert manager.failures == {}
+
+
+@pytest.mark.parametrize("metric", SELECT_BY)
+def test_among_adversaries_alone_one_trade_and_no_trade_come_last(metric):
+    agents = [Loaded(agent.name, agent.target) for agent in ADVERSARIES]
+    manager = MetaAgentManager(agents, metric)
+    best = manager.select_best_agent(made_market())
+    assert sorted(manager.doubts) == ["flagged bars only", "never trades", "one lucky trade"]
+    assert best.name not in manager.doubts
+    assert manager.doubts["one lucky trade"] == "it held a position on 5 bars, 60 are needed"
 
 
 # --- The other two routes --------------------------------------------------------------------------------------------

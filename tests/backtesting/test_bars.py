@@ -124,3 +124,24 @@ def test_volume_is_known_where_any_bar_has_it():
 
 def test_the_repr_says_what_it_is():
     assert repr(make()) == "Bars(csv:x.csv: AAA, 3 bars, 2020-01-01..2020-01-03)"
+
+
+def test_bars_without_a_symbol_keep_their_sessions_and_the_others_prices():
+    one = make()
+    both = make(
+        symbols=("AAA", "BBB"),
+        features={"sector": np.array([[1.0, 2.0]] * 3)},
+        **{
+            name: np.hstack([getattr(one, name), 2 * getattr(one, name)])
+            for name in ("open", "high", "low", "close", "volume")
+        },
+    )
+    left = both.without("BBB")
+    assert left.symbols == ("AAA",)
+    assert left.close.tolist() == one.close.tolist()
+    assert left.features["sector"].tolist() == [[1.0]] * 3
+    assert left.n_bars == 3
+    with pytest.raises(ValueError, match=r"without\('CCC'\): the bars hold AAA, BBB"):
+        both.without("CCC")
+    with pytest.raises(ValueError, match="the bars hold AAA"):
+        one.without("AAA")

@@ -16,7 +16,7 @@ from backtesting.errors import CheckFailed
 from backtesting.evaluation import evaluate, market_returns
 from backtesting.gates import Verdict, judge
 from backtesting.nomination import Nomination, Nominee, Route
-from backtesting.open_gates import OPEN_GATES, open_gates, profit_concentration
+from backtesting.open_gates import OPEN_GATES, doubtful_profit, open_gates, profit_concentration
 from backtesting.opening_price import EarlierOpening, alpha_for_opening
 from backtesting.result import BacktestResult, Trade
 from backtesting.splits import Split, Window, plan_split
@@ -209,6 +209,8 @@ def test_a_planted_edge_passes_among_39_coins_and_no_coin_does(planted):
         "sealed-alpha",
         "sealed-doubled-costs",
         "sealed-concentration",
+        "sealed-drawdown",
+        "sealed-doubtful-data",
     ]
     assert all(item.passed for item in report.results)
 
@@ -480,6 +482,68 @@ def test_activity_gates_count_bars_with_a_position_and_bars_with_a_trade():
     answers = {gate.name: gate for gate in open_gates(replace(nominee, open_evaluation=few))}
     assert (answers["exposed-bars"].passed, answers["exposed-bars"].margin) == (False, -1.0)
     assert (answers["trading-bars"].passed, answers["trading-bars"].margin) == (True, 0.0)
+
+
+def answer(name, nominee):
+    return next(gate for gate in open_gates(nominee) if gate.name == name)
+
+
+def with_returns(returns, trades=(), **changes):
+    (nominee,) = nominate(market(0.0), COINS[:1]).nominees
+    result = made(np.asarray(returns, dtype=float), trades)
+    return replace(nominee, open_evaluation=replace(nominee.open_evaluation, result=result), **changes)
+
+
+def test_profit_from_bars_with_doubtful_prices_is_counted_with_the_bar_after():
+    # Window of 100 bars from bar 300; bars 310 and 311 earn 2 % and 3 %, ten others 0.5 % each.
+    returns = np.zeros(100)
+    returns[10], returns[11], returns[50:60] = 0.02, 0.03, 0.005
+    total = log(1.02) + log(1.03) + 10 * log(1.005)
+    found = doubtful_profit(made(returns), (310,))
+    assert found.n_bars == 2
+    assert found.share == pytest.approx((log(1.02) + log(1.03)) / total)  # half of it
+    # Two bars in a hundred are due 2 %; by chance 2.33 sd sqrt(2 * 0.98) / total = 0.137, less than a quarter.
+    assert found.allowed == pytest.approx(0.02 + 0.25)
+    refused = answer("doubtful-data", with_returns(returns, doubtful=(310,)))
+    assert not refused.passed
+    assert refused.reason == "2 bars touched by doubtful prices carry 50% of its profit, at most 27% is allowed"
+    assert answer("doubtful-data", with_returns(returns, doubtful=(350,))).passed
+    assert answer("doubtful-data", with_returns(returns)).reason == "no bar of the open window has a doubtful price"
+    assert doubtful_profit(made(returns), (298, 400)) is None  # 299 and 400 are the nearest, both outside
+    assert doubtful_profit(made(returns), (299,)).n_bars == 1  # its price is in the return of bar 300
+
+
+def test_a_source_that_flags_every_bar_is_not_held_against_a_rule():
+    returns = np.full(100, 0.001)
+    assert answer("doubtful-data", with_returns(returns, doubtful=tuple(range(300, 400)))).passed
+    losses = with_returns(-returns, doubtful=(310,))
+    assert answer("doubtful-data", losses).reason == "it made no profit that could be held against doubtful prices"
+
+
+def test_a_result_that_hangs_on_one_symbol_is_refused():
+    (nominee,) = nominate(market(0.0), COINS[:1]).nominees
+    strong = replace(nominee.open_evaluation, alpha_t=4.0)
+    hangs = replace(nominee, open_evaluation=strong, dropped_t=(("A", 0.9), ("B", 3.9), ("C", 4.1)))
+    refused = answer("dropped-symbols", hangs)
+    assert (refused.passed, refused.threshold) == (False, 1.0)  # a quarter of 4
+    assert refused.reason == "without A its residual alpha has t = 0.90, more than 1 is needed"
+    assert answer("dropped-symbols", replace(hangs, dropped_t=(("A", 1.1), ("B", 3.9)))).passed
+    assert not answer("dropped-symbols", replace(hangs, dropped_t=(("A", float("nan")),))).passed
+    assert answer("dropped-symbols", nominee).reason == "there was no symbol to leave out"
+
+
+def test_losses_in_a_row_are_deeper_than_the_same_days_in_any_order():
+    # +1.0 % and -0.8 % in turn, and for 200 days in a row each of them 0.3 % less: pairs of 1.007 * 0.989 = 0.99592.
+    in_turn = np.where(np.arange(1500) % 2 == 0, 0.01, -0.008)
+    returns = in_turn.copy()
+    returns[700:900] -= 0.003
+    refused = answer("drawdown-band", with_returns(returns))
+    assert not refused.passed
+    assert refused.statistic <= 0.01
+    # From the first day of the 200 to the last: 1 - 0.99592^100 / 1.007 = 34.0 %.
+    assert ", 34.1%; more than 1% must" in refused.reason
+    # Every fall of the stream itself is one day of 0.8 %, as that of every resample is or more.
+    assert answer("drawdown-band", with_returns(in_turn)).statistic == 1.0
 
 
 # --- The price of answers ---------------------------------------------------------------------------------------

@@ -81,3 +81,38 @@ def test_number_of_trials_is_written_on_the_evaluation(kit: Any) -> None:
     assert (few.n_trials, many.n_trials) == (2, 200)
     assert many.expected_max_sharpe > few.expected_max_sharpe
     assert many.alpha_t == few.alpha_t
+
+
+def test_symbols_that_earned_most_are_left_out_one_at_a_time(kit: Any) -> None:
+    bars = kit.market("synthetic:planted-panel?years=7&seed=1&assets=6")
+    window = OpenWindow.of(bars, plan_split(bars), COST, INCUMBENTS)
+    spec = spec_of("rsi(close, 3) < 30", "rsi(close, 3) > 60")
+    own = window.simulate(TradingStrategy(spec))
+    earned = [sum(trade.pnl for trade in own.trades if trade.asset == at) for at in range(6)]
+    found = window.dropped_t(spec, own)
+    best = sorted(range(6), key=lambda at: -earned[at])[:3]
+    assert [symbol for symbol, _, _, _ in found] == [bars.symbols[at] for at in best if earned[at] > 0.0]
+    assert found
+    for symbol, rest, result, t in found:
+        assert symbol not in rest.symbols
+        assert rest.n_assets == 5
+        assert result.window == own.window
+        assert np.isfinite(t)
+
+
+def test_a_market_of_one_symbol_has_none_to_leave_out(kit: Any) -> None:
+    window = OpenWindow.of(kit.market(), plan_split(kit.market()), COST, INCUMBENTS)
+    spec = spec_of("rsi(close, 3) < 30", "rsi(close, 3) > 60")
+    assert window.dropped_t(spec, window.simulate(TradingStrategy(spec))) == ()
+
+
+def test_doubtful_bars_of_the_open_window_do_not_depend_on_what_follows(kit: Any) -> None:
+    bars = kit.market()
+    split = plan_split(bars)
+    volume = bars.volume.copy()
+    volume[400] = volume[split.sealed.start + 5] = 0.0
+    spoiled = replace(bars, volume=volume)
+    first = OpenWindow.of(spoiled, split, COST, INCUMBENTS)
+    assert first.doubtful == (400,)
+    other = OpenWindow.of(kit.with_other_future(spoiled, split.open.stop), split, COST, INCUMBENTS)
+    assert other.doubtful == (400,)

@@ -144,6 +144,21 @@ def test_a_run_on_a_panel_ends_with_a_verdict_for_every_candidate(kit: Any, arch
     assert all(report is not None for report in reports)
 
 
+def test_looks_without_a_symbol_are_trials_of_the_symbols_that_are_left(
+    kit: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("generator.verdicts.open_gates", lambda look: ())  # nobody is refused before that look
+    run = kit.go(kit.open_(kit.settings(market=PANEL, slots=6, seed=3), archive))
+    changed = [trial for trial in archive.trials(run.run_id) if trial.purpose == "neighbour"]
+    dropped = [trial for trial in changed if trial.bars_id != run.record.bars_id]
+    assert dropped
+    assert {len(trial.series.split(",")) for trial in dropped} == {5}
+    assert max(Counter(trial.slot_id for trial in dropped).values()) <= 3
+    assert len(dropped) < len(changed)
+    # A look at five of the symbols counts for the panel of six.
+    assert archive.count_trials(run.series, purpose="neighbour") == len(changed)
+
+
 def test_ordinary_portfolios_are_incumbents_on_a_panel_and_nowhere_else(kit: Any, archive: Archive) -> None:
     run = kit.open_(kit.settings(market=PANEL, slots=2), archive)
     ours = {strategy.name: strategy.spec for strategy in run.incumbents}

@@ -106,6 +106,17 @@ def test_every_look_of_a_person_counts(planned: Archive) -> None:
     assert planned.count_trials("GOLD") == 0
 
 
+def test_a_look_at_a_panel_counts_for_each_of_its_symbols_and_the_other_way_round(planned: Archive) -> None:
+    for series in ("GOLD,OIL", "GOLD", "OIL,WHEAT", "SP500"):
+        planned.add_trial(trial(series=series))
+    assert planned.count_trials("GOLD") == 2  # alone, and with oil
+    assert planned.count_trials("GOLD,OIL") == 3  # all but the index
+    assert planned.count_trials("OIL") == 2
+    assert planned.count_trials("WHEAT,SP500") == 2
+    assert planned.count_trials("GOL") == 0  # a symbol, not a part of its name
+    assert planned.count_trials() == 4
+
+
 def test_a_slot_that_looks_again_after_a_kill_counts_once(planned: Archive) -> None:
     for _ in range(2):
         planned.add_trial(trial(run_id="r1", slot_id="r1/0000"))

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from agents.data_fetch.quality import Flag, QualityReport, check_quality
+from agents.data_fetch.quality import Flag, QualityReport, check_quality, doubtful_bars
 from backtesting.bars import Bars, FloatArray, Sessions
 
 N = 1300
@@ -230,3 +230,17 @@ def test_the_samples_are_usable_with_warnings(name: str) -> None:
     assert report.verdict == "usable with warnings"
     # The index publisher's opens of the first years are the closes before: 2,004 of 5,031 for the S&P 500.
     assert ("copied-open" in rules(report)) is (name == "sp500")
+
+
+def test_doubtful_bars_are_those_of_the_flags_of_single_bars():
+    close = closes()
+    close[100] *= 1.5  # a bad tick, taken back by the next bar
+    close[200:206] = close[200]  # six closes alike
+    volume = np.full(close.shape, 1e6)
+    volume[300] = 0.0
+    found = np.flatnonzero(doubtful_bars(make(close, volume=volume)))
+    assert found.tolist() == [100, *range(200, 206), 300]
+
+
+def test_what_is_flagged_of_the_whole_source_makes_no_bar_stand_out():
+    assert not doubtful_bars(make(close_only=True)).any()

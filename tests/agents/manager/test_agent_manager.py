@@ -170,6 +170,8 @@ def test_the_list_of_the_caller_is_not_changed() -> None:
         ("sharp_ratio", "unknown metric 'sharp_ratio'; did you mean 'sharpe_ratio'"),
         ("luck", "unknown metric 'luck'; nothing was changed; choose one of total_return, "),
         ("volatility_annual", "agents cannot be selected by 'volatility_annual': more of it is not better"),
+        ("max_drawdown", "agents cannot be selected by 'max_drawdown': it can be led without earning anything"),
+        ("hit_rate", "choose one of total_return, cagr, sharpe_ratio, sortino_ratio, calmar_ratio, omega_ratio"),
         ("n_trades", "agents cannot be selected by 'n_trades'"),
     ],
 )
