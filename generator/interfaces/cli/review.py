@@ -23,6 +23,7 @@ from generator.interfaces.cli.report import (
     show_report,
 )
 from generator.interfaces.cli.rule_length import price_of_length
+from generator.red_flags import red_flags
 
 app = typer.Typer(
     add_completion=False,
@@ -77,6 +78,7 @@ def show(ref: Ref, json_lines: Json = False) -> None:
             evaluation=evaluation,
             diagnostics=None if found is None else found.as_dict(),
             spec=item.candidate.spec,
+            red_flags=list(red_flags(str(item.candidate.spec.get("hypothesis", "")))),
         )
         if not output.json_lines:
             _packet(item, summary, evaluation, found, output)
@@ -166,6 +168,9 @@ def _packet(
     if claim:
         label = "The model's claim" if candidate.origin in MODEL_ORIGINS else "Its author's words"
         output.line(f"{label}, which no gate has read: {claim}", style="dim")
+    flags = red_flags(str(candidate.spec.get("hypothesis", "")))
+    if flags:
+        output.line(f"Red flag: the claim holds {', '.join(flags)}. It is shown as plain text only.", style="red")
 
 
 def _doubts(found: Diagnosis, output: Output) -> None:

@@ -52,6 +52,14 @@ def test_words_of_a_model_are_shown_as_text(touchstone: Callable[..., Any], judg
     answer = touchstone("review", "show", "surge_rule", COLUMNS="60")
     assert "[red]push[/red] </b><script>alert(1)</script> [link=https://example.org]prices[/link]" in answer.out
     assert "\x1b" not in answer.out
+    assert "Red flag: the claim holds markup, an address. It is shown as plain text only." in " ".join(
+        answer.out.split()
+    )
+    assert touchstone("review", "show", "surge_rule", "--json").event("review_item")["red_flags"] == [
+        "markup",
+        "an address",
+    ]
+    assert "Red flag" not in touchstone("review", "show", "dip_rule").out
 
 
 def test_escapes_that_got_into_the_database_stay_off_the_screen(
