@@ -310,7 +310,7 @@ def test_what_the_model_does_is_a_value_and_never_asked_again(chat_server: Any) 
         ({"text": None, "refusal": "I cannot help."}, "refusal"),
         ({"text": None, "finish_reason": "content_filter"}, "content_filter"),
         ({"text": "", "finish_reason": "stop"}, "stop"),
-        ({"text": None, "finish_reason": "tool_calls"}, "other"),
+        ({"text": None, "finish_reason": "tool_calls"}, "tool_calls"),
         ({"text": "{}", "finish_reason": None}, "other"),
     ]
     for number, (reply, expected) in enumerate(cases, start=1):
