@@ -154,7 +154,7 @@ def test_rate_limit_is_waited_for_as_long_as_the_server_says(kit: Any, chat_serv
 def test_silent_server_is_a_timeout_after_one_more_try(kit: Any, chat_server: Any, archive: Archive) -> None:
     chat_server.always(chat_server.hang())
     run = one_slot(kit, chat_server, archive)
-    kit.go(run, client=kit.client_of(run, Patience(max_attempts=4, attempt_seconds=0.2, deadline_seconds=5.0)))
+    kit.go(run, client=kit.client_of(run, Patience(max_attempts=4, attempt_seconds=1.0, deadline_seconds=30.0)))
     assert kit.codes(archive, run.run_id) == ["timeout"]
     assert len(chat_server.requests) == 2
     (call,) = archive.calls(run.run_id)
