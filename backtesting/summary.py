@@ -89,41 +89,6 @@ def _kth(values: FloatArray, n: int, rank: int) -> float:
     return found
 
 
-def _ranked(values: FloatArray, low: float, high: float, ranks: IntArray, found: FloatArray) -> None:
-    """The values of ascending ranks, by counting into buckets and sorting out one bucket for each rank."""
-    n = values.shape[0]
-    width = high - low
-    if not width > 0.0:
-        found[:] = low
-        return
-    scale = (_BUCKETS - 1) / width
-    if not scale < math.inf:
-        scale = 0.0
-    counts = np.zeros(_BUCKETS, np.int64)
-    places = np.empty(n, np.int32)
-    for t in range(n):
-        places[t] = int((values[t] - low) * scale)
-    for t in range(n):
-        counts[places[t]] += 1
-    room = np.empty(n)
-    bucket = 0
-    before = 0
-    gathered = -1
-    size = 0
-    for place in range(ranks.shape[0]):
-        while before + counts[bucket] <= ranks[place]:
-            before += counts[bucket]
-            bucket += 1
-        if bucket != gathered:
-            size = 0
-            for t in range(n):
-                if places[t] == bucket:
-                    room[size] = values[t]
-                    size += 1
-            gathered = bucket
-        found[place] = _kth(room, size, ranks[place] - before)
-
-
 def _between(below: float, above: float, part: float) -> float:
     return below + (above - below) * part
 
@@ -231,6 +196,110 @@ def _of_trades(
     values[29] = _finite(profit / notional * 1e4) if notional > 0.0 else math.nan
 
 
+def _rank_with_zeros(values: FloatArray, n: int, n_zeros: int, rank: int) -> float:
+    """The value of a rank among the first n, which are moved about, and `n_zeros` zeros beside them."""
+    below = 0
+    for place in range(n):
+        below += values[place] < 0.0
+    if rank < below:
+        return _kth(values, n, rank)
+    if rank < below + n_zeros:
+        return 0.0
+    return _kth(values, n, rank - n_zeros)
+
+
+def _tails_with_zeros(
+    moved: FloatArray, m: int, n_zeros: int, low: float, high: float, ranks: IntArray, found: FloatArray
+) -> None:
+    """The values of ascending ranks among the first m values and `n_zeros` zeros; low <= 0 <= high if there are any.
+
+    By counting into buckets and sorting out one bucket for each rank.
+    """
+    width = high - low
+    scale = (_BUCKETS - 1) / width if width > 0.0 else 0.0
+    if not scale < math.inf:
+        scale = 0.0
+    counts = np.zeros(_BUCKETS, np.int64)
+    places = np.empty(m, np.int32)
+    for t in range(m):
+        places[t] = int((moved[t] - low) * scale)
+    for t in range(m):
+        counts[places[t]] += 1
+    middle = int((0.0 - low) * scale)
+    if n_zeros > 0:
+        counts[middle] += n_zeros
+    room = np.empty(m)
+    bucket = 0
+    before = 0
+    gathered = -1
+    size = 0
+    for place in range(ranks.shape[0]):
+        while before + counts[bucket] <= ranks[place]:
+            before += counts[bucket]
+            bucket += 1
+        if bucket != gathered:
+            size = 0
+            for t in range(m):
+                if places[t] == bucket:
+                    room[size] = moved[t]
+                    size += 1
+            gathered = bucket
+        zeros = n_zeros if bucket == middle else 0
+        found[place] = _rank_with_zeros(room, size, zeros, ranks[place] - before)
+
+
+def _of_stream(
+    moved: FloatArray,
+    m: int,
+    n: int,
+    periods: float,
+    grown: float,
+    total: float,
+    gains: float,
+    losses: float,
+    loss_squares: float,
+    least: float,
+    best: float,
+    values: FloatArray,
+) -> None:
+    """What follows from n returns, of which the first m of `moved` are given and the others are zero."""
+    mean = total / n
+    n_zeros = n - m
+    second = n_zeros * (mean * mean)
+    third = -second * mean
+    fourth = second * (mean * mean)
+    for t in range(m):
+        centred = moved[t] - mean
+        square = centred * centred
+        second += square
+        third += square * centred
+        fourth += square * square
+    _of_returns(n, periods, grown, total, gains, losses, loss_squares, second, third, fourth, values)
+
+    low_place = _TAIL * (n - 1)
+    high_place = (1.0 - _TAIL) * (n - 1)
+    ranks = np.empty(4, np.int64)
+    ranks[0] = int(low_place)
+    ranks[1] = min(ranks[0] + 1, n - 1)
+    ranks[2] = int(high_place)
+    ranks[3] = min(ranks[2] + 1, n - 1)
+    found = np.empty(4)
+    if ranks[1] <= ranks[2]:
+        _tails_with_zeros(moved, m, n_zeros, least, best, ranks, found)
+    else:
+        # Fewer than three bars: the ranks of the two tails cross.
+        found[0], found[1], found[2], found[3] = least, best, least, best
+    beyond = 0.0
+    n_beyond = 0
+    for t in range(m):
+        if moved[t] < found[0]:
+            beyond += moved[t]
+            n_beyond += 1
+    if found[0] > 0.0:
+        n_beyond += n_zeros
+    _of_tails(found, low_place, high_place, beyond, n_beyond, values)
+
+
 def _measure(
     equity: FloatArray,
     gross: FloatArray,
@@ -293,37 +362,9 @@ def _measure(
         n_runs += 1
 
     mean = total / n
-    second = third = fourth = 0.0
-    for t in range(n):
-        centred = returns[t] - mean
-        square = centred * centred
-        second += square
-        third += square * centred
-        fourth += square * square
-    _of_returns(n, periods, equity[n - 1] / capital, total, gains, losses, loss_squares, second, third, fourth, values)
+    grown = equity[n - 1] / capital
+    _of_stream(returns, n, n, periods, grown, total, gains, losses, loss_squares, least, best, values)
     _of_falls(n, worst_fall, longest, run_lows, n_runs, under, fall_squares, values)
-
-    low_place = _TAIL * (n - 1)
-    high_place = (1.0 - _TAIL) * (n - 1)
-    ranks = np.empty(4, np.int64)
-    ranks[0] = int(low_place)
-    ranks[1] = min(ranks[0] + 1, n - 1)
-    ranks[2] = int(high_place)
-    ranks[3] = min(ranks[2] + 1, n - 1)
-    found = np.empty(4)
-    if ranks[1] <= ranks[2]:
-        _ranked(returns, least, best, ranks, found)
-    else:
-        # Fewer than three bars: the ranks of the two tails cross.
-        low, high = min(returns[0], returns[n - 1]), max(returns[0], returns[n - 1])
-        found[0], found[1], found[2], found[3] = low, high, low, high
-    beyond = 0.0
-    n_beyond = 0
-    for t in range(n):
-        if returns[t] < found[0]:
-            beyond += returns[t]
-            n_beyond += 1
-    _of_tails(found, low_place, high_place, beyond, n_beyond, values)
     values[17] = best
     values[18] = least
     values[19] = exposed / n
@@ -366,55 +407,6 @@ def _measure(
     if n_down > 0:
         values[34] = _finite((down / n_down) / (bench_down / n_down))
     return returns, values
-
-
-def _rank_with_zeros(values: FloatArray, n: int, n_zeros: int, rank: int) -> float:
-    """The value of a rank among the first n, which are moved about, and `n_zeros` zeros beside them."""
-    below = 0
-    for place in range(n):
-        below += values[place] < 0.0
-    if rank < below:
-        return _kth(values, n, rank)
-    if rank < below + n_zeros:
-        return 0.0
-    return _kth(values, n, rank - n_zeros)
-
-
-def _tails_with_zeros(
-    moved: FloatArray, m: int, n_zeros: int, low: float, high: float, ranks: IntArray, found: FloatArray
-) -> None:
-    """As `_ranked`, for the first m values and `n_zeros` zeros; low <= 0 <= high if there are any."""
-    width = high - low
-    scale = (_BUCKETS - 1) / width if width > 0.0 else 0.0
-    if not scale < math.inf:
-        scale = 0.0
-    counts = np.zeros(_BUCKETS, np.int64)
-    places = np.empty(m, np.int32)
-    for t in range(m):
-        places[t] = int((moved[t] - low) * scale)
-    for t in range(m):
-        counts[places[t]] += 1
-    middle = int((0.0 - low) * scale)
-    if n_zeros > 0:
-        counts[middle] += n_zeros
-    room = np.empty(m)
-    bucket = 0
-    before = 0
-    gathered = -1
-    size = 0
-    for place in range(ranks.shape[0]):
-        while before + counts[bucket] <= ranks[place]:
-            before += counts[bucket]
-            bucket += 1
-        if bucket != gathered:
-            size = 0
-            for t in range(m):
-                if places[t] == bucket:
-                    room[size] = moved[t]
-                    size += 1
-            gathered = bucket
-        zeros = n_zeros if bucket == middle else 0
-        found[place] = _rank_with_zeros(room, size, zeros, ranks[place] - before)
 
 
 def _measure_held(
@@ -530,42 +522,9 @@ def _measure_held(
         run_lows += run_low
         n_runs += 1
 
-    mean = total / n
-    n_zeros = n - m
-    second = n_zeros * (mean * mean)
-    third = -second * mean
-    fourth = second * (mean * mean)
-    for t in range(m):
-        centred = moved[t] - mean
-        square = centred * centred
-        second += square
-        third += square * centred
-        fourth += square * square
-    _of_returns(n, periods, equity[n - 1] / capital, total, gains, losses, loss_squares, second, third, fourth, values)
+    grown = equity[n - 1] / capital
+    _of_stream(moved, m, n, periods, grown, total, gains, losses, loss_squares, least, best, values)
     _of_falls(n, worst_fall, longest, run_lows, n_runs, under, fall_squares, values)
-
-    low_place = _TAIL * (n - 1)
-    high_place = (1.0 - _TAIL) * (n - 1)
-    ranks = np.empty(4, np.int64)
-    ranks[0] = int(low_place)
-    ranks[1] = min(ranks[0] + 1, n - 1)
-    ranks[2] = int(high_place)
-    ranks[3] = min(ranks[2] + 1, n - 1)
-    found = np.empty(4)
-    if ranks[1] <= ranks[2]:
-        _tails_with_zeros(moved, m, n_zeros, least, best, ranks, found)
-    else:
-        # Fewer than three bars, of which the first returns nothing.
-        found[0], found[1], found[2], found[3] = least, best, least, best
-    beyond = 0.0
-    n_beyond = 0
-    for t in range(m):
-        if moved[t] < found[0]:
-            beyond += moved[t]
-            n_beyond += 1
-    if found[0] > 0.0:
-        n_beyond += n_zeros
-    _of_tails(found, low_place, high_place, beyond, n_beyond, values)
     values[17] = best
     values[18] = least
     values[19] = exposed / n
@@ -574,6 +533,9 @@ def _measure_held(
     return equity, moves, values
 
 
-_HELPERS = (_finite, _ratio, _kth, _ranked, _between, _of_returns, _of_falls, _of_tails, _of_trades)
+_HELPERS = (
+    _finite, _ratio, _kth, _rank_with_zeros, _tails_with_zeros, _between,
+    _of_returns, _of_tails, _of_stream, _of_falls, _of_trades,
+)  # fmt: skip
 measure = Kernel(_measure, _HELPERS)
-measure_held = Kernel(_measure_held, (*_HELPERS, _rank_with_zeros, _tails_with_zeros))
+measure_held = Kernel(_measure_held, _HELPERS)
