@@ -17,7 +17,7 @@ from agents.archive.lock import hold_workspace
 from agents.archive.records import RunRecord
 from agents.archive.store import Archive
 from agents.data_fetch.data_fetch import fetch_report
-from backtesting.errors import InvalidConfig, TouchstoneError, UsageError
+from backtesting.errors import EndpointError, InvalidConfig, TouchstoneError, UsageError
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
@@ -162,7 +162,19 @@ def run_it(
         if not run.finished:
             asyncio.run(_evolve(run, output, caps, concurrency))
     show_run(run.archive, run.run_id, output)
+    _refuse_silence(run)
     return run
+
+
+def _refuse_silence(run: Run) -> None:
+    """A run of fewer slots than stop it early, none of which the model answered, is no success for a script."""
+    calls = run.archive.calls(run.run_id)
+    if calls and all(call.status in ("failed", "abandoned") for call in calls):
+        raise EndpointError(
+            f"none of the {len(calls)} calls to {run.config.llm} brought a reply (touchstone runs show {run.run_id})",
+            kept="the run and what its other arms found are saved",
+            next_step="look at the endpoint (touchstone doctor --llm), then start another run",
+        )
 
 
 async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> None:
