@@ -33,8 +33,8 @@ from backtesting.splits import EMBARGO_BARS, OPEN_SHARE
 from backtesting.statistics import hac_ts
 
 # Which gate was measured; raised when a change of the test may change its error rates, so that no rate outlives it.
-# 1 had hedge ratios frozen on the open window, 2 a regression within the sealed window, 3 holds the blind test to four
-# fifths of its level.
+# 1 had hedge ratios frozen on the open window, 2 a regression within the sealed window, 3 holds the blind test to
+# 85 % of its level.
 GATE = 3
 BARS_A_YEAR = 252
 # What a run is given by default, and what its first opening may spend of it: 6 / pi^2, see `opening_price`.

@@ -380,7 +380,7 @@ def test_other_bars_than_the_nominated_ones_are_refused():
 
 def test_an_alpha_that_the_resamples_cannot_resolve_is_refused():
     bars = market(0.0)
-    with pytest.raises(CheckFailed, match=r"below 0\.000625, the smallest p-value of 1999 resamples"):
+    with pytest.raises(CheckFailed, match=r"below 0\.000588235, the smallest p-value of 1999 resamples"):
         judge(nominate(bars, COINS[:1], alpha=0.0004), bars)
 
 
