@@ -397,11 +397,15 @@ def _null_draws(x: FloatArray, block: float, chunks: Iterable[SingleArray]) -> t
     if not 1.0 <= block <= n / 2.0:
         raise ValueError(f"the mean block length has to be within 1 and half of the {n} bars, got {block}")
     error = np.sqrt(bootstrap_variance(x, block) / n)
-    deviation = x.std(axis=0)
-    scaled = ((x - x.mean(axis=0)) / deviation).astype(np.float32)
+    deviation, mean_of = x.std(axis=0), x.mean(axis=0)
 
     def draws() -> Iterator[SingleArray]:
-        moments = np.hstack([scaled, scaled * scaled])
+        # Standardised streams and their squares, side by side; some rows at a time, which stay in the cache.
+        moments = np.empty((n, 2 * x.shape[1]), dtype=np.float32)
+        for at in range(0, n, _CHUNK):
+            scaled = moments[at : at + _CHUNK, : x.shape[1]]
+            scaled[:] = (x[at : at + _CHUNK] - mean_of) / deviation
+            np.square(scaled, out=moments[at : at + _CHUNK, x.shape[1] :])
         unit = (deviation / error).astype(np.float32)
         for counts in chunks:
             # Both sums in one product: what it takes is the time to read the resamples.

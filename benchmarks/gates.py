@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from backtesting.diagnostics import cscv, diagnose
-from backtesting.statistics import bootstrap_counts, common_block, effective_trials, hac_ts, max_t
+from backtesting.statistics import bootstrap_counts, common_block, hac_ts, max_t
 
 CANDIDATES, BARS, REPS, BLOCK = 1_000, 2_500, 1_000, 10.0
 PEER_REPS, PEER_SPLITS, SPLITS = 20, 10, 12_870
@@ -53,8 +53,7 @@ def ours(x: np.ndarray[Any, Any]) -> dict[str, Any]:
 
     def everything() -> None:
         hac_ts(x)
-        max_t(x, block=common_block(x), reps=REPS, rng=rng)
-        effective_trials(x)
+        max_t(x, block=common_block(x), reps=REPS, rng=rng)  # the number of effective trials is part of its answer
 
     return {
         "bootstrap_means": timed(lambda: bootstrap_counts(BARS, BLOCK, REPS, rng) @ small / BARS),
