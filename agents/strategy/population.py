@@ -297,6 +297,7 @@ class _Planner:
         self.known = conditions
         self.numbers: dict[str, int] = {"": 0}
         self.number_nodes: list[Node] = [_NEVER_NODE]
+        self.measures: dict[tuple[str, int], int] = {}
         self.pairs: dict[tuple[str, str], int] = {}
         self.pair_numbers: list[tuple[int, int]] = []
         self.conditions: dict[str, int] = {NEVER: 0}
@@ -312,12 +313,12 @@ class _Planner:
         return at
 
     def measure(self, name: str, window: int) -> int:
-        at = self.numbers.get(f"{name}({window})")
+        at = self.measures.get((name, window))
         if at is None:
             node = parse(f"{name}({window})")
             if not isinstance(node, Node):
                 raise ValueError(f"{name}({window}) is no expression")
-            at = self.number(node)
+            at = self.measures[name, window] = self.number(node)
         return at
 
     def condition(self, text: str) -> int:
@@ -391,20 +392,21 @@ class _Planner:
 def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) -> Plan:
     """The plan of some rules; `conditions` says what their texts stand for (`Reader.conditions`)."""
     planner = _Planner(conditions)
-    place = planner.condition
-    whole, real = [], []
+    place, known = planner.condition, planner.conditions.get
+    whole: list[int] = []
+    real: list[float] = []
     for key in keys:
-        kind, size, multiple, cap, window = key.size
-        size_row = planner.measure(_MEASURES[kind], window) if kind != sweep.FRACTION else 0
-        atr_row = planner.measure("atr", key.atr_window) if key.atr_window else 0
-        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = key.distances
-        whole.append(
-            (
-                place(key.enter_long), place(key.exit_long), place(key.enter_short), place(key.exit_short),
-                kind, size_row, stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, key.max_bars,
-            )
+        *texts, (kind, size, multiple, cap, window), distances, atr_window, max_bars = key
+        for text in texts:
+            at = known(text)
+            whole.append(place(text) if at is None else at)
+        atr_row = planner.measure("atr", atr_window) if atr_window else 0
+        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = distances
+        whole += (
+            kind, planner.measure(_MEASURES[kind], window) if window else 0,
+            stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, max_bars,
         )  # fmt: skip
-        real.append((size, multiple, cap, stop, trail, target))
+        real += (size, multiple, cap, stop, trail, target)
     return Plan(
         numbers=tuple(planner.number_nodes),
         pairs=tuple(planner.pairs),
@@ -418,8 +420,8 @@ def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) 
     )
 
 
-def _table(rows: Sequence[tuple[int, ...]], columns: int) -> sweep.Table:
-    return np.array(rows, dtype=np.int64).reshape(-1, columns)
+def _table(values: Sequence[Any], columns: int) -> sweep.Table:
+    return np.array(values, dtype=np.int64).reshape(-1, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -558,6 +560,8 @@ class Store:
             return at
         pair, plane = plan.planes[:, 0], plan.planes[:, 1]
         compared = new & (pair >= 0)
+        # Room for all of them at once: a matrix that grows is copied.
+        self._reserve(2 * int(compared.sum()) + int((new & (pair < 0)).sum()))
         at[compared] = self._compare(plan, np.unique(pair[compared]), threads)[pair[compared]] + plane[compared]
         rest = np.flatnonzero(new & (pair < 0))
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
@@ -606,11 +610,14 @@ class Store:
 
     def _new_words(self, n: int) -> int:
         """The first of `n` new word rows."""
+        self._reserve(n)
         first = self.n_words_used
         self.n_words_used += n
-        if self.n_words_used > len(self.words):
-            self.words = _grown(self.words, self.n_words_used)
         return first
+
+    def _reserve(self, n: int) -> None:
+        if self.n_words_used + n > len(self.words):
+            self.words = _grown(self.words, self.n_words_used + n)
 
 
 def _chosen(items: Sequence[Any], places: IntArray) -> Sequence[Any]:
@@ -652,7 +659,7 @@ def simulate_plan(
     rates = _rates(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
     store = Store(bars, EvaluationCache(), kept=False) if cache is None else cache.store(bars)
-    size = _UNKEPT_BLOCK if cache is None else _block_size(bars, cache)
+    size = _UNKEPT_BLOCK * threads if cache is None else _block_size(bars, cache)
     for begin in range(0, len(chosen), size):
         block = chosen[begin : begin + size]
         store = store if cache is None else cache.store(bars)
@@ -705,7 +712,7 @@ def _metrics(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> 
     return out
 
 
-# Candidates at a time where nothing is kept: their conditions stay near, and threads still get enough to do.
+# Candidates at a time and thread where nothing is kept: their conditions stay near.
 _UNKEPT_BLOCK = 1024
 
 
