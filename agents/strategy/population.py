@@ -562,7 +562,7 @@ class Store:
         compared = new & (pair >= 0)
         # Room for all of them at once: a matrix that grows is copied.
         self._reserve(2 * int(compared.sum()) + int((new & (pair < 0)).sum()))
-        at[compared] = self._compare(plan, np.unique(pair[compared]), threads)[pair[compared]] + plane[compared]
+        at[compared] = self._compare(plan, _distinct(pair[compared]), threads)[pair[compared]] + plane[compared]
         rest = np.flatnonzero(new & (pair < 0))
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
         for place, node in plan.others.items():
@@ -593,9 +593,12 @@ class Store:
             operands = plan.pair_numbers[new]
             row_of = np.zeros(len(plan.numbers), dtype=np.int64)
             self._make_room(len(self.row_of) + len(plan.numbers))
-            for number in np.unique(operands).tolist():
+            for number in _distinct(operands).tolist():
                 row_of[number] = self.row(plan.numbers[number])
-            pairs = np.column_stack((row_of[operands], at[new], at[new] + 1))
+            pairs = np.empty((len(new), 4), dtype=np.int64)
+            pairs[:, :2] = row_of[operands]
+            pairs[:, 2] = at[new]
+            pairs[:, 3] = pairs[:, 2] + 1
             # Neighbours share their first row, which then stays in the nearest cache.
             pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
             sweep.compare(self.rows, self.known, pairs, self.words, threads=threads)
@@ -618,6 +621,11 @@ class Store:
     def _reserve(self, n: int) -> None:
         if self.n_words_used + n > len(self.words):
             self.words = _grown(self.words, self.n_words_used + n)
+
+
+def _distinct(places: IntArray) -> IntArray:
+    """Each place once, ascending; of small numbers, for which counting is far cheaper than sorting."""
+    return np.flatnonzero(np.bincount(places.ravel()))
 
 
 def _chosen(items: Sequence[Any], places: IntArray) -> Sequence[Any]:
@@ -687,7 +695,7 @@ def placed(plan: Plan, chosen: IntArray, store: Store, *, threads: int = 1) -> s
     places = whole[:, _NUMBERS]
     if places.any():
         row_of = np.zeros(len(plan.numbers), dtype=np.int64)
-        for number in np.unique(places).tolist():
+        for number in _distinct(places).tolist():
             row_of[number] = store.row(plan.numbers[number]) if number else 0
         places[:] = row_of[places]
     return whole
@@ -895,7 +903,7 @@ class Population:
         at = self._at[list(candidates)]
         held: dict[int, int] = {}
         if _is_simple(bars, costs):
-            chosen = np.unique(at[at >= 0])
+            chosen = _distinct(at[at >= 0])
             chosen = chosen[self.plan.all_in[chosen]]
             store = cache.store(bars)
             whole, real = placed(self.plan, chosen, store, threads=threads), self.plan.real[chosen]
