@@ -130,7 +130,7 @@ def simulate(
     plain = bars.n_assets == 1 and costs.plain and terms.plain and signals.decisions.plain and not keep_positions
     if plain and not _long_gap(market.close[window.start : window.stop, 0], terms.delisted_after):
         books = _run_plain(market, conditions, orders)
-    elif isinstance(orders, TargetOrders) and engine_shared.knows(market, conditions, orders):
+    elif isinstance(orders, TargetOrders) and engine_shared.knows(market, conditions, orders, complete=bars.complete):
         books = engine_shared.run_targets(market, conditions, orders)
     else:
         books = _run_general(market, conditions, orders)

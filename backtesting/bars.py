@@ -85,6 +85,11 @@ class Bars:
         arrays.update({f"feature:{name}": values for name, values in self.features.items()})
         return arrays_id(header, arrays)
 
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every asset trades on every bar."""
+        return bool(np.isfinite(self.close).all())
+
     @property
     def has_volume(self) -> bool:
         return bool(np.isfinite(self.volume).any())

@@ -24,9 +24,11 @@ _ENTRY, _EXIT, _ADDED, _REMOVED, _FLOW, _COSTS = range(6)
 Shared = tuple[FloatArray, FloatArray, FloatArray, FloatArray, IntArray, FloatArray, int, float]
 
 
-def knows(market: Market, conditions: Conditions, orders: TargetOrders) -> bool:
-    """Whether this engine gives what `engine_reference.run_targets` gives."""
-    window = market.close[conditions.start : conditions.stop]
+def knows(market: Market, conditions: Conditions, orders: TargetOrders, *, complete: bool = False) -> bool:
+    """Whether this engine gives what `engine_reference.run_targets` gives.
+
+    complete: the caller knows that every asset trades on every bar, so that nobody has to look.
+    """
     limit = min(orders.max_weight, orders.max_gross, orders.max_net)
     return (
         not (conditions.per_unit or conditions.minimum or conditions.at_close or conditions.keep_positions)
@@ -34,7 +36,7 @@ def knows(market: Market, conditions: Conditions, orders: TargetOrders) -> bool:
         and not (market.lot.any() or (market.multiplier != 1.0).any())
         and not (limit < math.inf or orders.halt_drawdown)
         # A sum is missing where one of its numbers is, and takes no memory.
-        and not math.isnan(float(window.sum()))
+        and (complete or not math.isnan(float(market.close[conditions.start : conditions.stop].sum())))
     )
 
 

@@ -154,7 +154,8 @@ def _chosen_rows(
 ) -> FloatArray:
     n_rows, n_assets = score.shape
     out = np.full((n_rows, n_assets), NAN)
-    names = np.empty(n_assets, np.int64)
+    # One more than there are names: some loops write to the next place before they know whether it counts.
+    names = np.empty(n_assets + 1, np.int64)
     keys = np.empty(n_assets)
     work = np.empty(n_assets + 1)
     chosen = np.empty(n_assets + 1, np.int64)
@@ -162,17 +163,17 @@ def _chosen_rows(
     n_sides = 2 if direction == BOTH else 1
     guesses = np.full(2, -math.inf)
     for t in range(n_rows):
+        row = score[t]
         n = 0
-        n_unsure = 0
-        total = 0.0
         for k in range(n_assets):
-            n_unsure += int(unsure[t, k])
-            if admitted[t, k] and abs(score[t, k]) < math.inf:
-                names[n] = k
-                total += score[t, k]
-                n += 1
-        if n == 0 and n_unsure > 0:
-            continue
+            names[n] = k
+            n += int(admitted[t, k] & (abs(row[k]) < math.inf))
+        if n == 0:
+            n_unsure = 0
+            for k in range(n_assets):
+                n_unsure += int(unsure[t, k])
+            if n_unsure > 0:
+                continue
         for k in range(n_assets):
             if priced[t, k]:
                 out[t, k] = 0.0
@@ -181,18 +182,22 @@ def _chosen_rows(
         n_chosen = min(count if count > 0 else max(1, int(share * n + 1e-9)), most)
         if n_chosen == 0:
             continue
-        middle = total / n
+        middle = 0.0
+        if weighing == BY_SCORE:
+            for i in range(n):
+                middle += row[names[i]]
+            middle /= n
         for turn in range(n_sides):
             side = -1.0 if direction == SHORT or turn == 1 else 1.0
             for i in range(n):
-                keys[i] = side * score[t, names[i]]
+                keys[i] = side * row[names[i]]
             guesses[turn] = _best(keys, n, n_chosen, guesses[turn], work, chosen)
             if weighing != EQUAL:
                 _sort(chosen, n_chosen, keys)
             for i in range(n_chosen):
                 work[i] = 1.0
                 if weighing == BY_SCORE:
-                    work[i] = max(side * (score[t, names[chosen[i]]] - middle), 0.0)
+                    work[i] = max(side * (row[names[chosen[i]]] - middle), 0.0)
                 elif weighing == INVERSE:
                     moved = volatility[t, names[chosen[i]]]
                     work[i] = 1.0 / moved if moved > 0.0 else 0.0
