@@ -31,7 +31,8 @@ def _rolling_mean(x: FloatArray, window: int) -> FloatArray:
     it, and a window of equal values is a sum of zeros.
     """
     n_bars = x.shape[0]
-    out = np.full(x.shape, NAN)
+    out = np.empty(x.shape)
+    out[: window - 1] = NAN
     if n_bars < window:
         return out
     length = float(window)

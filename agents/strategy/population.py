@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -270,12 +271,17 @@ class Plan:
     whole: sweep.Table
     real: FloatArray
 
+    @cached_property
+    def all_in(self) -> BoolArray:
+        """(n_candidates,) which of them are long and all of the account, see `sweep.is_t0`."""
+        return sweep.is_t0(self.whole, self.real, never=0)
+
     def needed(self, chosen: IntArray) -> BoolArray:
         """(n_conditions,) what some candidates need."""
         if len(chosen) == len(self.whole):
             return np.ones(len(self.conditions), dtype=np.bool_)
         need = np.zeros(len(self.conditions), dtype=np.bool_)
-        need[self.whole[chosen][:, _CONDITION_COLUMNS]] = True
+        need[self.whole[chosen, _CONDITIONS]] = True
         for operation, out, a, b in self.steps[::-1].tolist():
             if need[out]:
                 need[a] = True
@@ -511,7 +517,7 @@ class Store:
         self.kept = kept
         self.prices = sweep.prices_of(*(getattr(bars, name)[:, 0] for name in ("open", "high", "low", "close")))
         self.n_words = -(-bars.n_bars // 64)
-        self.rows = np.full((1, self.n_words * 64), np.nan)
+        self.rows = np.empty((1, self.n_words * 64))
         self.known = np.zeros((1, self.n_words), np.uint64)
         self.words = np.zeros((1, self.n_words), np.uint64)
         self.row_of: dict[str, int] = {"": 0}
@@ -530,9 +536,7 @@ class Store:
         if at is None:
             at = self.row_of[node.text] = len(self.row_of)
             self._make_room(at + 1)
-            self.rows[at, : self.bars.n_bars] = numbers(node, self.bars, self.values)[:, 0]
-            self.rows[at, self.bars.n_bars :] = np.nan
-            sweep.known_bars(self.rows, self.known, at, at + 1)
+            sweep.put_row(_column(numbers(node, self.bars, self.values)), self.rows[at], self.known[at])
         return at
 
     def _make_room(self, n_rows: int) -> None:
@@ -613,10 +617,19 @@ def _chosen(items: Sequence[Any], places: IntArray) -> Sequence[Any]:
     return items if len(places) == len(items) else [items[place] for place in places.tolist()]
 
 
+def _column(values: FloatArray) -> FloatArray:
+    """The first asset's, read-only in any case, so that numba sees one type and compiles once."""
+    column = values[:, 0]
+    column.setflags(write=False)
+    return column
+
+
 def _grown(matrix: np.ndarray[Any, Any], at_least: int) -> np.ndarray[Any, Any]:
-    """The matrix with more rows, all zero; they are not even touched before they are used."""
-    larger = np.zeros((max(2 * len(matrix), at_least), matrix.shape[1]), matrix.dtype)
-    larger[: len(matrix)] = matrix
+    """The matrix with more rows, which are not even touched before they are written, like the first one of numbers."""
+    larger = np.empty((max(2 * len(matrix), at_least), matrix.shape[1]), matrix.dtype)
+    larger[1 : len(matrix)] = matrix[1:]
+    if matrix.dtype == np.uint64:
+        larger[0] = 0
     return larger
 
 
@@ -661,17 +674,20 @@ def _rates(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
 def placed(plan: Plan, chosen: IntArray, store: Store, *, threads: int = 1) -> sweep.Table:
     """The whole-number part of some candidates with the rows of a store, which then holds all that they need."""
     word_of = store.fill(plan, plan.needed(chosen), threads=threads)
-    row_of = np.zeros(len(plan.numbers), dtype=np.int64)
-    for number in np.unique(plan.whole[chosen][:, _NUMBER_COLUMNS]).tolist():
-        row_of[number] = store.row(plan.numbers[number]) if number else 0
     whole = plan.whole[chosen]
-    whole[:, _CONDITION_COLUMNS] = word_of[whole[:, _CONDITION_COLUMNS]]
-    whole[:, _NUMBER_COLUMNS] = row_of[whole[:, _NUMBER_COLUMNS]]
+    places = whole[:, _CONDITIONS]
+    places[:] = word_of[places]
+    places = whole[:, _NUMBERS]
+    if places.any():
+        row_of = np.zeros(len(plan.numbers), dtype=np.int64)
+        for number in np.unique(places).tolist():
+            row_of[number] = store.row(plan.numbers[number]) if number else 0
+        places[:] = row_of[places]
     return whole
 
 
-_CONDITION_COLUMNS = [sweep.ENTER_LONG, sweep.EXIT_LONG, sweep.ENTER_SHORT, sweep.EXIT_SHORT]
-_NUMBER_COLUMNS = [sweep.SIZE_ROW, sweep.STOP_ROW, sweep.TRAIL_ROW, sweep.TARGET_ROW]
+_CONDITIONS = slice(sweep.ENTER_LONG, sweep.EXIT_SHORT + 1)
+_NUMBERS = slice(sweep.SIZE_ROW, sweep.TARGET_ROW + 1, sweep.STOP_ROW - sweep.SIZE_ROW)
 
 
 def _metrics(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> FloatArray:
@@ -700,8 +716,12 @@ def _block_size(bars: Bars, cache: PopulationCache) -> int:
 
 def _is_simple(bars: Bars, costs: CostModel) -> bool:
     """Whether the kernels know these bars and costs: one asset, no missing bar, no cost that they never heard of."""
-    further = any(getattr(costs, field.name) != 0 for field in fields(costs) if field.name not in _KNOWN_COSTS)
-    return bars.n_assets == 1 and not further and not np.isnan(bars.close).any()
+    return bars.n_assets == 1 and not _says_more(costs) and not np.isnan(bars.close).any()
+
+
+@lru_cache(maxsize=64)
+def _says_more(costs: CostModel) -> bool:
+    return any(getattr(costs, field.name) != 0 for field in fields(costs) if field.name not in _KNOWN_COSTS)
 
 
 def _check(bars: Bars, windows: Sequence[Window], capital: float) -> None:
@@ -863,15 +883,16 @@ class Population:
         """
         _check(bars, [window], capital)
         cache = PopulationCache() if cache is None else cache
-        names = [source["name"] if isinstance(source, Mapping) else source.name for source in self._sources]
+        sources = [self._sources[candidate] for candidate in candidates]
+        names = [source["name"] if isinstance(source, Mapping) else source.name for source in sources]
         at = self._at[list(candidates)]
         held: dict[int, int] = {}
-        if _is_simple(bars, costs) and (at >= 0).any():
+        if _is_simple(bars, costs):
             chosen = np.unique(at[at >= 0])
+            chosen = chosen[self.plan.all_in[chosen]]
             store = cache.store(bars)
             whole, real = placed(self.plan, chosen, store, threads=threads), self.plan.real[chosen]
-            admitted = np.flatnonzero(sweep.is_t0(whole, real, never=0))
-            held = {int(chosen[row]): int(row) for row in admitted}
+            held = {place: row for row, place in enumerate(chosen.tolist())}
         rates = _rates(bars, costs, float(capital))
 
         room = trade_room(window)
@@ -886,7 +907,7 @@ class Population:
             )
 
         found = [made(place) for place in range(len(candidates))]
-        return Reports([names[candidate] for candidate in candidates], found, bars, window, costs, float(capital))
+        return Reports(names, found, bars, window, costs, float(capital))
 
     def streams(
         self, candidates: Sequence[int], bars: Bars, window: Window, costs: CostModel, *,
