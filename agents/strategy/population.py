@@ -563,7 +563,7 @@ class Store:
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
         for place, node in plan.others.items():
             if new[place]:
-                self.words[at[place]] = _packed(self._holds(node), self.n_words)
+                self.words[at[place]] = pack_holds(self._holds(node), self.n_words)
         steps: sweep.Table = plan.steps[new[plan.steps[:, 1]]]
         if len(steps):
             counted = steps[:, 0] == sweep.RUN
@@ -633,7 +633,8 @@ def _grown(matrix: np.ndarray[Any, Any], at_least: int) -> np.ndarray[Any, Any]:
     return larger
 
 
-def _packed(holds: np.ndarray[Any, Any], n_words: int) -> sweep.Words:
+def pack_holds(holds: np.ndarray[Any, Any], n_words: int) -> sweep.Words:
+    """(n_bars,) truth as bits, 64 bars a word."""
     flags = np.zeros(n_words * 8, np.uint8)
     packed = np.packbits(holds, bitorder="little")
     flags[: len(packed)] = packed
@@ -649,7 +650,7 @@ def simulate_plan(
 ) -> FloatArray:  # fmt: skip
     """(n_chosen, n_windows, N_METRICS) of some candidates of a plan, in the order of the fields of `GateMetrics`."""
     spans = np.array([(window.start, window.stop) for window in windows], dtype=np.int64).reshape(-1, 2)
-    rates = _rates(bars, costs, capital)
+    rates = rates_of(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
     store = Store(bars, EvaluationCache(), kept=False) if cache is None else cache.store(bars)
     size = _UNKEPT_BLOCK if cache is None else _block_size(bars, cache)
@@ -660,11 +661,12 @@ def simulate_plan(
         swept = sweep.sweep(
             store.prices, store.rows, store.words, whole, plan.real[block], spans, rates, never=0, threads=threads
         )
-        out[begin : begin + size] = _metrics(swept, (spans[:, 1] - spans[:, 0]).astype(float), bars.periods_per_year)
+        out[begin : begin + size] = gate_rows(swept, (spans[:, 1] - spans[:, 0]).astype(float), bars.periods_per_year)
     return out
 
 
-def _rates(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
+def rates_of(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
+    """The costs as the kernels read them, a bar of this market."""
     return sweep.Rates(
         capital, costs.adverse, costs.commission,
         costs.borrow_annual / bars.periods_per_year, costs.financing_annual / bars.periods_per_year,
@@ -690,9 +692,10 @@ _CONDITIONS = slice(sweep.ENTER_LONG, sweep.EXIT_SHORT + 1)
 _NUMBERS = slice(sweep.SIZE_ROW, sweep.TARGET_ROW + 1, sweep.STOP_ROW - sweep.SIZE_ROW)
 
 
-def _metrics(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> FloatArray:
+def gate_rows(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> FloatArray:
+    """(..., N_METRICS) in the order of the fields of `GateMetrics`, from (..., N_OUT) that `sweep.sweep` gives."""
     total, squares = swept[..., sweep.RETURN_SUM], swept[..., sweep.RETURN_SQUARES]
-    out = np.empty((*swept.shape[:2], N_METRICS))
+    out = np.empty((*swept.shape[:-1], N_METRICS))
     out[..., 0] = swept[..., sweep.FINAL_EQUITY]
     out[..., 1] = swept[..., sweep.N_TRADES]
     out[..., 2] = mean = total / n_bars
@@ -703,6 +706,15 @@ def _metrics(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> 
     out[..., 5] = swept[..., sweep.WORST] - 1.0
     out[~np.isfinite(out[..., 0])] = np.nan
     return out
+
+
+def gate_row(result: BacktestResult) -> tuple[float, ...]:
+    """The fields of `GateMetrics` of one result."""
+    variance = float(result.returns.var(ddof=1)) if result.window.n_bars > 1 else np.nan
+    return (
+        float(result.equity[-1]), float(len(result.trades)), float(result.returns.mean()), variance,
+        result.metrics["sharpe_ratio"], result.metrics["max_drawdown"],
+    )  # fmt: skip
 
 
 # Candidates at a time where nothing is kept: their conditions stay near, and threads still get enough to do.
@@ -716,15 +728,17 @@ def _block_size(bars: Bars, cache: PopulationCache) -> int:
 
 def _is_simple(bars: Bars, costs: CostModel) -> bool:
     """Whether the kernels know these bars and costs: one asset, no missing bar, no cost that they never heard of."""
-    return bars.n_assets == 1 and not _says_more(costs) and not np.isnan(bars.close).any()
+    return bars.n_assets == 1 and not says_more(costs) and not np.isnan(bars.close).any()
 
 
 @lru_cache(maxsize=64)
-def _says_more(costs: CostModel) -> bool:
+def says_more(costs: CostModel) -> bool:
+    """Whether there are costs that the kernels never heard of."""
     return any(getattr(costs, field.name) != 0 for field in fields(costs) if field.name not in _KNOWN_COSTS)
 
 
-def _check(bars: Bars, windows: Sequence[Window], capital: float) -> None:
+def check_asked(bars: Bars, windows: Sequence[Window], capital: float) -> None:
+    """Refuse windows outside the bars, and capital that is not positive (UsageError)."""
     for window in windows:
         if not 0 <= window.start < window.stop <= bars.n_bars:
             raise UsageError(
@@ -792,6 +806,11 @@ class Population:
         return len(self._keys)
 
     @property
+    def places(self) -> IntArray:
+        """(n_candidates,) where each stands in `plan`; -1 for those that only the engine itself can simulate."""
+        return self._at
+
+    @property
     def n_general(self) -> int:
         """How many candidates only the engine itself can simulate."""
         return int((self._at < 0).sum())
@@ -830,7 +849,7 @@ class Population:
         Raises:
             UsageError: a window outside the bars, or capital that is not positive.
         """
-        _check(bars, windows, capital)
+        check_asked(bars, windows, capital)
         simple = _is_simple(bars, costs)
         out = np.empty((len(self), len(windows), N_METRICS))
         if simple and self._distinct:
@@ -881,7 +900,7 @@ class Population:
         Raises:
             UsageError: as `evaluate`.
         """
-        _check(bars, [window], capital)
+        check_asked(bars, [window], capital)
         cache = PopulationCache() if cache is None else cache
         sources = [self._sources[candidate] for candidate in candidates]
         names = [source["name"] if isinstance(source, Mapping) else source.name for source in sources]
@@ -893,7 +912,7 @@ class Population:
             store = cache.store(bars)
             whole, real = placed(self.plan, chosen, store, threads=threads), self.plan.real[chosen]
             held = {place: row for row, place in enumerate(chosen.tolist())}
-        rates = _rates(bars, costs, float(capital))
+        rates = rates_of(bars, costs, float(capital))
 
         room = trade_room(window)
 
@@ -944,11 +963,7 @@ class Population:
         signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
         for i, window in enumerate(windows):
             result = simulate(signals, costs, window=window, capital=capital)
-            variance = float(result.returns.var(ddof=1)) if window.n_bars > 1 else np.nan
-            out[i] = (
-                result.equity[-1], len(result.trades), result.returns.mean(), variance,
-                result.metrics["sharpe_ratio"], result.metrics["max_drawdown"],
-            )  # fmt: skip
+            out[i] = gate_row(result)
         return out
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.strategy.accounts import evaluate_accounts
 from agents.strategy.expression.evaluate import EvaluationCache, condition, numbers
 from agents.strategy.expression.nodes import Node
 from agents.strategy.expression.parse import parse
@@ -68,6 +69,7 @@ def population() -> int:
     rules = Population.from_specs([_spec(_RULES), _spec(held)])
     rules.evaluate(_bars(1), [window], FREE)
     rules.reports([0, 1], _bars(1), window, FREE)
+    evaluate_accounts(rules, _bars(3), window, FREE)
     return kernels
 
 

@@ -51,6 +51,10 @@ class EvaluationCache:
     def __len__(self) -> int:
         return len(self._values)
 
+    def key(self, bars: Bars, text: str) -> tuple[str, str]:
+        """What the values of a part of a rule on some bars are known by."""
+        return bars.bars_id, text
+
     def __contains__(self, key: object) -> bool:
         return key in self._values
 
@@ -69,6 +73,14 @@ class EvaluationCache:
         while self.n_bytes > self.max_bytes and len(self._values) > 1:
             _, forgotten = self._values.popitem(last=False)
             self.n_bytes -= forgotten.nbytes
+
+
+class LoneCache(EvaluationCache):
+    """A cache for one set of bars and no other: their content id, which takes longer than an average, is not made."""
+
+    def key(self, bars: Bars, text: str) -> tuple[str, str]:
+        """The part of the rule alone."""
+        return "", text
 
 
 def evaluate(node: Node, bars: Bars, cache: EvaluationCache) -> FloatArray | BoolArray:
@@ -114,7 +126,7 @@ def numbers_at(node: Node, bars: Bars, cache: EvaluationCache, every: int) -> Fl
 def _sampled(node: Node, bars: Bars, cache: EvaluationCache, every: int) -> Values:
     if every == 1:
         return _values(node, bars, cache)
-    key = (bars.bars_id, f"{node.text} every {every}")
+    key = cache.key(bars, f"{node.text} every {every}")
     known = cache.get(key)
     if known is None:
         known = np.ascontiguousarray(_at(node, bars, cache, np.arange(0, bars.n_bars, every)))
@@ -133,7 +145,7 @@ def _at(node: Node, bars: Bars, cache: EvaluationCache, rows: IntArray) -> Value
     """
     function = FUNCTIONS.get(node.op)
     between = None if function is None else function.between
-    if (bars.bars_id, node.text) in cache or (between is None and not _is_local(node, function)):
+    if cache.key(bars, node.text) in cache or (between is None and not _is_local(node, function)):
         values: Values = _values(node, bars, cache)[np.maximum(rows, 0)]
         return values
     if between is None:
@@ -154,7 +166,7 @@ def _is_local(node: Node, function: Function | None) -> bool:
 def _values(node: Node, bars: Bars, cache: EvaluationCache) -> Values:
     if node.op == FIELD and node.name != "hlc3":
         return field_values(bars, node.name)
-    key = (bars.bars_id, node.text)
+    key = cache.key(bars, node.text)
     known = cache.get(key)
     if known is not None:
         return known
