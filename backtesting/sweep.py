@@ -682,7 +682,36 @@ def simulate_t1(
                 elif marked < floor:
                     worst = marked / peak
                     floor = marked
-                t = t + 1 if held != 0 else _next_bit(opens, t, stop - 1) + 1
+                if held == 0:
+                    t = _next_bit(opens, t, stop - 1) + 1
+                    continue
+                t += 1
+                if held < 0 or at_risk:
+                    continue
+                # The same steps on the bars at which nothing can happen but a level that is touched.
+                quiet = min(stop, leave_at + 1)
+                # Unsigned, so that no place is taken for one counted from the end.
+                for place in range(t, quiet):
+                    at = np.uint64(place)
+                    level = best - trail
+                    if not level > stop_level:
+                        level = stop_level
+                    if lowest[at] <= level or highest[at] >= target_level:
+                        break
+                    last = close[at]
+                    best = max(best, last)
+                    marked = cash + units * last
+                    step = (marked - equity) / equity
+                    total += step
+                    squares += step * step
+                    equity = marked
+                    if marked > peak:
+                        peak = marked
+                        floor = peak * worst
+                    elif marked < floor:
+                        worst = marked / peak
+                        floor = marked
+                    t += 1
             if ruined:
                 equity = 0.0
                 worst = 0.0

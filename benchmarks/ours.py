@@ -2,10 +2,12 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import side
 import works
+from numba import njit
 
 from agents.strategy.accounts import evaluate_accounts
 from agents.strategy.expression.evaluate import EvaluationCache
@@ -152,6 +154,24 @@ def plan_only(bars: Bars):
     return run
 
 
+@njit(nogil=True)
+def spin(values: np.ndarray, times: int) -> None:
+    for _ in range(times):
+        for at in range(len(values)):
+            values[at] = 0.5 * values[at] + 1.0
+
+
+def loop():
+    """As much arithmetic in one thread as in two, on numbers that no other thread reads."""
+
+    def run() -> side.Answer:
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(lambda _: spin(np.ones(1_024), 200_000 // THREADS), range(THREADS)))
+        return {"threads": float(THREADS)}
+
+    return run
+
+
 def main() -> None:
     data = works.load()
     sweep.warm()
@@ -175,6 +195,7 @@ def main() -> None:
             "population": lambda: from_text(wti, warm=False),
             "population warm": lambda: from_text(wti, warm=True),
             "plan": lambda: plan_only(wti),
+            "loop": loop,
         }
     )
 

@@ -297,6 +297,7 @@ class _Planner:
         self.known = conditions
         self.numbers: dict[str, int] = {"": 0}
         self.number_nodes: list[Node] = [_NEVER_NODE]
+        self.measures: dict[tuple[str, int], int] = {}
         self.pairs: dict[tuple[str, str], int] = {}
         self.pair_numbers: list[tuple[int, int]] = []
         self.conditions: dict[str, int] = {NEVER: 0}
@@ -312,12 +313,12 @@ class _Planner:
         return at
 
     def measure(self, name: str, window: int) -> int:
-        at = self.numbers.get(f"{name}({window})")
+        at = self.measures.get((name, window))
         if at is None:
             node = parse(f"{name}({window})")
             if not isinstance(node, Node):
                 raise ValueError(f"{name}({window}) is no expression")
-            at = self.number(node)
+            at = self.measures[name, window] = self.number(node)
         return at
 
     def condition(self, text: str) -> int:
@@ -391,20 +392,21 @@ class _Planner:
 def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) -> Plan:
     """The plan of some rules; `conditions` says what their texts stand for (`Reader.conditions`)."""
     planner = _Planner(conditions)
-    place = planner.condition
-    whole, real = [], []
+    place, known = planner.condition, planner.conditions.get
+    whole: list[int] = []
+    real: list[float] = []
     for key in keys:
-        kind, size, multiple, cap, window = key.size
-        size_row = planner.measure(_MEASURES[kind], window) if kind != sweep.FRACTION else 0
-        atr_row = planner.measure("atr", key.atr_window) if key.atr_window else 0
-        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = key.distances
-        whole.append(
-            (
-                place(key.enter_long), place(key.exit_long), place(key.enter_short), place(key.exit_short),
-                kind, size_row, stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, key.max_bars,
-            )
+        *texts, (kind, size, multiple, cap, window), distances, atr_window, max_bars = key
+        for text in texts:
+            at = known(text)
+            whole.append(place(text) if at is None else at)
+        atr_row = planner.measure("atr", atr_window) if atr_window else 0
+        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = distances
+        whole += (
+            kind, planner.measure(_MEASURES[kind], window) if window else 0,
+            stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, max_bars,
         )  # fmt: skip
-        real.append((size, multiple, cap, stop, trail, target))
+        real += (size, multiple, cap, stop, trail, target)
     return Plan(
         numbers=tuple(planner.number_nodes),
         pairs=tuple(planner.pairs),
@@ -418,8 +420,8 @@ def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) 
     )
 
 
-def _table(rows: Sequence[tuple[int, ...]], columns: int) -> sweep.Table:
-    return np.array(rows, dtype=np.int64).reshape(-1, columns)
+def _table(values: Sequence[Any], columns: int) -> sweep.Table:
+    return np.array(values, dtype=np.int64).reshape(-1, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -558,7 +560,9 @@ class Store:
             return at
         pair, plane = plan.planes[:, 0], plan.planes[:, 1]
         compared = new & (pair >= 0)
-        at[compared] = self._compare(plan, np.unique(pair[compared]), threads)[pair[compared]] + plane[compared]
+        # Room for all of them at once: a matrix that grows is copied.
+        self._reserve(2 * int(compared.sum()) + int((new & (pair < 0)).sum()))
+        at[compared] = self._compare(plan, _distinct(pair[compared]), threads)[pair[compared]] + plane[compared]
         rest = np.flatnonzero(new & (pair < 0))
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
         for place, node in plan.others.items():
@@ -589,9 +593,12 @@ class Store:
             operands = plan.pair_numbers[new]
             row_of = np.zeros(len(plan.numbers), dtype=np.int64)
             self._make_room(len(self.row_of) + len(plan.numbers))
-            for number in np.unique(operands).tolist():
+            for number in _distinct(operands).tolist():
                 row_of[number] = self.row(plan.numbers[number])
-            pairs = np.column_stack((row_of[operands], at[new], at[new] + 1))
+            pairs = np.empty((len(new), 4), dtype=np.int64)
+            pairs[:, :2] = row_of[operands]
+            pairs[:, 2] = at[new]
+            pairs[:, 3] = pairs[:, 2] + 1
             # Neighbours share their first row, which then stays in the nearest cache.
             pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
             sweep.compare(self.rows, self.known, pairs, self.words, threads=threads)
@@ -606,11 +613,19 @@ class Store:
 
     def _new_words(self, n: int) -> int:
         """The first of `n` new word rows."""
+        self._reserve(n)
         first = self.n_words_used
         self.n_words_used += n
-        if self.n_words_used > len(self.words):
-            self.words = _grown(self.words, self.n_words_used)
         return first
+
+    def _reserve(self, n: int) -> None:
+        if self.n_words_used + n > len(self.words):
+            self.words = _grown(self.words, self.n_words_used + n)
+
+
+def _distinct(places: IntArray) -> IntArray:
+    """Each place once, ascending; of small numbers, for which counting is far cheaper than sorting."""
+    return np.flatnonzero(np.bincount(places.ravel()))
 
 
 def _chosen(items: Sequence[Any], places: IntArray) -> Sequence[Any]:
@@ -653,7 +668,7 @@ def simulate_plan(
     rates = rates_of(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
     store = Store(bars, EvaluationCache(), kept=False) if cache is None else cache.store(bars)
-    size = _UNKEPT_BLOCK if cache is None else _block_size(bars, cache)
+    size = _UNKEPT_BLOCK * threads if cache is None else _block_size(bars, cache)
     for begin in range(0, len(chosen), size):
         block = chosen[begin : begin + size]
         store = store if cache is None else cache.store(bars)
@@ -682,7 +697,7 @@ def placed(plan: Plan, chosen: IntArray, store: Store, *, threads: int = 1) -> s
     places = whole[:, _NUMBERS]
     if places.any():
         row_of = np.zeros(len(plan.numbers), dtype=np.int64)
-        for number in np.unique(places).tolist():
+        for number in _distinct(places).tolist():
             row_of[number] = store.row(plan.numbers[number]) if number else 0
         places[:] = row_of[places]
     return whole
@@ -717,7 +732,7 @@ def gate_row(result: BacktestResult) -> tuple[float, ...]:
     )  # fmt: skip
 
 
-# Candidates at a time where nothing is kept: their conditions stay near, and threads still get enough to do.
+# Candidates at a time and thread where nothing is kept: their conditions stay near.
 _UNKEPT_BLOCK = 1024
 
 
@@ -907,7 +922,7 @@ class Population:
         at = self._at[list(candidates)]
         held: dict[int, int] = {}
         if _is_simple(bars, costs):
-            chosen = np.unique(at[at >= 0])
+            chosen = _distinct(at[at >= 0])
             chosen = chosen[self.plan.all_in[chosen]]
             store = cache.store(bars)
             whole, real = placed(self.plan, chosen, store, threads=threads), self.plan.real[chosen]
