@@ -12,7 +12,7 @@ are cut into the same blocks for any number of them, and added up in their order
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import local
 from typing import NamedTuple
 
@@ -43,6 +43,7 @@ from backtesting.costs import CostModel
 from backtesting.metrics import FLAT
 from backtesting.reports import trade_room
 from backtesting.splits import Window
+from backtesting.terms import CASH, Terms
 
 # Symbols whose numbers are computed together: enough to spare calls, few enough to stay in the nearer caches.
 _SYMBOLS = 4
@@ -73,7 +74,7 @@ class Accounts:
 
 def evaluate_accounts(
     population: Population, bars: Bars, window: Window, costs: CostModel, *,
-    capital: float = CAPITAL, threads: int = 1,
+    capital: float = CAPITAL, threads: int = 1, terms: Terms = CASH,
 ) -> Accounts:  # fmt: skip
     """Every rule of a population on every symbol of a panel.
 
@@ -83,12 +84,14 @@ def evaluate_accounts(
         bars: of any number of symbols; a rule sees one of them at a time, so functions of the cross-section see one.
         capital: of each account.
         threads: at most this many; the result does not depend on it.
+        terms: the conventions of the market; with any that are not those of a cash account in shares every account
+            goes through the engine.
 
     Raises:
-        UsageError: a window outside the bars, or capital that is not positive.
+        UsageError: a window outside the bars, or capital that is not positive; or what `simulate` refuses.
     """
     check_asked(bars, [window], capital)
-    run = _Run(population, bars, window, costs, float(capital))
+    run = _Run(population, bars, window, costs, float(capital), terms)
     # Each job adds its symbols up; how many there are depends on the panel alone.
     size = max(_SYMBOLS, -(-bars.n_assets // _JOBS))
     jobs = [(first, min(first + size, bars.n_assets)) for first in range(0, bars.n_assets, size)]
@@ -176,13 +179,16 @@ def _sees_others(node: Node) -> bool:
 class _Run:
     """One call of `evaluate_accounts`: the accounts of a block of symbols, and the sum of their curves."""
 
-    def __init__(self, population: Population, bars: Bars, window: Window, costs: CostModel, capital: float) -> None:
+    def __init__(
+        self, population: Population, bars: Bars, window: Window, costs: CostModel, capital: float, terms: Terms
+    ) -> None:
+        self.terms = terms
         self.population, self.bars, self.window, self.costs, self.capital = population, bars, window, costs, capital
         self.rates = rates_of(bars, costs, capital)
         self.span = np.array([[window.start, window.stop]], dtype=np.int64)
         self.layout = _layout(population.plan, bars.n_bars)
         self.alone = any(map(_sees_others, (*self.layout.numbers[1:], *(node for _, node in self.layout.others))))
-        self.known = not says_more(costs)
+        self.known = terms.plain and not says_more(costs)
         # Rows and words of one thread, written over by each block: memory that is warm already.
         self._room = local()
 
@@ -207,7 +213,9 @@ class _Run:
             unknown = at < 0 if simple[k] else np.ones(n_candidates, dtype=np.bool_)
             if unknown.any():
                 rest = np.zeros((n_candidates, n_bars)) if isinstance(rest, float) else rest
-                self._engine(bars.between(k, k + 1), np.flatnonzero(unknown), rows[k], rest)
+                self._engine(
+                    bars.between(k, k + 1), _of_asset(self.terms, job[0] + k), np.flatnonzero(unknown), rows[k], rest
+                )
         return rows, held, rest
 
     def _sweep(self, part: Bars, simple: BoolArray, swept: FloatArray, curves: FloatArray) -> None:
@@ -267,17 +275,26 @@ class _Run:
         rows, known, words, out, trades = made
         return rows[:n_symbols], known[:n_symbols], words, out, trades
 
-    def _engine(self, bars: Bars, candidates: IntArray, rows: FloatArray, curves: FloatArray) -> None:
+    def _engine(self, bars: Bars, terms: Terms, candidates: IntArray, rows: FloatArray, curves: FloatArray) -> None:
         cache = LoneCache()
         for candidate in candidates.tolist():
             strategy = TradingStrategy(self.population.spec(candidate))
             signals = strategy.generate_signals(bars, cache=cache)
-            result = simulate(signals, self.costs, window=self.window, capital=self.capital)
+            result = simulate(signals, self.costs, window=self.window, capital=self.capital, terms=terms)
             rows[candidate] = gate_row(result)
             curves[candidate] += result.equity
 
 
 _NO_TRADES = (np.empty((0, 4), np.int64), np.empty((0, 5)))
+
+
+def _of_asset(terms: Terms, asset: int) -> Terms:
+    """The terms of one asset of a panel."""
+
+    def own(value: float | tuple[float, ...]) -> float:
+        return value[asset] if isinstance(value, tuple) else value
+
+    return replace(terms, multiplier=own(terms.multiplier), lot=own(terms.lot))
 
 
 def _holds(node: Node, bars: Bars, cache: LoneCache) -> BoolArray:

@@ -46,6 +46,7 @@ from backtesting.metrics import FLAT
 from backtesting.reports import HeldReport, Reports, held_report, trade_room
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
+from backtesting.terms import CASH, Terms
 
 DEFAULT_CACHE_BYTES = 512 * 1024 * 1024
 NEVER = "False"
@@ -741,9 +742,9 @@ def _block_size(bars: Bars, cache: PopulationCache) -> int:
     return max(64, cache.max_bytes // 4 // (4 * 8 * -(-bars.n_bars // 64)))
 
 
-def _is_simple(bars: Bars, costs: CostModel) -> bool:
-    """Whether the kernels know these bars and costs: one asset, no missing bar, no cost that they never heard of."""
-    return bars.n_assets == 1 and not says_more(costs) and not np.isnan(bars.close).any()
+def _is_simple(bars: Bars, costs: CostModel, terms: Terms) -> bool:
+    """Whether the kernels know these bars, costs and terms: one asset, no missing bar, nothing they never heard of."""
+    return bars.n_assets == 1 and terms.plain and not says_more(costs) and not np.isnan(bars.close).any()
 
 
 @lru_cache(maxsize=64)
@@ -852,6 +853,7 @@ class Population:
         capital: float = CAPITAL,
         cache: PopulationCache | None = None,
         threads: int = 1,
+        terms: Terms = CASH,
     ) -> GateMetrics:
         """Gate metrics of every candidate in every window, flat at its first bar.
 
@@ -860,25 +862,27 @@ class Population:
             windows: each inside the bars; they may overlap.
             cache: kept over generations by the caller; the result does not depend on it.
             threads: at most this many; small work uses one. The result does not depend on it.
+            terms: the conventions of the market; with any that are not those of a cash account in shares every
+                candidate goes through the engine.
 
         Raises:
-            UsageError: a window outside the bars, or capital that is not positive.
+            UsageError: a window outside the bars, or capital that is not positive; or what `simulate` refuses.
         """
         check_asked(bars, windows, capital)
-        simple = _is_simple(bars, costs)
+        simple = _is_simple(bars, costs, terms)
         out = np.empty((len(self), len(windows), N_METRICS))
         if simple and self._distinct:
             rows = self._rows(bars, windows, costs, float(capital), cache, threads)
             out[self._at >= 0] = rows[self._at[self._at >= 0]]
         for candidate in np.flatnonzero(self._at < 0) if simple else range(len(self)):
-            out[candidate] = self._general(int(candidate), bars, windows, costs, capital, cache)
+            out[candidate] = self._general(int(candidate), bars, windows, costs, capital, cache, terms)
         if cache is not None:
             cache.trim()
         return GateMetrics(*(np.ascontiguousarray(out[:, :, column]) for column in range(N_METRICS)))
 
     def evaluate_each(
         self, markets: Sequence[Bars], windows: Sequence[Window], costs: CostModel, *,
-        capital: float = CAPITAL, threads: int = 1,
+        capital: float = CAPITAL, threads: int = 1, terms: Terms = CASH,
     ) -> list[GateMetrics]:  # fmt: skip
         """As `evaluate`, on each of several markets, an account for every candidate and market.
 
@@ -888,7 +892,7 @@ class Population:
         """
 
         def on(bars: Bars) -> GateMetrics:
-            return self.evaluate(bars, windows, costs, capital=capital)
+            return self.evaluate(bars, windows, costs, capital=capital, terms=terms)
 
         if threads == 1 or len(markets) < 2:
             return [on(bars) for bars in markets]
@@ -897,16 +901,16 @@ class Population:
 
     def report(
         self, candidate: int, bars: Bars, window: Window, costs: CostModel, *, capital: float = CAPITAL,
-        cache: PopulationCache | None = None,
+        cache: PopulationCache | None = None, terms: Terms = CASH,
     ) -> BacktestResult:  # fmt: skip
         """The full report of one candidate, by the engine itself."""
         values = EvaluationCache() if cache is None else cache.values
         signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
-        return simulate(signals, costs, window=window, capital=capital)
+        return simulate(signals, costs, window=window, capital=capital, terms=terms)
 
     def reports(
         self, candidates: Sequence[int], bars: Bars, window: Window, costs: CostModel, *,
-        capital: float = CAPITAL, cache: PopulationCache | None = None, threads: int = 1,
+        capital: float = CAPITAL, cache: PopulationCache | None = None, threads: int = 1, terms: Terms = CASH,
     ) -> Reports:  # fmt: skip
         """The full reports of some candidates: curve, trades and every metric, as columns.
 
@@ -921,7 +925,7 @@ class Population:
         names = [source["name"] if isinstance(source, Mapping) else source.name for source in sources]
         at = self._at[list(candidates)]
         held: dict[int, int] = {}
-        if _is_simple(bars, costs):
+        if _is_simple(bars, costs, terms):
             chosen = _distinct(at[at >= 0])
             chosen = chosen[self.plan.all_in[chosen]]
             store = cache.store(bars)
@@ -934,7 +938,7 @@ class Population:
         def made(place: int) -> HeldReport | BacktestResult:
             row = held.get(int(at[place]))
             if row is None:
-                return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache)
+                return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache, terms=terms)
             one = slice(row, row + 1)
             return held_report(
                 store.prices, store.words, whole[one], real[one], window, rates, float(bars.periods_per_year), room
@@ -945,13 +949,14 @@ class Population:
 
     def streams(
         self, candidates: Sequence[int], bars: Bars, window: Window, costs: CostModel, *,
-        capital: float = CAPITAL, cache: PopulationCache | None = None,
+        capital: float = CAPITAL, cache: PopulationCache | None = None, terms: Terms = CASH,
     ) -> FloatArray:  # fmt: skip
         """(n_candidates, n_bars of the window) returns a bar of those that are asked for."""
         cache = PopulationCache() if cache is None else cache
         out = np.empty((len(candidates), window.n_bars))
         for i, candidate in enumerate(candidates):
-            out[i] = self.report(candidate, bars, window, costs, capital=capital, cache=cache).returns
+            found = self.report(candidate, bars, window, costs, capital=capital, cache=cache, terms=terms)
+            out[i] = found.returns
         return out
 
     def _rows(
@@ -971,13 +976,13 @@ class Population:
 
     def _general(
         self, candidate: int, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
-        cache: PopulationCache | None,
+        cache: PopulationCache | None, terms: Terms,
     ) -> FloatArray:  # fmt: skip
         out = np.empty((len(windows), N_METRICS))
         values = EvaluationCache() if cache is None else cache.values
         signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
         for i, window in enumerate(windows):
-            result = simulate(signals, costs, window=window, capital=capital)
+            result = simulate(signals, costs, window=window, capital=capital, terms=terms)
             out[i] = gate_row(result)
         return out
 
@@ -987,7 +992,7 @@ class Job:
     """One evaluation, to be run in blocks of configurations, wherever an executor runs them.
 
     Attributes:
-        bars, windows, costs, capital: as in `Population.evaluate`.
+        bars, windows, costs, capital, terms: as in `Population.evaluate`.
         threads: of each worker; 1 where there is a worker a core.
     """
 
@@ -996,11 +1001,14 @@ class Job:
     costs: CostModel
     capital: float = CAPITAL
     threads: int = 1
+    terms: Terms = CASH
 
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> GateMetrics:
         """One block: configurations that a `load_spec` has accepted."""
         population = Population.from_configs(configs)
-        return population.evaluate(self.bars, self.windows, self.costs, capital=self.capital, threads=self.threads)
+        return population.evaluate(
+            self.bars, self.windows, self.costs, capital=self.capital, threads=self.threads, terms=self.terms
+        )
 
 
 def evaluate_in_blocks(

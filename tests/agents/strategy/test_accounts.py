@@ -20,6 +20,7 @@ from backtesting.bars import Bars
 from backtesting.costs import FREE, CostModel
 from backtesting.errors import UsageError
 from backtesting.splits import Window
+from backtesting.terms import Terms
 
 COSTS = CostModel(commission_bps=2, half_spread_bps=3, slippage_bps=1, borrow_annual=0.03, financing_annual=0.05)
 CONDITIONS = (
@@ -188,3 +189,13 @@ def test_costs_that_are_not_proportional_go_through_the_engine() -> None:
 def test_a_window_outside_the_bars_is_refused() -> None:
     with pytest.raises(UsageError, match=r"the window 0\.\.191 does not lie inside"):
         evaluate_accounts(population(n=1), panel(), Window(0, 191), COSTS)
+
+
+def test_each_account_has_the_terms_of_its_symbol() -> None:
+    rules, bars, window = population(n=2), panel(3, gaps=False), Window(0, 190)
+    found = evaluate_accounts(rules, bars, window, COSTS, terms=Terms(multiplier=(1.0, 50.0, 5.0), lot=1.0), threads=2)
+    for i in range(2):
+        for k, multiplier in enumerate((1.0, 50.0, 5.0)):
+            signals = TradingStrategy(rules.spec(i)).generate_signals(bars.between(k, k + 1))
+            result = simulate(signals, COSTS, window=window, terms=Terms(multiplier=multiplier, lot=1.0))
+            assert found.each.final_equity[i, k] == result.equity[-1]
