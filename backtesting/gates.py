@@ -240,7 +240,9 @@ def _occam(look: "_Look", nomination: Nomination, bars: Bars) -> OccamTest | Non
     else:
         book = _incumbent_returns(nomination, bars, whole)
         hedges = np.column_stack([book[name] for name in sorted(book)])
-        own = simulate(_signals(look.nominee.strategy, bars), nomination.costs, window=whole).returns
+        own = simulate(
+            _signals(look.nominee.strategy, bars), nomination.costs, window=whole, terms=nomination.terms
+        ).returns
         stream = residual(own, hedges, residual_hedge(own, hedges))
     return occam_test(
         stream, look.nominee.code_bits, alpha=nomination.occam_alpha, periods_per_year=bars.periods_per_year
@@ -251,7 +253,7 @@ def _incumbent_returns(nomination: Nomination, bars: Bars, window: Window) -> di
     book = {CONSTANT_POSITION: market_returns(bars, window)}
     for incumbent in nomination.incumbents:
         try:
-            result = simulate(_signals(incumbent, bars), nomination.costs, window=window)
+            result = simulate(_signals(incumbent, bars), nomination.costs, window=window, terms=nomination.terms)
         except Exception as error:
             raise CheckFailed(
                 f"the incumbent {incumbent.name} broke on the sealed window: {type(error).__name__}",
@@ -272,12 +274,12 @@ def _signals(strategy: Strategy, bars: Bars) -> Signals:
 def _look(nominee: Nominee, nomination: Nomination, bars: Bars, window: Window) -> _Look:
     try:
         signals = _signals(nominee.strategy, bars)
-        again = simulate(signals, nomination.costs, window=nomination.split.open)
+        again = simulate(signals, nomination.costs, window=nomination.split.open, terms=nomination.terms)
         # One part in 1e9: a sum over a longer history may round otherwise.
         if not np.allclose(again.returns, nominee.open_evaluation.result.returns, rtol=0.0, atol=1e-9):
             raise ValueError("on the open window it decides otherwise than when it was nominated")
-        result = simulate(signals, nomination.costs, window=window)
-        doubled = simulate(signals, nomination.costs.times(COST_FACTOR), window=window)
+        result = simulate(signals, nomination.costs, window=window, terms=nomination.terms)
+        doubled = simulate(signals, nomination.costs.times(COST_FACTOR), window=window, terms=nomination.terms)
     except Exception as error:  # whatever a candidate does, the others are judged and it counts as failed
         nothing = np.full(window.n_bars, np.nan)
         nan = float("nan")

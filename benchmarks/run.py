@@ -51,7 +51,8 @@ RETURNS = {
     "touchstone": "a, a warm, d, b1000 reports: equity curve, trades with their excursions, 35 metrics (exposure and "
     "turnover curves when a report is opened). a warm: its averages and comparisons kept from before, as raptorbt is "
     "handed its signals. a simulate: the same report by the general engine. x: as a simulate. Elsewhere 6 gate "
-    "metrics a candidate and window (final equity, trades, mean, variance, Sharpe ratio, drawdown), no curve",
+    "metrics a candidate and window (final equity, trades, mean, variance, Sharpe ratio, drawdown), no curve; e: they "
+    "for every account, and for every pair the mean of its 500 accounts as a curve with the same 6 metrics",
     "vectorbt": "order records, final value, trade count, Sharpe ratio, drawdown; indicators included. c is an order "
     "function of its own with our rules, since its built-in trailing stop is another one",
     "raptorbt": "48 metrics, trades, equity, drawdown and return curves; signals of a, b1000, c, d ready before",
@@ -368,13 +369,12 @@ NOTES = (
     "- P1, P4, P6: a full report writes a curve of every bar and takes 35 metrics from it, order statistics too;",
     "  on a cold cache the averages and comparisons come first.",
     "- P3, P3b in two threads: `loop` says what two threads of the machine gain where nothing is shared but the core.",
-    "- P7: every symbol has its own indicators, rows and bookkeeping, made from Python.",
-    "- P8: the targets of a portfolio are chosen in numpy, one rebalancing after the other.",
+    "- P7: averages, comparisons and the tables of drawdowns are made anew for every symbol, most of the work.",
+    "- P8: half of it is reading prices: those of the bars that rebalance, and of what is held on the others.",
     "- P9: nearly all of it is T1, bar by bar while a position is held, and then the making of plans.",
     "",
     "P13 is timed by benchmarks/gates.py, P14 is the line `one thread over two` beside that of `loop`, P15 a test",
-    "(`test_threads_blocks_and_caches_do_not_change_a_byte`). Not measured: the aggregate curve of P7; a population",
-    "gives gate metrics a symbol, and no curve.",
+    "(`test_threads_blocks_and_caches_do_not_change_a_byte`).",
 )
 
 

@@ -46,6 +46,7 @@ from backtesting.metrics import FLAT
 from backtesting.reports import HeldReport, Reports, held_report, trade_room
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
+from backtesting.terms import CASH, Terms
 
 DEFAULT_CACHE_BYTES = 512 * 1024 * 1024
 NEVER = "False"
@@ -567,7 +568,7 @@ class Store:
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
         for place, node in plan.others.items():
             if new[place]:
-                self.words[at[place]] = _packed(self._holds(node), self.n_words)
+                self.words[at[place]] = pack_holds(self._holds(node), self.n_words)
         steps: sweep.Table = plan.steps[new[plan.steps[:, 1]]]
         if len(steps):
             counted = steps[:, 0] == sweep.RUN
@@ -648,7 +649,8 @@ def _grown(matrix: np.ndarray[Any, Any], at_least: int) -> np.ndarray[Any, Any]:
     return larger
 
 
-def _packed(holds: np.ndarray[Any, Any], n_words: int) -> sweep.Words:
+def pack_holds(holds: np.ndarray[Any, Any], n_words: int) -> sweep.Words:
+    """(n_bars,) truth as bits, 64 bars a word."""
     flags = np.zeros(n_words * 8, np.uint8)
     packed = np.packbits(holds, bitorder="little")
     flags[: len(packed)] = packed
@@ -664,7 +666,7 @@ def simulate_plan(
 ) -> FloatArray:  # fmt: skip
     """(n_chosen, n_windows, N_METRICS) of some candidates of a plan, in the order of the fields of `GateMetrics`."""
     spans = np.array([(window.start, window.stop) for window in windows], dtype=np.int64).reshape(-1, 2)
-    rates = _rates(bars, costs, capital)
+    rates = rates_of(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
     store = Store(bars, EvaluationCache(), kept=False) if cache is None else cache.store(bars)
     size = _UNKEPT_BLOCK * threads if cache is None else _block_size(bars, cache)
@@ -675,11 +677,12 @@ def simulate_plan(
         swept = sweep.sweep(
             store.prices, store.rows, store.words, whole, plan.real[block], spans, rates, never=0, threads=threads
         )
-        out[begin : begin + size] = _metrics(swept, (spans[:, 1] - spans[:, 0]).astype(float), bars.periods_per_year)
+        out[begin : begin + size] = gate_rows(swept, (spans[:, 1] - spans[:, 0]).astype(float), bars.periods_per_year)
     return out
 
 
-def _rates(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
+def rates_of(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
+    """The costs as the kernels read them, a bar of this market."""
     return sweep.Rates(
         capital, costs.adverse, costs.commission,
         costs.borrow_annual / bars.periods_per_year, costs.financing_annual / bars.periods_per_year,
@@ -705,9 +708,10 @@ _CONDITIONS = slice(sweep.ENTER_LONG, sweep.EXIT_SHORT + 1)
 _NUMBERS = slice(sweep.SIZE_ROW, sweep.TARGET_ROW + 1, sweep.STOP_ROW - sweep.SIZE_ROW)
 
 
-def _metrics(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> FloatArray:
+def gate_rows(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> FloatArray:
+    """(..., N_METRICS) in the order of the fields of `GateMetrics`, from (..., N_OUT) that `sweep.sweep` gives."""
     total, squares = swept[..., sweep.RETURN_SUM], swept[..., sweep.RETURN_SQUARES]
-    out = np.empty((*swept.shape[:2], N_METRICS))
+    out = np.empty((*swept.shape[:-1], N_METRICS))
     out[..., 0] = swept[..., sweep.FINAL_EQUITY]
     out[..., 1] = swept[..., sweep.N_TRADES]
     out[..., 2] = mean = total / n_bars
@@ -720,6 +724,15 @@ def _metrics(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> 
     return out
 
 
+def gate_row(result: BacktestResult) -> tuple[float, ...]:
+    """The fields of `GateMetrics` of one result."""
+    variance = float(result.returns.var(ddof=1)) if result.window.n_bars > 1 else np.nan
+    return (
+        float(result.equity[-1]), float(len(result.trades)), float(result.returns.mean()), variance,
+        result.metrics["sharpe_ratio"], result.metrics["max_drawdown"],
+    )  # fmt: skip
+
+
 # Candidates at a time and thread where nothing is kept: their conditions stay near.
 _UNKEPT_BLOCK = 1024
 
@@ -729,17 +742,19 @@ def _block_size(bars: Bars, cache: PopulationCache) -> int:
     return max(64, cache.max_bytes // 4 // (4 * 8 * -(-bars.n_bars // 64)))
 
 
-def _is_simple(bars: Bars, costs: CostModel) -> bool:
-    """Whether the kernels know these bars and costs: one asset, no missing bar, no cost that they never heard of."""
-    return bars.n_assets == 1 and not _says_more(costs) and not np.isnan(bars.close).any()
+def _is_simple(bars: Bars, costs: CostModel, terms: Terms) -> bool:
+    """Whether the kernels know these bars, costs and terms: one asset, no missing bar, nothing they never heard of."""
+    return bars.n_assets == 1 and terms.plain and not says_more(costs) and not np.isnan(bars.close).any()
 
 
 @lru_cache(maxsize=64)
-def _says_more(costs: CostModel) -> bool:
+def says_more(costs: CostModel) -> bool:
+    """Whether there are costs that the kernels never heard of."""
     return any(getattr(costs, field.name) != 0 for field in fields(costs) if field.name not in _KNOWN_COSTS)
 
 
-def _check(bars: Bars, windows: Sequence[Window], capital: float) -> None:
+def check_asked(bars: Bars, windows: Sequence[Window], capital: float) -> None:
+    """Refuse windows outside the bars, and capital that is not positive (UsageError)."""
     for window in windows:
         if not 0 <= window.start < window.stop <= bars.n_bars:
             raise UsageError(
@@ -807,6 +822,11 @@ class Population:
         return len(self._keys)
 
     @property
+    def places(self) -> IntArray:
+        """(n_candidates,) where each stands in `plan`; -1 for those that only the engine itself can simulate."""
+        return self._at
+
+    @property
     def n_general(self) -> int:
         """How many candidates only the engine itself can simulate."""
         return int((self._at < 0).sum())
@@ -833,6 +853,7 @@ class Population:
         capital: float = CAPITAL,
         cache: PopulationCache | None = None,
         threads: int = 1,
+        terms: Terms = CASH,
     ) -> GateMetrics:
         """Gate metrics of every candidate in every window, flat at its first bar.
 
@@ -841,25 +862,27 @@ class Population:
             windows: each inside the bars; they may overlap.
             cache: kept over generations by the caller; the result does not depend on it.
             threads: at most this many; small work uses one. The result does not depend on it.
+            terms: the conventions of the market; with any that are not those of a cash account in shares every
+                candidate goes through the engine.
 
         Raises:
-            UsageError: a window outside the bars, or capital that is not positive.
+            UsageError: a window outside the bars, or capital that is not positive; or what `simulate` refuses.
         """
-        _check(bars, windows, capital)
-        simple = _is_simple(bars, costs)
+        check_asked(bars, windows, capital)
+        simple = _is_simple(bars, costs, terms)
         out = np.empty((len(self), len(windows), N_METRICS))
         if simple and self._distinct:
             rows = self._rows(bars, windows, costs, float(capital), cache, threads)
             out[self._at >= 0] = rows[self._at[self._at >= 0]]
         for candidate in np.flatnonzero(self._at < 0) if simple else range(len(self)):
-            out[candidate] = self._general(int(candidate), bars, windows, costs, capital, cache)
+            out[candidate] = self._general(int(candidate), bars, windows, costs, capital, cache, terms)
         if cache is not None:
             cache.trim()
         return GateMetrics(*(np.ascontiguousarray(out[:, :, column]) for column in range(N_METRICS)))
 
     def evaluate_each(
         self, markets: Sequence[Bars], windows: Sequence[Window], costs: CostModel, *,
-        capital: float = CAPITAL, threads: int = 1,
+        capital: float = CAPITAL, threads: int = 1, terms: Terms = CASH,
     ) -> list[GateMetrics]:  # fmt: skip
         """As `evaluate`, on each of several markets, an account for every candidate and market.
 
@@ -869,7 +892,7 @@ class Population:
         """
 
         def on(bars: Bars) -> GateMetrics:
-            return self.evaluate(bars, windows, costs, capital=capital)
+            return self.evaluate(bars, windows, costs, capital=capital, terms=terms)
 
         if threads == 1 or len(markets) < 2:
             return [on(bars) for bars in markets]
@@ -878,16 +901,16 @@ class Population:
 
     def report(
         self, candidate: int, bars: Bars, window: Window, costs: CostModel, *, capital: float = CAPITAL,
-        cache: PopulationCache | None = None,
+        cache: PopulationCache | None = None, terms: Terms = CASH,
     ) -> BacktestResult:  # fmt: skip
         """The full report of one candidate, by the engine itself."""
         values = EvaluationCache() if cache is None else cache.values
         signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
-        return simulate(signals, costs, window=window, capital=capital)
+        return simulate(signals, costs, window=window, capital=capital, terms=terms)
 
     def reports(
         self, candidates: Sequence[int], bars: Bars, window: Window, costs: CostModel, *,
-        capital: float = CAPITAL, cache: PopulationCache | None = None, threads: int = 1,
+        capital: float = CAPITAL, cache: PopulationCache | None = None, threads: int = 1, terms: Terms = CASH,
     ) -> Reports:  # fmt: skip
         """The full reports of some candidates: curve, trades and every metric, as columns.
 
@@ -896,26 +919,26 @@ class Population:
         Raises:
             UsageError: as `evaluate`.
         """
-        _check(bars, [window], capital)
+        check_asked(bars, [window], capital)
         cache = PopulationCache() if cache is None else cache
         sources = [self._sources[candidate] for candidate in candidates]
         names = [source["name"] if isinstance(source, Mapping) else source.name for source in sources]
         at = self._at[list(candidates)]
         held: dict[int, int] = {}
-        if _is_simple(bars, costs):
+        if _is_simple(bars, costs, terms):
             chosen = _distinct(at[at >= 0])
             chosen = chosen[self.plan.all_in[chosen]]
             store = cache.store(bars)
             whole, real = placed(self.plan, chosen, store, threads=threads), self.plan.real[chosen]
             held = {place: row for row, place in enumerate(chosen.tolist())}
-        rates = _rates(bars, costs, float(capital))
+        rates = rates_of(bars, costs, float(capital))
 
         room = trade_room(window)
 
         def made(place: int) -> HeldReport | BacktestResult:
             row = held.get(int(at[place]))
             if row is None:
-                return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache)
+                return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache, terms=terms)
             one = slice(row, row + 1)
             return held_report(
                 store.prices, store.words, whole[one], real[one], window, rates, float(bars.periods_per_year), room
@@ -926,13 +949,14 @@ class Population:
 
     def streams(
         self, candidates: Sequence[int], bars: Bars, window: Window, costs: CostModel, *,
-        capital: float = CAPITAL, cache: PopulationCache | None = None,
+        capital: float = CAPITAL, cache: PopulationCache | None = None, terms: Terms = CASH,
     ) -> FloatArray:  # fmt: skip
         """(n_candidates, n_bars of the window) returns a bar of those that are asked for."""
         cache = PopulationCache() if cache is None else cache
         out = np.empty((len(candidates), window.n_bars))
         for i, candidate in enumerate(candidates):
-            out[i] = self.report(candidate, bars, window, costs, capital=capital, cache=cache).returns
+            found = self.report(candidate, bars, window, costs, capital=capital, cache=cache, terms=terms)
+            out[i] = found.returns
         return out
 
     def _rows(
@@ -952,18 +976,14 @@ class Population:
 
     def _general(
         self, candidate: int, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
-        cache: PopulationCache | None,
+        cache: PopulationCache | None, terms: Terms,
     ) -> FloatArray:  # fmt: skip
         out = np.empty((len(windows), N_METRICS))
         values = EvaluationCache() if cache is None else cache.values
         signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
         for i, window in enumerate(windows):
-            result = simulate(signals, costs, window=window, capital=capital)
-            variance = float(result.returns.var(ddof=1)) if window.n_bars > 1 else np.nan
-            out[i] = (
-                result.equity[-1], len(result.trades), result.returns.mean(), variance,
-                result.metrics["sharpe_ratio"], result.metrics["max_drawdown"],
-            )  # fmt: skip
+            result = simulate(signals, costs, window=window, capital=capital, terms=terms)
+            out[i] = gate_row(result)
         return out
 
 
@@ -972,7 +992,7 @@ class Job:
     """One evaluation, to be run in blocks of configurations, wherever an executor runs them.
 
     Attributes:
-        bars, windows, costs, capital: as in `Population.evaluate`.
+        bars, windows, costs, capital, terms: as in `Population.evaluate`.
         threads: of each worker; 1 where there is a worker a core.
     """
 
@@ -981,11 +1001,14 @@ class Job:
     costs: CostModel
     capital: float = CAPITAL
     threads: int = 1
+    terms: Terms = CASH
 
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> GateMetrics:
         """One block: configurations that a `load_spec` has accepted."""
         population = Population.from_configs(configs)
-        return population.evaluate(self.bars, self.windows, self.costs, capital=self.capital, threads=self.threads)
+        return population.evaluate(
+            self.bars, self.windows, self.costs, capital=self.capital, threads=self.threads, terms=self.terms
+        )
 
 
 def evaluate_in_blocks(
