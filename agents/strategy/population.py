@@ -560,11 +560,11 @@ class Store:
         if not new.any():
             return at
         pair, plane = plan.planes[:, 0], plan.planes[:, 1]
-        compared = new & (pair >= 0)
+        compared, rest = (new & (pair >= 0)).nonzero()[0], (new & (pair < 0)).nonzero()[0]
         # Room for all of them at once: a matrix that grows is copied.
-        self._reserve(2 * int(compared.sum()) + int((new & (pair < 0)).sum()))
-        at[compared] = self._compare(plan, _distinct(pair[compared]), threads)[pair[compared]] + plane[compared]
-        rest = np.flatnonzero(new & (pair < 0))
+        self._reserve(2 * len(compared) + len(rest))
+        pairs = pair[compared]
+        at[compared] = self._compare(plan, _distinct(pairs), threads)[pairs] + plane[compared]
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
         for place, node in plan.others.items():
             if new[place]:
@@ -626,7 +626,7 @@ class Store:
 
 def _distinct(places: IntArray) -> IntArray:
     """Each place once, ascending; of small numbers, for which counting is far cheaper than sorting."""
-    return np.flatnonzero(np.bincount(places.ravel()))
+    return np.bincount(places.ravel()).nonzero()[0]
 
 
 def _chosen(items: Sequence[Any], places: IntArray) -> Sequence[Any]:
