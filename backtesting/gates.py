@@ -28,7 +28,6 @@ import numpy as np
 from backtesting.backtest import Strategy, simulate
 from backtesting.bars import Bars, FloatArray
 from backtesting.blind_test import LEVEL, REPS, SMALLEST_P, blind_test
-from backtesting.costs import CostModel
 from backtesting.decisions import Signals
 from backtesting.drawdown_band import drawdown_band
 from backtesting.errors import CheckFailed
@@ -387,7 +386,9 @@ def _occam(look: "_Look", nomination: Nomination, bars: Bars) -> tuple[OccamTest
     bits, book = look.nominee.code_bits + (0.0 if claim is None else 1.0), {}
     own = np.full(whole.n_bars, np.nan)
     if not look.broke:
-        own = simulate(_signals(look.nominee.strategy, bars), nomination.costs, window=whole).returns
+        own = simulate(
+            _signals(look.nominee.strategy, bars), nomination.costs, window=whole, terms=nomination.terms
+        ).returns
     book = _incumbent_returns(nomination, bars, whole)
     hedges = np.column_stack([book[name] for name in sorted(book)])
 
@@ -407,7 +408,7 @@ def _occam(look: "_Look", nomination: Nomination, bars: Bars) -> tuple[OccamTest
 def _incumbent_returns(nomination: Nomination, bars: Bars, window: Window) -> dict[str, FloatArray]:
     book = {CONSTANT_POSITION: market_returns(bars, window)}
     for incumbent in nomination.incumbents:
-        book[incumbent.name] = _of_incumbent(incumbent, bars, nomination.costs, window)
+        book[incumbent.name] = _of_incumbent(incumbent, bars, nomination, window)
     return book
 
 
@@ -415,13 +416,16 @@ def _doubled_incumbent(nomination: Nomination, bars: Bars, window: Window) -> Fl
     """Returns of the incumbent whose place is claimed, every cost doubled; NaN where none is."""
     for incumbent in nomination.incumbents:
         if incumbent.name == nomination.replaces:
-            return _of_incumbent(incumbent, bars, nomination.costs.times(COST_FACTOR), window)
+            return _of_incumbent(incumbent, bars, nomination, window, COST_FACTOR)
     return np.full(window.n_bars, np.nan)
 
 
-def _of_incumbent(incumbent: Strategy, bars: Bars, costs: CostModel, window: Window) -> FloatArray:
+def _of_incumbent(
+    incumbent: Strategy, bars: Bars, nomination: Nomination, window: Window, cost_factor: float = 1.0
+) -> FloatArray:
+    costs = nomination.costs if cost_factor == 1.0 else nomination.costs.times(cost_factor)
     try:
-        return simulate(_signals(incumbent, bars), costs, window=window).returns
+        return simulate(_signals(incumbent, bars), costs, window=window, terms=nomination.terms).returns
     except Exception as error:
         raise CheckFailed(
             f"the incumbent {incumbent.name} broke on the sealed window: {type(error).__name__}",
@@ -440,12 +444,12 @@ def _signals(strategy: Strategy, bars: Bars) -> Signals:
 def _look(nominee: Nominee, nomination: Nomination, bars: Bars, window: Window) -> _Look:
     try:
         signals = _signals(nominee.strategy, bars)
-        again = simulate(signals, nomination.costs, window=nomination.split.open)
+        again = simulate(signals, nomination.costs, window=nomination.split.open, terms=nomination.terms)
         # One part in 1e9: a sum over a longer history may round otherwise.
         if not np.allclose(again.returns, nominee.open_evaluation.result.returns, rtol=0.0, atol=1e-9):
             raise ValueError("on the open window it decides otherwise than when it was nominated")
-        result = simulate(signals, nomination.costs, window=window)
-        doubled = simulate(signals, nomination.costs.times(COST_FACTOR), window=window)
+        result = simulate(signals, nomination.costs, window=window, terms=nomination.terms)
+        doubled = simulate(signals, nomination.costs.times(COST_FACTOR), window=window, terms=nomination.terms)
     except Exception as error:  # whatever a candidate does, the others are judged and it counts as failed
         nothing = np.full(window.n_bars, np.nan)
         nan = float("nan")

@@ -17,6 +17,7 @@ from backtesting.hashing import content_id
 from backtesting.replacement import Replacement
 from backtesting.result import BacktestResult, log_growth
 from backtesting.splits import Split
+from backtesting.terms import CASH, Terms
 
 COST_FACTOR = 2.0
 
@@ -95,6 +96,7 @@ class Nomination:
         alpha: what this opening may spend, after `alpha_for_opening`; 0 if nobody is judged blindly.
         doubtful: numbers of the bars of the whole history whose prices the quality report flags.
         occam_alpha: what all rules of the language together may spend on the whole history, once and for all.
+        costs, terms: what trading costs, and the conventions of the market.
         seed: of the bootstrap draws.
         n_trials: looks at the open window so far.
         replaces: the incumbent whose place each nominee claims as well, by name; empty for none.
@@ -118,6 +120,7 @@ class Nomination:
     occam_alpha: float = 0.05
     doubtful: tuple[int, ...] = ()
     replaces: str = ""
+    terms: Terms = CASH
 
     def __post_init__(self) -> None:
         ids = [nominee.spec_id for nominee in self.nominees]
@@ -141,8 +144,11 @@ class Nomination:
                 (nominee.open_evaluation.result, self.costs),
                 (nominee.open_doubled_costs, self.costs.times(COST_FACTOR)),
             ):
-                if (result.bars_id, result.window, result.costs) != (self.open_bars_id, self.split.open, costs):
-                    raise ValueError(f"{nominee.name} brings evidence from other bars, another window or other costs")
+                found = (result.bars_id, result.window, result.costs, result.terms)
+                if found != (self.open_bars_id, self.split.open, costs, self.terms):
+                    raise ValueError(
+                        f"{nominee.name} brings evidence from other bars, another window, other costs or other terms"
+                    )
 
     @property
     def nomination_id(self) -> str:
@@ -170,6 +176,8 @@ class Nomination:
                 "replaces": self.replaces,
                 "split": self.split.as_dict(),
                 "costs": self.costs.as_dict(),
+                # Left out where nothing is special, so that the ids of such nominations stay what they were.
+                **({} if self.terms == CASH else {"terms": self.terms.as_dict()}),
                 "alpha": self.alpha,
                 "occam_alpha": self.occam_alpha,
                 "seed": self.seed,

@@ -116,7 +116,6 @@ def verdict() -> dict[str, Any]:
     from agents.strategy.expression.evaluate import EvaluationCache
     from agents.strategy.spec import check_for_bars, load_spec
     from agents.strategy.strategy import TradingStrategy
-    from backtesting.costs import COSTS
     from backtesting.gates import judge
     from backtesting.nomination import Nomination
     from backtesting.splits import LEAD_BARS
@@ -143,7 +142,7 @@ def verdict() -> dict[str, Any]:
             bars_id=run.bars.bars_id,
             open_bars_id=run.open.bars.bars_id,
             split=run.split,
-            costs=COSTS[run.config.costs],
+            costs=run.config.cost_model,
             alpha=seal.alpha,
             seed=1,
             n_trials=len(looks),

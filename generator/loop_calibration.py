@@ -22,7 +22,6 @@ from agents.strategy.spec_error import SpecError
 from agents.strategy.strategy import TradingStrategy
 from backtesting.bars import FloatArray
 from backtesting.calibration import Cell, Outcome
-from backtesting.costs import COSTS
 from backtesting.gates import Verdict, judge
 from backtesting.nomination import Nomination, Nominee
 from backtesting.open_gates import open_gates
@@ -94,7 +93,7 @@ def replicate_rules(cell: Cell, number: int, seed: int) -> Outcome:
             bars_id=run.bars.bars_id,
             open_bars_id=run.open.bars.bars_id,
             split=run.split,
-            costs=COSTS[run.config.costs],
+            costs=run.config.cost_model,
             alpha=cell.alpha,
             seed=own,
             n_trials=len(looks),

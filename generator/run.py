@@ -19,7 +19,6 @@ from agents.strategy.incumbents import panel_incumbents, shipped_incumbents
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.bars import Bars
-from backtesting.costs import COSTS
 from backtesting.errors import CheckFailed, InvalidConfig, StorageError, UsageError
 from backtesting.hashing import content_id
 from backtesting.opening_price import EarlierOpening, alpha_for_opening
@@ -134,6 +133,8 @@ def open_run(
     )
     if continues is not None:
         _check_unchanged(continues, record)
+    # Before anything is stored: a market that lacks what the terms ask for must not leave a run behind.
+    window = OpenWindow.of(bars, split, config.cost_model, incumbents, config.market_terms)
     known = {run.run_id: run for run in archive.runs()}
     resumed = run_id in known
     if resumed:
@@ -141,7 +142,6 @@ def open_run(
     else:
         plan = plan_slots(run_id, n_slots=config.slots, block=config.block, shares=config.shares, seed=config.seed)
         record = archive.add_run(record, plan)
-    window = OpenWindow.of(bars, split, COSTS[config.costs], incumbents)
     return Run(record, config, bars, split, window, incumbents, prompts, archive, resumed)
 
 

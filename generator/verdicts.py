@@ -18,7 +18,6 @@ from agents.archive.records import SealedOpening, Trial, series_key
 from agents.data_fetch.quality import doubtful_bars
 from agents.strategy.code_length import code_bits
 from backtesting.bars import Bars
-from backtesting.costs import COSTS
 from backtesting.errors import CheckFailed, DataError
 from backtesting.gates import GateReport, Judgement, Verdict, judge
 from backtesting.nomination import Nomination, Nominee, Route
@@ -122,7 +121,8 @@ def nominate(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> Nomination:
         bars_id=run.bars.bars_id,
         open_bars_id=run.open.bars.bars_id,
         split=replace(run.split, sealed=seal.window),
-        costs=COSTS[run.config.costs],
+        costs=run.config.cost_model,
+        terms=run.config.market_terms,
         alpha=seal.alpha,
         occam_alpha=run.config.alpha,
         seed=run.config.seed,

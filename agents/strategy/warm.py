@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.strategy.accounts import evaluate_accounts
 from agents.strategy.expression.evaluate import EvaluationCache, condition, numbers
 from agents.strategy.expression.nodes import Node
 from agents.strategy.expression.parse import parse
@@ -22,9 +23,9 @@ from backtesting import sweep
 from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import FREE
-from backtesting.decisions import Signals, TargetDecisions
 from backtesting.drawdown_band import drawdown_band
 from backtesting.splits import Window
+from backtesting.terms import Terms
 
 _N_BARS = 80
 
@@ -50,13 +51,15 @@ def one_asset() -> int:
 
 
 def panel() -> int:
-    """The engine for everything; how many ways of deciding there are."""
+    """The engines for several assets, and what decides for them; how many ways there are."""
     _compiled_from_now_on()
     bars = _bars(3)
     simulate(TradingStrategy(_spec(_RULES)).generate_signals(bars), FREE)
-    simulate(Signals("equal", bars, TargetDecisions(np.full(bars.close.shape, 1.0 / 3.0))), FREE)
+    chosen = TradingStrategy(_spec(_PORTFOLIO)).generate_signals(bars)
+    simulate(chosen, FREE)
+    simulate(chosen, FREE, terms=Terms(lot=1.0))
     TradingStrategy(_spec(_ENSEMBLE)).generate_signals(bars)
-    return 3
+    return 4
 
 
 def population() -> int:
@@ -67,6 +70,7 @@ def population() -> int:
     rules = Population.from_specs([_spec(_RULES), _spec(held)])
     rules.evaluate(_bars(1), [window], FREE)
     rules.reports([0, 1], _bars(1), window, FREE)
+    evaluate_accounts(rules, _bars(3), window, FREE)
     return kernels
 
 
@@ -95,6 +99,14 @@ _RULES: dict[str, Any] = {
     "protect": {"stop_atr": 2.0},
 }
 _SCORE: dict[str, Any] = {"kind": "score", "name": "score", "hypothesis": "-", "score": "roc(close, 5)"}
+_PORTFOLIO: dict[str, Any] = {
+    "kind": "portfolio",
+    "name": "portfolio",
+    "hypothesis": "-",
+    "score": "roc(close, 5)",
+    "select": {"kind": "count", "count": 2},
+    "weight": {"kind": "inverse_volatility", "window": 10},
+}
 _ENSEMBLE: dict[str, Any] = {
     "kind": "ensemble",
     "name": "ensemble",

@@ -393,7 +393,7 @@ def test_a_nomination_refuses_doubles_strangers_and_foreign_evidence():
         replace(nomination, nominees=())
     with pytest.raises(ValueError, match=r"the incumbents are \['\(constant position\)', 'other'\]"):
         replace(nomination, incumbents=(Hold("other"),))
-    with pytest.raises(ValueError, match="evidence from other bars, another window or other costs"):
+    with pytest.raises(ValueError, match="evidence from other bars, another window, other costs or other terms"):
         replace(nomination, costs=LIQUID_INDEX.times(3.0))
 
 

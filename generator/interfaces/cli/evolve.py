@@ -17,13 +17,17 @@ from agents.archive.lock import hold_workspace
 from agents.archive.records import RunRecord
 from agents.archive.store import Archive
 from agents.data_fetch.data_fetch import fetch_report
+from backtesting.costs import COSTS
 from backtesting.errors import EndpointError, InvalidConfig, TouchstoneError, UsageError
+from backtesting.terms import CASH
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
+from generator.context import cost_words
 from generator.fork import open_segment
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.compiling import said_once
+from generator.interfaces.cli.conditions import costs_named, terms_named
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import ProgressView
 from generator.interfaces.cli.run_text import show_run
@@ -54,6 +58,8 @@ EXAMPLES = """Examples:
 
   touchstone evolve --llm openai:qwen3@http://127.0.0.1:8080/v1 --market sample:nasdaq
 
+  touchstone evolve --market csv:es.csv --costs my_costs.yaml --terms es_contract.yaml
+
   touchstone evolve --resume
 
   touchstone evolve --resume --fork
@@ -76,7 +82,12 @@ def main(
     workflow: Annotated[
         str | None, typer.Option(help="How the model is asked: one-shot, reasoner or tool-agent (one-shot).")
     ] = None,
-    costs: Annotated[str | None, typer.Option(help="Cost model by name (liquid-index).")] = None,
+    costs: Annotated[
+        str | None, typer.Option(help="Cost model by name, or a YAML or JSON file with the numbers (liquid-index).")
+    ] = None,
+    terms: Annotated[
+        str | None, typer.Option(help="YAML or JSON file with how the market trades: fill, multiplier, lot, rolls.")
+    ] = None,
     open_share: Annotated[float | None, typer.Option(help="Share of the history that may be looked at (0.3).")] = None,
     replace: Annotated[
         str | None, typer.Option(help="Active agent whose place every candidate claims too; signed with the rest.")
@@ -116,7 +127,8 @@ def main(
         "llm": llm,
         "llm_mode": llm_mode,
         "arms": None if arms is None else _shares(arms),
-        "costs": costs,
+        "costs": costs if costs is None else _costs(costs),
+        "terms": None if terms is None else terms_named(terms).as_dict(),
         "open_share": open_share,
         "replace": replace,
         "after_cutoff": after_cutoff,
@@ -132,7 +144,7 @@ def main(
         if resume:
             stored = unfinished_run(archive)
             wanted = config_of(stored)
-            differing = [name for name, value in given.items() if value is not None and value != getattr(wanted, name)]
+            differing = [name for name, value in given.items() if value is not None and _differs(wanted, name, value)]
             if differing and not (differing == ["llm"] and llm == os.environ.get("TOUCHSTONE_LLM")):
                 raise UsageError(
                     f"--resume continues run {stored.run_id} with its own settings, but {', '.join(differing)} differs",
@@ -310,6 +322,8 @@ def _announce(run: Run, output: Output) -> None:
         bars_id=run.bars.bars_id,
         llm=config.llm,
         arms=config.shares,
+        costs=config.cost_model.as_dict(),
+        terms=config.market_terms.as_dict(),
         split=split.as_dict(),
         alpha=seal.alpha,
         seal_broken=seal.broken,
@@ -318,8 +332,13 @@ def _announce(run: Run, output: Output) -> None:
         return
     state = " (finished before; this is what it found)" if run.finished else " (continued)" if run.resumed else ""
     output.note(
-        f"run {run.run_id}{state}: {config.market}, {config.slots} slots, seed {config.seed}, costs {config.costs}"
+        f"run {run.run_id}{state}: {config.market}, {config.slots} slots, seed {config.seed}, costs"
+        f" {config.costs if isinstance(config.costs, str) else cost_words(config.cost_model, config.market_terms)}"
     )
+    if config.terms is not None:
+        usual = CASH.as_dict()
+        said = ", ".join(f"{name} {value}" for name, value in config.terms.items() if value != usual[name])
+        output.note(f"terms          {said}")
     parent = run.record.config.get("forked_from")
     if parent:
         output.note(f"a new segment, forked from run {parent}; what that one found stays there")
@@ -346,6 +365,20 @@ def prompts_of(config: RunConfig) -> dict[str, Prompt]:
     """The prompts of a run, by role; none without a model."""
     folders = workspace.folders()
     return {role: load_prompt(name, folders) for role, name in config.prompts.items()}
+
+
+def _costs(text: str) -> str | dict[str, float]:
+    """A name, or the numbers of a file."""
+    return costs_named(text).as_dict() if text not in COSTS and Path(text).is_file() else text
+
+
+def _differs(config: RunConfig, name: str, value: Any) -> bool:
+    """Whether an option says otherwise than a stored run; of costs and terms it is the numbers that count."""
+    if name == "terms":
+        return bool(value != config.market_terms.as_dict())
+    if name == "costs" and not isinstance(value, str):
+        return bool(value != config.cost_model.as_dict())
+    return bool(value != getattr(config, name))
 
 
 def _run_config(given: dict[str, Any], file: Path | None) -> RunConfig:
