@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from math import log2
 from pathlib import Path
 
-from backtesting.calibration import ALPHA, FIRST_OPENING, GATE, OCCAM_FAMILIES, Row, clopper_pearson
+from backtesting.calibration import ALPHA, FIRST_OPENING, GATE, OCCAM_FAMILIES, REPLACE_FAMILIES, Row, clopper_pearson
 from backtesting.null_markets import NO_NULL
 from generator.calibration_table import load_table
 from generator.loop_calibration import LOOP_FAMILIES, RULES
@@ -51,8 +51,9 @@ of a few hundred runs; the table of all null markets together is the sharper one
 
 `loop-*` rows are whole searches (random and evolved arms, parents chosen by open-window scores) with every gate, at the
 price of a first opening. `{RULES}` is the gate with every economic check and without a search: the rule that trades the
-planted edge among rules drawn at random, real costs. `bootstrap` resamples real days and is no null,
-`bootstrap-centred` is its strict form: [decisions/0004-the-gate.md](decisions/0004-the-gate.md).
+planted edge among rules drawn at random, real costs. In `replace-*` rows every candidate claims an incumbent's place as
+well, and power is that of this claim for the planted edge beside a worthless incumbent. `bootstrap` resamples real days
+and is no null, `bootstrap-centred` is its strict form: [decisions/0004-the-gate.md](decisions/0004-the-gate.md).
 """
 TOGETHER = """
 ## All null markets together
@@ -101,7 +102,7 @@ def _together(rows: Iterable[Row]) -> Iterable[str]:
     pools: dict[tuple[int, float, float], list[int]] = {}
     for row in rows:
         cell = row.cell
-        if cell.sharpe == 0.0 and cell.family not in (NO_NULL, *LOOP_FAMILIES, *OCCAM_FAMILIES):
+        if cell.sharpe == 0.0 and cell.family not in (NO_NULL, *LOOP_FAMILIES, *OCCAM_FAMILIES, *REPLACE_FAMILIES):
             pool = pools.setdefault((cell.candidates, cell.years, cell.alpha), [0, 0])
             pool[0] += row.replications
             pool[1] += row.false_passes
@@ -130,7 +131,7 @@ def _power(row: Row) -> str:
     wanted = LEAST_FOUND.get((cell.candidates, cell.years, cell.sharpe))
     low, high = clopper_pearson(row.true_passes, row.replications)
     searched = cell.family in LOOP_FAMILIES and cell.family != RULES
-    if wanted is None or searched:
+    if wanted is None or searched or cell.family in REPLACE_FAMILIES:
         said = "–"
     else:
         said = f"{wanted:.0%} " + ("reached" if row.power >= wanted else "missed" if high < wanted else "open")
