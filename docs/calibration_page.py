@@ -36,8 +36,9 @@ touchstone calibrate --families occam-factor --candidates 1048576 --years 20 --s
 ```
 
 Each row is one cell of simulated runs through the blind test. *False* is the share of runs in which something
-worthless passed, with an exact 95 % interval; *power* the share in which the one planted edge passed. Cells of few
-replications say little: read the interval, not the point.
+worthless passed, with an exact 95 % interval; *power* the share in which the one planted edge passed. Beside a planted
+edge *false* counts every run in which something worthless passed as well, so a wrong winner alone is rarer still. Cells
+of few replications say little: read the interval, not the point.
 
 Runs are judged at two levels. {ALPHA:g} is what all openings of a window may spend together, and what the goals below
 are about. {FIRST_OPENING:g} is what the first opening may spend of that
@@ -79,7 +80,8 @@ worthless histories on which that sentence passed; *power* that of one planted e
 BEFORE = """
 ## An earlier gate
 
-Not measurements of the gate as it is; no report quotes them.
+Not measurements of the gate as it is; no report quotes them. The gate before this one was the same test at its full
+level, so its false promotions and its power are upper bounds of today's.
 
 | market | candidates | years | planted Sharpe | alpha | runs | false | 95 % interval | goal | power | goal |
 |---|---|---|---|---|---|---|---|---|---|---|
