@@ -40,6 +40,7 @@ from generator.llm.pace import Pace
 from generator.loop import Progress, evolve
 from generator.run import Run, open_run
 from generator.templates import load_prompt, prompt_folders
+from generator.traffic import Traffic
 from generator.workflows.workflows import build_workflow
 
 MARKET = "sample:sp500"
@@ -121,9 +122,10 @@ async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port
         client = open_client(parse_address(llm), settings)
         _warm_up(run)
         began, loop_cpu, all_cpu = time.monotonic(), time.thread_time(), time.process_time()
-        calls = PaidCalls(run.run_id, archive, client, Budget(Caps(), clock=time.monotonic), None)
+        traffic = Traffic(in_flight)
+        calls = PaidCalls(run.run_id, archive, client, Budget(Caps(), clock=time.monotonic), None, traffic=traffic)
         workflow = build_workflow(run, dict.fromkeys(prompts, calls))
-        await evolve(run, workflow, watch, concurrency=in_flight, watch_seconds=0.1)
+        await evolve(run, workflow, watch, traffic=traffic, watch_seconds=0.1)
         ended = time.monotonic()
         await client.aclose()
         outcomes = archive.count_outcomes(run.run_id)

@@ -223,7 +223,7 @@ def open_ab(config: AbConfig, archive: Archive, bars: Bars, prompts: dict[str, P
     return made
 
 
-async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher, *, concurrency: int = 1) -> Result:
+async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher) -> Result:
     """Ask both prompts under every pair, evaluate what comes, and compare.
 
     Raises:
@@ -247,13 +247,12 @@ async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher, *, concurrency: int =
         )
         for side in SIDES
     }
-    gate = asyncio.Semaphore(concurrency)
-    stopped: list[TouchstoneError] = []
+    gate = asyncio.Semaphore(calls.traffic.under_way)
 
     async def ask(slot: Slot) -> None:
         async with gate:
-            if stopped:
-                raise stopped[0]
+            calls.traffic.check()
+            await calls.traffic.turnstile()
             parents = ab.parents[slot.block][: parents_wanted(ab.prompts[slot.arm])]
             inputs = ab.inputs(slot.arm, slot.block)
             try:
@@ -261,7 +260,7 @@ async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher, *, concurrency: int =
                     Task(slot, {"propose": inputs}, parents, ab.snapshot, asking=slot.block)
                 )
             except TouchstoneError as stop:
-                stopped.append(stop)
+                calls.traffic.stop(stop)
                 raise
         if isinstance(answer, Rejection):
             archive.reject(slot.slot_id, answer)

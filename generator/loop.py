@@ -35,6 +35,7 @@ from generator.run import Run
 from generator.search import LAG, NOTHING_SEARCHED, Search, Searched, parents_of
 from generator.selection import NONE_SHARE, Chosen, Snapshot, choose_parents, shown_to
 from generator.slots import random_stream
+from generator.traffic import Traffic
 from generator.verdicts import judge_run
 from generator.workflows.workflow import Task, Workflow
 
@@ -78,14 +79,15 @@ async def evolve(
     workflow: Workflow | None,
     watch: Watcher,
     *,
-    concurrency: int = 1,
+    traffic: Traffic | None = None,
     watch_seconds: float = 0.0,
     reflector: Reflector | None = None,
 ) -> None:
     """Bring a run to its end: every slot in one terminal state, every candidate judged, the best few up for review.
 
     Args:
-        concurrency: slots that a model is asked for at the same time; up to two blocks are under way.
+        traffic: the places in flight that the workflow's calls share; None is a single one. Up to two blocks are
+            under way.
         watch_seconds: the watcher is told at most this often, because what it is told is read from the archive.
         reflector: asks the model for lessons after each block; None for a run without.
 
@@ -95,7 +97,7 @@ async def evolve(
     if run.finished:
         return
     run.archive.abandon_calls(run.run_id)
-    loop = _Loop(run, workflow, watch, concurrency, watch_seconds, reflector)
+    loop = _Loop(run, workflow, watch, traffic or Traffic(1), watch_seconds, reflector)
     loop.restore()
     await loop.run_blocks()
     loop.tell("judging: the sealed window is opened once, for all candidates together", now=True)
@@ -111,7 +113,7 @@ class _Loop:
         run: Run,
         workflow: Workflow | None,
         watch: Watcher,
-        concurrency: int,
+        traffic: Traffic,
         watch_seconds: float,
         reflector: Reflector | None,
     ) -> None:
@@ -123,8 +125,8 @@ class _Loop:
         self._told_at = float("-inf")
         self._workflow = workflow
         self._watch = watch
-        self._gate = asyncio.Semaphore(concurrency)
-        self._stopped: BaseException | None = None
+        self._traffic = traffic
+        self._gate = asyncio.Semaphore(traffic.under_way)
         self._grammar = Grammar(run.open.bars, EvaluationCache(), LEAD_BARS)
 
     def restore(self) -> None:
@@ -178,7 +180,7 @@ class _Loop:
             for block in blocks[-LAG:]:
                 await self._evaluate_block(block, ahead)
         except Exception as error:
-            self._stopped = self._stopped or error
+            self._traffic.stop(error)
             raise
         except BaseException:
             for task in ahead.values():
@@ -269,14 +271,14 @@ class _Loop:
         if self._workflow is None:
             raise RuntimeError(f"slot {slot.slot_id} belongs to the arm {slot.arm!r}, which needs a model")
         async with self._gate:
-            if self._stopped is not None:
-                raise self._stopped  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
+            self._traffic.check()  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
             # Written in its turn and not before: else all questions of a block would be, ere the first is on its way.
+            await self._traffic.turnstile()
             task, odds = self._task(slot, snapshot)
             try:
                 answer = await self._workflow.propose(task)
             except TouchstoneError as stop:
-                self._stopped = stop
+                self._traffic.stop(stop)
                 raise
         if isinstance(answer, Rejection):
             self._reject(slot, answer)

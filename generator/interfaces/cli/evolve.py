@@ -37,6 +37,7 @@ from generator.llm.transport import proxy_for
 from generator.loop import Watcher, evolve
 from generator.run import Run, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
+from generator.traffic import Traffic, traffic_of
 from generator.workflows.workflows import build_workflow
 
 app = typer.Typer(add_completion=False)
@@ -183,9 +184,10 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
             if run.config.llm == "none":
                 await drive(run, None, view)
                 return
-            clients = _Clients(run, output, concurrency)
+            traffic = traffic_of([str(run.config.role(role).llm) for role in run.config.asked], concurrency)
+            clients = _Clients(run, output, traffic)
             try:
-                await drive(run, clients.calls(caps), view, concurrency=concurrency)
+                await drive(run, clients.calls(caps), view, traffic=traffic)
             finally:
                 await clients.aclose()
     except (TouchstoneError, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as stop:
@@ -197,7 +199,7 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
 
 
 async def drive(
-    run: Run, calls: Mapping[str, PaidCalls] | PaidCalls | None, watch: Watcher, *, concurrency: int = 1
+    run: Run, calls: Mapping[str, PaidCalls] | PaidCalls | None, watch: Watcher, *, traffic: Traffic | None = None
 ) -> None:
     """Bring a run to its end with these calls, by role or one for all; None where no model takes part."""
     if calls is None:
@@ -212,7 +214,7 @@ async def drive(
         run,
         build_workflow(run, by_role),
         watch,
-        concurrency=concurrency,
+        traffic=traffic,
         watch_seconds=WATCH_SECONDS,
         reflector=reflector,
     )
@@ -228,10 +230,11 @@ async def _opens(config: RunConfig) -> None:
 class _Clients:
     """The models of a run: one client for each different address and mode, one pace and one budget for all."""
 
-    def __init__(self, run: Run, output: Output, concurrency: int) -> None:
+    def __init__(self, run: Run, output: Output, traffic: Traffic) -> None:
         self._run = run
         self._output = output
-        self._pace = Pace(concurrency)
+        self._traffic = traffic
+        self._pace = Pace(traffic.in_flight)
         self._opened: dict[tuple[str, str], LLMClient] = {}
 
     def calls(self, caps: Caps) -> dict[str, PaidCalls]:
@@ -248,7 +251,9 @@ class _Clients:
             if key not in by_client:
                 price = price_at(parse_address(key[0]), prices)
                 budget.check_enforceable(price)
-                by_client[key] = PaidCalls(run.run_id, run.archive, self._client(*key), budget, price)
+                by_client[key] = PaidCalls(
+                    run.run_id, run.archive, self._client(*key), budget, price, traffic=self._traffic
+                )
             by_role[role] = by_client[key]
         return by_role
 

@@ -25,6 +25,7 @@ from generator.llm.address import parse_address
 from generator.llm.clients import Settings, open_client
 from generator.llm.pricing import Price, load_prices, price_of
 from generator.templates import load_prompt
+from generator.traffic import Traffic, traffic_of
 
 CELLS = ("different", "failed", "all", "none")
 SHOWN_CELLS = 40
@@ -97,14 +98,14 @@ def ab(
         made = open_ab(config, archive, bars, prompts)
         _announce(made, price, caps, output)
         try:
-            result = asyncio.run(_run(made, price, caps, concurrency, output))
+            result = asyncio.run(_run(made, price, caps, traffic_of([llm], concurrency), output))
         except TouchstoneError:
             show_result(made.run_id, _names(made), result_of(made).as_dict(), output, cells)
             raise
         show_result(made.run_id, _names(made), result.as_dict(), output, cells)
 
 
-async def _run(made: Ab, price: Price | None, caps: Caps, concurrency: int, output: Output) -> Result:
+async def _run(made: Ab, price: Price | None, caps: Caps, traffic: Traffic, output: Output) -> Result:
     if made.archive.run_state(made.run_id) == "finished":
         return result_of(made)
     spent = made.archive.spend(made.run_id)
@@ -120,8 +121,7 @@ async def _run(made: Ab, price: Price | None, caps: Caps, concurrency: int, outp
             output.note(f"{done} of {planned} slots asked")
 
     try:
-        calls = PaidCalls(made.run_id, made.archive, client, budget, price)
-        return await run_ab(made, calls, watch, concurrency=concurrency)
+        return await run_ab(made, PaidCalls(made.run_id, made.archive, client, budget, price, traffic=traffic), watch)
     finally:
         await client.aclose()
 
