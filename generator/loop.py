@@ -19,12 +19,13 @@ from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import TouchstoneError
-from backtesting.evaluation import evaluation_of
+from backtesting.evaluation import Evaluation, evaluation_of
 from backtesting.nomination import Nominee
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS
 from generator.archive_map import cell_of
 from generator.arms import ARMS, Drawn
+from generator.behaviour import Behaviour
 from generator.config import CONTROL_ARMS
 from generator.context import inputs_by_role, parents_wanted
 from generator.grammar import Grammar
@@ -174,7 +175,7 @@ class _Loop:
         ahead: dict[str, asyncio.Task[None]] = {}
         try:
             for number, block in enumerate(blocks):
-                self._propose(block, ahead)
+                await self._propose(block, ahead)
                 if number >= LAG:
                     await self._evaluate_block(blocks[number - LAG], ahead)
             for block in blocks[-LAG:]:
@@ -189,19 +190,21 @@ class _Loop:
         finally:
             await asyncio.gather(*ahead.values(), return_exceptions=True)
 
-    def _propose(self, block: Sequence[Slot], ahead: dict[str, "asyncio.Task[None]"]) -> None:
-        """Draw for the arms without a model, and send off the questions for the others, all from one snapshot."""
+    async def _propose(self, block: Sequence[Slot], ahead: dict[str, "asyncio.Task[None]"]) -> None:
+        """Send off the questions for the model, and draw for the arms without one meanwhile, all from one snapshot."""
         states = self.run.archive.slot_states(self.run.run_id)
         waiting = [slot for slot in block if states[slot.slot_id] in UNPROPOSED]
         if not waiting:
             return
         snapshot = self.search.snapshot(block[0].block)
         for slot in waiting:
+            if slot.arm not in ARMS:
+                ahead[slot.slot_id] = asyncio.create_task(self._ask(slot, snapshot))
+        for slot in waiting:
             if slot.arm in ARMS:
                 self.tell(f"drawing ({slot.arm})")
+                await self._traffic.turnstile()
                 self._draw(slot, snapshot)
-            else:
-                ahead[slot.slot_id] = asyncio.create_task(self._ask(slot, snapshot))
 
     async def _evaluate_block(self, block: Sequence[Slot], ahead: dict[str, "asyncio.Task[None]"]) -> None:
         """Evaluate the candidates of a block in the order of its slots, each as soon as it is there."""
@@ -325,6 +328,7 @@ class _Loop:
 
     async def _evaluate(self, slot: Slot, candidate: Candidate) -> None:
         archive, known, spec = self.run.archive, self.search.known[slot.arm], spec_of(candidate)
+        await self._traffic.turnstile()
         repeated = refuse_text(spec, known)
         if repeated is not None:
             self._refuse(slot, spec, repeated)
@@ -337,9 +341,8 @@ class _Loop:
                 return
             # Looks of later slots, which may be taken at this very time, are not counted; the judgement counts all.
             n_trials = archive.count_trials(self.run.series, purpose=OPEN, up_to=slot) + 1
-            look, seed = self.run.open.look, self.run.config.seed
-            evaluation = await asyncio.to_thread(look, spec, result, n_trials=n_trials, seed=seed)
-            behaviour = self.run.open.behaviour(spec, result)
+            evaluation, behaviour = await asyncio.to_thread(self._look, spec, result, n_trials)
+            await self._traffic.turnstile()
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             broken = Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}")
             self._refuse_look(slot, spec, broken, None)
@@ -359,6 +362,11 @@ class _Loop:
             archive.append_event(slot.slot_id, "evaluated", data={"alpha_t": _number(evaluation.alpha_t)})
         self.search.found(slot, spec, evaluation, behaviour)
         self.last = f"{candidate.name}: evaluated"
+
+    def _look(self, spec: Spec, result: BacktestResult, n_trials: int) -> tuple[Evaluation, Behaviour]:
+        """What a rule did on the open window, in figures."""
+        window = self.run.open
+        return window.look(spec, result, n_trials=n_trials, seed=self.run.config.seed), window.behaviour(spec, result)
 
     def _refuse(self, slot: Slot, spec: Spec, rejection: Rejection) -> None:
         self.search.refused(slot, spec, rejection)

@@ -14,6 +14,10 @@ from contextlib import asynccontextmanager
 
 from generator.llm.address import parse_address
 
+LOOKS = 4
+"""Looks at the network before a slot is let through the turnstile: as many as a reply takes to come in and be followed
+by the next question."""
+
 
 class Traffic:
     """The places in flight of one run, shared by all its models. Use it inside one event loop.
@@ -58,11 +62,10 @@ class Traffic:
     async def turnstile(self) -> None:
         """Wait until it is this slot's turn to be worked on; what is ready to be sent or received goes first."""
         async with self._turnstile:
-            await asyncio.sleep(0)
+            for _ in range(LOOKS):
+                await asyncio.sleep(0)
 
 
 def traffic_of(llms: Iterable[str], in_flight: int) -> Traffic:
     """The traffic of calls to these addresses; a script is a list in order, so it is read one reply after the other."""
-    addresses = [parse_address(llm) for llm in llms]
-    scripted = any("scripted" in (address.kind, address.live and address.live.kind) for address in addresses)
-    return Traffic(1 if scripted else in_flight)
+    return Traffic(1 if any(parse_address(llm).kind == "scripted" for llm in llms) else in_flight)
