@@ -116,7 +116,7 @@ class Ledger(Database):
         if run_id is not None:
             query = query.where(tables.calls.c.run_id == run_id)
         prices: list[float] = []
-        tokens, calls, unpriced, free = 0, 0, 0, 0
+        tokens, calls, unpriced, free, reserved = 0, 0, 0, 0, 0
         with self._reading() as connection:
             for row in connection.execute(query):
                 price = row.cost_usd if row.cost_usd is not None else row.reserved_usd
@@ -127,8 +127,11 @@ class Ledger(Database):
                 used = _tokens(row.usage, row.reserved_tokens)
                 tokens += used
                 calls += 1
+                reserved += used if row.usage is None else 0
                 free += row.status == "settled" and price == 0.0 and used == 0
-        return Spend(usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced, free=free)
+        return Spend(
+            usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced, free=free, reserved_tokens=reserved
+        )
 
     @staticmethod
     def spend_of(call: Call) -> Spend:
@@ -136,7 +139,14 @@ class Ledger(Database):
         price = call.cost_usd if call.cost_usd is not None else call.reserved_usd
         tokens = _tokens(call.usage, call.reserved_tokens)
         free = call.status == "settled" and price == 0.0 and tokens == 0
-        return Spend(usd=price or 0.0, tokens=tokens, calls=1, unpriced=int(price is None), free=int(free))
+        return Spend(
+            usd=price or 0.0,
+            tokens=tokens,
+            calls=1,
+            unpriced=int(price is None),
+            free=int(free),
+            reserved_tokens=tokens if call.usage is None else 0,
+        )
 
     def add_trial(self, trial: Trial) -> None:
         """Count a look. A slot that repeats a look after a kill (same rule, window and purpose) is counted once."""

@@ -280,6 +280,11 @@ class _Clients:
         return self._opened[llm, mode]
 
 
+def _why_forked(run: Run, parent: str) -> str:
+    into = [event.data for event in run.archive.events(parent) if event.kind == "forked"]
+    return ", ".join(str(part) for data in into if data["into"] == run.run_id for part in data["changed"])
+
+
 def _announce(run: Run, output: Output) -> None:
     """What the run is, and its calendar, before it starts."""
     config, split, sessions = run.config, run.split, run.bars.sessions
@@ -316,7 +321,8 @@ def _announce(run: Run, output: Output) -> None:
     )
     parent = run.record.config.get("forked_from")
     if parent:
-        output.note(f"a new segment, forked from run {parent}; what that one found stays there")
+        output.note(f"a new segment, forked from run {parent} because of {_why_forked(run, str(parent))}")
+        output.note("what that one found stays there")
     output.note(f"open window    {spans['open']}: proposers and people may look")
     output.note(f"sealed window  {spans['sealed']}: judged once, at the end")
     if not run.finished:

@@ -161,6 +161,14 @@ def show_result(
     output.table(f"{run_id}: {comparison['n_pairs']} pairs, {comparison['n_clusters']} sets of parents", columns, rows)
     output.line("Score: mean over the new ones; B - A is the share of unequal pairs that B won, minus a half.")
     output.line(comparison["sentence"] + ".", style="bold")
+    uncounted = {side: n for side, n in result.get("uncounted", {}).items() if n}
+    if uncounted:
+        words = ", ".join(f"{n} of {side.upper()}" for side, n in uncounted.items())
+        output.line(
+            f"Calls without a token count: {words}. They stand with what was reserved, the most that they can have"
+            " used.",
+            style="yellow",
+        )
     ratio = comparison["token_ratio"]
     if ratio is not None and not 1 / COST_RATIO <= ratio <= COST_RATIO:
         output.line(f"Not at equal cost: B used {ratio:.2f} times the tokens of A.", style="yellow")
