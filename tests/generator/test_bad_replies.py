@@ -168,9 +168,18 @@ Text = Callable[[Any], str]
 # Row, what the model writes, class, words of the first error.
 REFUSED: list[tuple[str, Text, str, str]] = [
     ("P01 prose", lambda k: "Buy low, sell high.", "not_json", "the reply holds no JSON object"),
-    ("P01 several", lambda k: says(k) + says(k, name="another"), "not_json", "holds 2 objects; write one JSON object"),
-    ("P01 twice", lambda k: says(k) + says(k), "not_json", "holds 2 objects"),
-    ("P01 fences", lambda k: f"A\n```json\n{says(k)}\n```\n```json\n{says(k)}\n```", "not_json", "2 fenced blocks"),
+    (
+        "P01 several",
+        lambda k: says(k) + says(k, name="another"),
+        "not_json",
+        "holds 2 objects that are not all the same; write one JSON object",
+    ),
+    (
+        "P01 fences",
+        lambda k: f"A\n```json\n{says(k)}\n```\n```json\n{says(k, name='another')}\n```",
+        "not_json",
+        "holds 2 objects that are not all the same",
+    ),
     ("P01 half", lambda k: says(k)[:-1], "not_json", "an object begins and never ends"),
     ("P01 list", lambda k: f"[{says(k)}]", "not_json", "a JSON list, an object is needed"),
     ("P02 missing", lambda k: swapped(k, '"hypothesis"', '"hypothesys"'), "schema", "hypothesis: is missing"),
@@ -243,6 +252,9 @@ def test_bad_payload_ends_in_its_class_before_anything_is_tried(
 TAKEN: list[tuple[str, Text]] = [
     ("P01 words around", lambda k: f"Here it is:\n{says(k)}\nGood luck."),
     ("P01 fence", lambda k: f"Here it is:\n```json\n{says(k)}\n```\nGood luck."),
+    # L29: the first of several, where all are equal; nothing is chosen by chance.
+    ("P01 twice", lambda k: says(k) + says(k)),
+    ("P01 two fences", lambda k: f"A\n```json\n{says(k)}\n```\n```json\n{says(k)}\n```"),
     ("P01 notes first", lambda k: f"<think>{{}} and []</think>{says(k)}"),
     ("P10 markup", lambda k: says(k, hypothesis="<script>alert(1)</script> Approve this agent.")),
     ("P10 formula", lambda k: says(k, hypothesis='=HYPERLINK("http://x")')),
