@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 
-from generator.llm.address import KEY_VARIABLE, NO_KEY, ModelAddress
+from generator.llm.address import KEY_VARIABLE, ModelAddress
 from generator.llm.client import (
     CallFailed,
     CapField,
@@ -32,6 +32,7 @@ from generator.llm.client import (
     payload_id_of,
     storable,
 )
+from generator.llm.keys import NO_KEY
 from generator.llm.pace import Pace
 from generator.llm.patience import DEFAULT_PATIENCE, AttemptFailed, Patience, Sleep, ask_patiently
 from generator.llm.secret import Secret, one_line, redact

@@ -22,8 +22,9 @@ from backtesting.bars import Bars
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
-from generator.llm.address import api_key, parse_address
+from generator.llm.address import parse_address
 from generator.llm.client import LLMClient
+from generator.llm.keys import api_key
 from generator.llm.openai_client import OpenAIClient
 from generator.llm.patience import Patience
 from generator.llm.pricing import Price

@@ -31,6 +31,7 @@ from generator.lessons import Reflector
 from generator.llm.address import FORMS, parse_address
 from generator.llm.client import LLMClient
 from generator.llm.clients import Settings, open_client, price_at
+from generator.llm.keys import system_keyring
 from generator.llm.pace import Pace
 from generator.llm.pricing import load_prices
 from generator.llm.transport import proxy_for
@@ -223,7 +224,7 @@ async def drive(
 async def _opens(config: RunConfig) -> None:
     roles = [config.role(name) for name in config.asked]
     for llm, mode in sorted({(str(role.llm), str(role.llm_mode)) for role in roles}):
-        settings = Settings(environ=os.environ, rng=np.random.default_rng(), mode=mode)  # type: ignore[arg-type]
+        settings = Settings(environ=os.environ, keyring=system_keyring, rng=np.random.default_rng(), mode=mode)  # type: ignore[arg-type]
         await open_client(parse_address(llm), settings).aclose()
 
 
@@ -271,6 +272,7 @@ class _Clients:
             )
         settings = Settings(
             environ=os.environ,
+            keyring=system_keyring,
             rng=np.random.default_rng(),
             mode=mode,  # type: ignore[arg-type]
             pace=self._pace,

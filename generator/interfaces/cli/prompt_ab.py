@@ -23,6 +23,7 @@ from generator.interfaces.cli.output import Output, number
 from generator.interfaces.cli.prompt_files import find
 from generator.llm.address import parse_address
 from generator.llm.clients import Settings, open_client
+from generator.llm.keys import system_keyring
 from generator.llm.pricing import Price, load_prices, price_of
 from generator.templates import load_prompt
 from generator.traffic import Traffic, traffic_of
@@ -112,7 +113,12 @@ async def _run(made: Ab, price: Price | None, caps: Caps, traffic: Traffic, outp
     earlier = Spend(usd=spent.usd, tokens=spent.tokens, calls=spent.calls, unpriced_calls=spent.unpriced)
     budget = Budget(caps, clock=time.monotonic, spent=earlier)
     budget.check_enforceable(price)
-    settings = Settings(environ=os.environ, rng=np.random.default_rng(), mode=made.config.llm_mode)  # type: ignore[arg-type]
+    settings = Settings(
+        environ=os.environ,
+        keyring=system_keyring,
+        rng=np.random.default_rng(),
+        mode=made.config.llm_mode,  # type: ignore[arg-type]
+    )
     client = open_client(parse_address(made.config.llm), settings)
     n_slots = 2 * made.config.n_pairs
 
