@@ -189,9 +189,10 @@ class LangChainClient:
         from langsmith import tracing_context
 
         try:
+            chat = self._chat(request)  # the first one imports the provider's package, which is not the model's time
             async with asyncio.timeout(self._patience.attempt_seconds):
                 with tracing_context(enabled=False):
-                    reply = await self._chat(request).ainvoke(_messages(request))
+                    reply = await chat.ainvoke(_messages(request))
         except TimeoutError:
             why = f"no answer within {self._patience.attempt_seconds:g} s"
             raise AttemptFailed(self._failure(why, "timeout"), again=True) from None

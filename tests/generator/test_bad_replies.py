@@ -17,7 +17,7 @@ from generator.llm.scripted import ScriptedClient, completion
 OUT = "rsi(close, 3) > 60"
 IN = "rsi(close, 3) < 30"
 # Short where the server keeps silent; where it answers, a busy machine must not look like a silent server.
-SHORT = Patience(max_attempts=4, attempt_seconds=0.2, deadline_seconds=5.0)
+SHORT = Patience(max_attempts=4, attempt_seconds=0.2, deadline_seconds=60.0)
 ROOMY = Patience(max_attempts=4, attempt_seconds=30.0, deadline_seconds=120.0)
 
 
@@ -133,7 +133,12 @@ def test_bad_answer_ends_its_slot_in_its_class(
     state, found, sentence = ending(archive, run)
     assert (state, found) == ("rejected", code)
     assert words in sentence
-    assert len(chat_server.requests) == n_sent
+    if code == "timeout":
+        # On a busy machine the time may be up before the server has seen a request; our own count is exact.
+        (end,) = [event.data for event in archive.events(run.run_id) if event.kind == "rejected"]
+        assert end["detail"]["attempts"] == n_sent >= len(chat_server.requests)
+    else:
+        assert len(chat_server.requests) == n_sent
     calls = archive.calls(run.run_id)
     assert tuple(sum(call.status == status for call in calls) for status in ("settled", "failed")) == books
     assert kept in (calls[0].reply or "")

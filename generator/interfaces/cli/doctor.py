@@ -221,5 +221,7 @@ def _advice(found: Probed) -> str:
 def _checked(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, True, check())
-    except (TouchstoneError, PackageNotFoundError, OSError, ValueError) as error:
+    except (TouchstoneError, ValueError) as error:
+        return Finding(name, False, str(error))
+    except (PackageNotFoundError, OSError) as error:
         return Finding(name, False, f"{type(error).__name__}: {error}")
