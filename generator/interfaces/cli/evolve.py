@@ -43,6 +43,7 @@ from generator.loop import Watcher, evolve
 from generator.run import Run, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
 from generator.traffic import Traffic, traffic_of
+from generator.verdicts import check_after_cutoff
 from generator.workflows.workflows import build_workflow
 
 app = typer.Typer(add_completion=False)
@@ -90,6 +91,13 @@ def main(
         str | None, typer.Option(help="YAML or JSON file with how the market trades: fill, multiplier, lot, rolls.")
     ] = None,
     open_share: Annotated[float | None, typer.Option(help="Share of the history that may be looked at (0.3).")] = None,
+    replace: Annotated[
+        str | None, typer.Option(help="Active agent whose place every candidate claims too; signed with the rest.")
+    ] = None,
+    after_cutoff: Annotated[
+        bool | None,
+        typer.Option("--after-cutoff", help="Judge a model's rules on the days after its cutoff, not by length (off)."),
+    ] = None,
     queue: Annotated[int | None, typer.Option(help="How many candidates go to review (5).")] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt that proposes (propose).")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with a section `evolve`; flags win over it.")] = None,
@@ -124,6 +132,8 @@ def main(
         "costs": costs if costs is None else _costs(costs),
         "terms": None if terms is None else terms_named(terms).as_dict(),
         "open_share": open_share,
+        "replace": replace,
+        "after_cutoff": after_cutoff,
         "queue": queue,
         "prompt": prompt,
         "workflow": workflow,
@@ -167,6 +177,7 @@ def run_it(
     with said_once(output), hold_workspace(workspace.home(), config.market):
         if config.llm != "none":
             asyncio.run(_opens(config))  # a missing key or script ends the command before a run is planned
+            check_after_cutoff(config, bars)
         if continues is not None and fork:
             run = open_segment(continues, archive, bars, prompts)
         else:
