@@ -113,9 +113,9 @@ class TradingStrategy:
         if isinstance(spec, ScoreSpec):
             return self._score(spec, bars, cache)
         if isinstance(spec, PortfolioSpec):
-            return replace(portfolio_targets(spec, self._compiled(), bars, cache), **_halt_terms(spec.halt))
+            return replace(portfolio_targets(spec, self._compiled(), bars, cache), **_account_terms(spec))
         decided = [TradingStrategy(member.spec)._decisions(bars, cache) for member, _ in spec.in_order]
-        return replace(ensemble_targets(spec, decided, bars), **_halt_terms(spec.halt))
+        return replace(ensemble_targets(spec, decided, bars), **_account_terms(spec))
 
     def _compiled(self) -> dict[str, Node]:
         if self._nodes is None:
@@ -191,7 +191,7 @@ class TradingStrategy:
         # NaN keeps what is held: on the bars between two looks, and where the score is not known.
         skipped = np.arange(bars.n_bars) % spec.rebalance.every_bars != 0
         target[skipped] = np.nan
-        return TargetDecisions(target=target, band=spec.rebalance.band / bars.n_assets, **_halt_terms(spec.halt))
+        return TargetDecisions(target=target, band=spec.rebalance.band / bars.n_assets, **_account_terms(spec))
 
 
 # Ways of weighing members that need no history of their own.
@@ -200,6 +200,12 @@ _FIXED = ("equal", "given")
 
 def _halt_terms(halt: Halt | None) -> dict[str, Any]:
     return {} if halt is None else {"halt_drawdown": halt.drawdown, "halt_bars": halt.bars or 0}
+
+
+def _account_terms(spec: ScoreSpec | PortfolioSpec | EnsembleSpec) -> dict[str, Any]:
+    """What holds for the account as a whole: the halt, and the limits of targets."""
+    limits = {} if spec.limits is None else spec.limits.model_dump(exclude_none=True)
+    return _halt_terms(spec.halt) | {f"max_{name}": value for name, value in limits.items()}
 
 
 def _weights(spec: ScoreSpec, score: FloatArray) -> FloatArray:
