@@ -28,6 +28,7 @@ import numpy as np
 from backtesting.backtest import Strategy, simulate
 from backtesting.bars import Bars, FloatArray
 from backtesting.blind_test import LEVEL, REPS, SMALLEST_P, blind_test
+from backtesting.concentration import Concentration
 from backtesting.decisions import Signals
 from backtesting.drawdown_band import drawdown_band
 from backtesting.errors import CheckFailed
@@ -36,7 +37,6 @@ from backtesting.metrics import sharpe_ratio
 from backtesting.nomination import COST_FACTOR, Nomination, Nominee, Route
 from backtesting.occam import OccamTest, occam_test
 from backtesting.open_gates import (
-    MAX_PROFIT_SHARE,
     OF_ITS_ALPHA,
     GateResult,
     doubtful_profit,
@@ -302,7 +302,7 @@ def _judge_family(
             "alpha_annual": _number(float(np.mean(stream)) * bars.periods_per_year),
             "residual_sharpe": _number(sharpe_ratio(stream, bars.periods_per_year)),
             "doubled_costs_growth": _number(look.doubled_growth),
-            "concentration": _number(look.concentration),
+            "concentration": _number(look.concentration.share),
             "drawdown_share": _number(look.drawdown_share),
             "gates": {gate.name: gate.passed for gate in sealed},
             "broke": look.broke,
@@ -333,7 +333,7 @@ class _Look:
     returns: FloatArray
     doubled: FloatArray
     doubled_growth: float
-    concentration: float
+    concentration: Concentration
     drawdown_share: float
     drawdown_held: bool
     doubtful_held: bool
@@ -453,7 +453,8 @@ def _look(nominee: Nominee, nomination: Nomination, bars: Bars, window: Window) 
     except Exception as error:  # whatever a candidate does, the others are judged and it counts as failed
         nothing = np.full(window.n_bars, np.nan)
         nan = float("nan")
-        return _Look(nominee, nothing, nothing, nan, nan, nan, False, False, f"{type(error).__name__}: {error}")
+        spread = Concentration(nan, nan)
+        return _Look(nominee, nothing, nothing, nan, spread, nan, False, False, f"{type(error).__name__}: {error}")
     band = drawdown_band(nominee.open_evaluation.result.returns, result.returns, drift=False)
     flagged = doubtful_profit(result, nomination.doubtful)
     return _Look(
@@ -474,7 +475,7 @@ def _sealed_gates(look: _Look, confirmed: bool) -> tuple[GateResult, ...]:
         "sealed-alpha": (confirmed, "its residual alpha holds on the sealed window, all candidates counted"),
         "sealed-doubled-costs": (look.doubled_growth > 0.0, "it earns on the sealed window with costs doubled"),
         "sealed-concentration": (
-            look.concentration <= MAX_PROFIT_SHARE,  # also false for NaN
+            look.concentration.held,
             "its sealed profit does not hang on a single day or trade",
         ),
         "sealed-drawdown": (
@@ -500,7 +501,7 @@ def _sealed_replacement_gates(
         ),
         "sealed-replace-doubled-costs": (doubled > 0.0, f"it does so with all costs doubled, {other}'s too"),
         "sealed-replace-concentration": (
-            difference_concentration(plain) <= MAX_PROFIT_SHARE,  # also false for NaN
+            difference_concentration(plain).held,
             "the difference does not hang on a single day",
         ),
     }

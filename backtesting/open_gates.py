@@ -11,6 +11,7 @@ from math import inf, isfinite, log, sqrt
 
 import numpy as np
 
+from backtesting.concentration import MAX_PROFIT_SHARE, Concentration, concentration
 from backtesting.drawdown_band import BAND_LEVEL, drawdown_band
 from backtesting.evaluation import MIN_RESIDUAL_SHARE
 from backtesting.nomination import Nominee
@@ -19,7 +20,6 @@ from backtesting.result import BacktestResult, log_growth
 
 MIN_EXPOSED_BARS = 60
 MIN_TRADING_BARS = 6
-MAX_PROFIT_SHARE = 0.25
 SHORT_TRADE_BARS = 63
 MIN_NEIGHBOUR_SHARE = 0.25
 
@@ -66,19 +66,19 @@ def doubled_costs_gate(nominee: Nominee) -> GateResult:
 
 
 def concentration_gate(nominee: Nominee) -> GateResult:
-    """No single day or short trade carries more than a quarter of the open window's profit."""
-    share = profit_concentration(nominee.open_evaluation.result)
-    if not isfinite(share):
+    """No single day or short trade carries more of the open window's profit than a quarter, and than luck explains."""
+    found = profit_concentration(nominee.open_evaluation.result)
+    if not isfinite(found.share):
         return GateResult(
             "concentration", False, None, MAX_PROFIT_SHARE, None, "it made no profit that could be spread over days"
         )
     return GateResult(
         "concentration",
-        share <= MAX_PROFIT_SHARE,
-        share,
-        MAX_PROFIT_SHARE,
-        MAX_PROFIT_SHARE - share,
-        f"its best day or short trade carries {share:.0%} of the profit, at most {MAX_PROFIT_SHARE:.0%} is allowed",
+        found.held,
+        found.share,
+        found.allowed,
+        found.allowed - found.share,
+        f"its best day or short trade carries {found.share:.0%} of the profit, at most {found.allowed:.0%} is allowed",
     )
 
 
@@ -203,7 +203,7 @@ def replacement_gates(found: Replacement) -> tuple[GateResult, ...]:
         nothing = f"day by day it does not differ from {other}, or {other} never moved"
         return (GateResult("replace-difference", False, None, 0.0, None, nothing),)
     positive = sum(mean > 0.0 for mean in found.fold_means)
-    spread = isfinite(found.concentration)
+    spread = found.concentration
     results = [
         _above("replace-difference", found.t, 0.0, f"the difference to {other} has t = {found.t:.2f}"),
         _above(
@@ -214,12 +214,12 @@ def replacement_gates(found: Replacement) -> tuple[GateResult, ...]:
         ),
         GateResult(
             "replace-concentration",
-            spread and found.concentration <= MAX_PROFIT_SHARE,
-            found.concentration if spread else None,
-            MAX_PROFIT_SHARE,
-            MAX_PROFIT_SHARE - found.concentration if spread else None,
-            f"one day carries {found.concentration:.0%} of the difference, at most {MAX_PROFIT_SHARE:.0%} is allowed"
-            if spread
+            spread.held,
+            spread.share if isfinite(spread.share) else None,
+            spread.allowed if isfinite(spread.share) else MAX_PROFIT_SHARE,
+            spread.allowed - spread.share if isfinite(spread.share) else None,
+            f"one day carries {spread.share:.0%} of the difference, at most {spread.allowed:.0%} is allowed"
+            if isfinite(spread.share)
             else f"it did not earn more than {other}",
         ),
         _at_least(
@@ -241,7 +241,7 @@ def replacement_gates(found: Replacement) -> tuple[GateResult, ...]:
     return tuple(results)
 
 
-def profit_concentration(result: BacktestResult) -> float:
+def profit_concentration(result: BacktestResult) -> Concentration:
     """Largest share of the total log growth that one bar, or one trade of at most 63 bars, contributes.
 
     Longer positions are judged by their days: a rule that is always in has a single trade. Log growth and not money, or
@@ -250,17 +250,17 @@ def profit_concentration(result: BacktestResult) -> float:
     """
     total = log_growth(result)
     if not total > 0.0:
-        return float("nan")
+        return concentration((), total)
     # One account value before the window, so that value[i] is the account before bar i of the window.
     value = np.concatenate([[result.capital], result.equity])
-    largest = float(np.max(np.log1p(result.returns)))
     several = len({trade.asset for trade in result.trades}) > 1
+    trades = []
     for trade in result.trades:
         first, last = trade.entry_bar - result.window.start, trade.exit_bar - result.window.start
         if last - first < SHORT_TRADE_BARS:
             after = value[first] + trade.pnl if several else value[last + 1]
-            largest = max(largest, log(after / value[first]) if after > 0.0 else -inf)
-    return largest / total
+            trades.append(log(after / value[first]) if after > 0.0 else -inf)
+    return concentration((np.log1p(result.returns), np.array(trades)), total)
 
 
 @dataclass(frozen=True)

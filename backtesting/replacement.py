@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from backtesting.bars import FloatArray
+from backtesting.concentration import Concentration, concentration
 from backtesting.evaluation import FOLDS, residual, residual_hedge
 from backtesting.folds import walk_forward
 from backtesting.statistics import FLAT, hac_t
@@ -32,7 +33,7 @@ class Replacement:
         mean_annual, volatility_annual: of the difference, a year, as fractions.
         t: HAC t-statistic of the difference, the lesser one of as it is and without a constant position's share.
         doubled_costs_annual: the mean where both pay every cost twice.
-        concentration: the largest day's share of the whole difference; NaN where that is not positive.
+        concentration: the largest day's share of the whole difference, and what is allowed.
         fold_means: of the difference by walk-forward part, a year, oldest first.
         neighbours_t, dropped_t: `t` of the candidate slightly changed, and on the panel without a symbol.
     """
@@ -43,7 +44,7 @@ class Replacement:
     volatility_annual: float
     t: float
     doubled_costs_annual: float
-    concentration: float
+    concentration: Concentration
     fold_means: tuple[float, ...]
     neighbours_t: tuple[float, ...] = ()
     dropped_t: tuple[tuple[str, float], ...] = ()
@@ -57,7 +58,7 @@ class Replacement:
             "volatility_annual": _number(self.volatility_annual),
             "t": _number(self.t),
             "doubled_costs_annual": _number(self.doubled_costs_annual),
-            "concentration": _number(self.concentration),
+            "concentration": [_number(self.concentration.share), _number(self.concentration.allowed)],
             "fold_means": [_number(mean) for mean in self.fold_means],
             "neighbours_t": [_number(t) for t in self.neighbours_t],
             "dropped_t": [[symbol, _number(t)] for symbol, t in self.dropped_t],
@@ -90,10 +91,9 @@ def difference_t(own: FloatArray, incumbent: FloatArray, market: FloatArray, sca
     return min(found) if all(isfinite(t) for t in found) else float("nan")
 
 
-def difference_concentration(stream: FloatArray) -> float:
-    """The largest day's share of the sum of a stream (n,); NaN where that sum is not positive."""
-    total = float(np.sum(stream))
-    return float(np.max(stream)) / total if total > 0.0 else float("nan")
+def difference_concentration(stream: FloatArray) -> Concentration:
+    """The largest day's share of the sum of a stream (n,)."""
+    return concentration((stream,), float(np.sum(stream)))
 
 
 def replacement_of(

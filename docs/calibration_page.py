@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from math import log2
 from pathlib import Path
 
-from backtesting.calibration import ALPHA, FIRST_OPENING, GATE, OCCAM_FAMILIES, Row, clopper_pearson
+from backtesting.calibration import ALPHA, FIRST_OPENING, GATE, OCCAM_FAMILIES, REPLACE_FAMILIES, Row, clopper_pearson
 from backtesting.null_markets import NO_NULL
 from generator.calibration_table import load_table
 from generator.loop_calibration import LOOP_FAMILIES, RULES
@@ -36,8 +36,9 @@ touchstone calibrate --families occam-factor --candidates 1048576 --years 20 --s
 ```
 
 Each row is one cell of simulated runs through the blind test. *False* is the share of runs in which something
-worthless passed, with an exact 95 % interval; *power* the share in which the one planted edge passed. Cells of few
-replications say little: read the interval, not the point.
+worthless passed, with an exact 95 % interval; *power* the share in which the one planted edge passed. Beside a planted
+edge *false* counts every run in which something worthless passed as well, so a wrong winner alone is rarer still. Cells
+of few replications say little: read the interval, not the point.
 
 Runs are judged at two levels. {ALPHA:g} is what all openings of a window may spend together, and what the goals below
 are about. {FIRST_OPENING:g} is what the first opening may spend of that
@@ -51,8 +52,9 @@ of a few hundred runs; the table of all null markets together is the sharper one
 
 `loop-*` rows are whole searches (random and evolved arms, parents chosen by open-window scores) with every gate, at the
 price of a first opening. `{RULES}` is the gate with every economic check and without a search: the rule that trades the
-planted edge among rules drawn at random, real costs. `bootstrap` resamples real days and is no null,
-`bootstrap-centred` is its strict form: [decisions/0004-the-gate.md](decisions/0004-the-gate.md).
+planted edge among rules drawn at random, real costs. In `replace-*` rows every candidate claims an incumbent's place as
+well, and power is that of this claim for the planted edge beside a worthless incumbent. `bootstrap` resamples real days
+and is no null, `bootstrap-centred` is its strict form: [decisions/0004-the-gate.md](decisions/0004-the-gate.md).
 """
 TOGETHER = """
 ## All null markets together
@@ -78,7 +80,8 @@ worthless histories on which that sentence passed; *power* that of one planted e
 BEFORE = """
 ## An earlier gate
 
-Not measurements of the gate as it is; no report quotes them.
+Not measurements of the gate as it is; no report quotes them. The gate before this one was the same test at its full
+level, so its false promotions and its power are upper bounds of today's.
 
 | market | candidates | years | planted Sharpe | alpha | runs | false | 95 % interval | goal | power | goal |
 |---|---|---|---|---|---|---|---|---|---|---|
@@ -101,7 +104,7 @@ def _together(rows: Iterable[Row]) -> Iterable[str]:
     pools: dict[tuple[int, float, float], list[int]] = {}
     for row in rows:
         cell = row.cell
-        if cell.sharpe == 0.0 and cell.family not in (NO_NULL, *LOOP_FAMILIES, *OCCAM_FAMILIES):
+        if cell.sharpe == 0.0 and cell.family not in (NO_NULL, *LOOP_FAMILIES, *OCCAM_FAMILIES, *REPLACE_FAMILIES):
             pool = pools.setdefault((cell.candidates, cell.years, cell.alpha), [0, 0])
             pool[0] += row.replications
             pool[1] += row.false_passes
@@ -130,7 +133,7 @@ def _power(row: Row) -> str:
     wanted = LEAST_FOUND.get((cell.candidates, cell.years, cell.sharpe))
     low, high = clopper_pearson(row.true_passes, row.replications)
     searched = cell.family in LOOP_FAMILIES and cell.family != RULES
-    if wanted is None or searched:
+    if wanted is None or searched or cell.family in REPLACE_FAMILIES:
         said = "–"
     else:
         said = f"{wanted:.0%} " + ("reached" if row.power >= wanted else "missed" if high < wanted else "open")

@@ -524,18 +524,18 @@ def test_concentration_is_the_best_day_or_short_trade_over_the_log_growth():
     returns = np.zeros(100)
     returns[[10, 11, 50, 90]] = 0.01, 0.01, 0.02, 0.01
     total = 3 * log(1.01) + log(1.02)
-    assert profit_concentration(made(returns)) == pytest.approx(log(1.02) / total)
+    assert profit_concentration(made(returns)).share == pytest.approx(log(1.02) / total)
     # A trade over bars 310 to 311 holds both days of 1 %: log(1.01^2) > log(1.02).
-    assert profit_concentration(made(returns, (held(310, 311),))) == pytest.approx(2 * log(1.01) / total)
+    assert profit_concentration(made(returns, (held(310, 311),))).share == pytest.approx(2 * log(1.01) / total)
     # 63 bars are a short trade, 64 are judged by their days.
-    assert profit_concentration(made(returns, (held(300, 362),))) == pytest.approx((total - log(1.01)) / total)
-    assert profit_concentration(made(returns, (held(300, 363),))) == pytest.approx(log(1.02) / total)
+    assert profit_concentration(made(returns, (held(300, 362),))).share == pytest.approx((total - log(1.01)) / total)
+    assert profit_concentration(made(returns, (held(300, 363),))).share == pytest.approx(log(1.02) / total)
 
 
 @pytest.mark.parametrize("returns", [np.zeros(50), np.full(50, -0.001), np.r_[np.zeros(49), -1.0]])
 def test_concentration_without_profit_is_not_a_number_and_fails(returns):
     result = made(returns)
-    assert np.isnan(profit_concentration(result))
+    assert np.isnan(profit_concentration(result).share)
     (nominee,) = nominate(market(0.0), COINS[:1]).nominees
     gates = open_gates(Nominee(replace(nominee.open_evaluation, result=result), result, nominee.strategy))
     answers = {gate.name: gate for gate in gates}

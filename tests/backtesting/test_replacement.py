@@ -8,6 +8,7 @@ import pytest
 
 from backtesting.backtest import simulate
 from backtesting.bars import Bars
+from backtesting.concentration import Concentration
 from backtesting.costs import CostModel
 from backtesting.decisions import Signals, TargetDecisions
 from backtesting.evaluation import evaluate, market_returns
@@ -170,8 +171,8 @@ def test_a_difference_that_a_constant_position_explains_does_not_count():
 
 
 def test_concentration_of_a_difference_is_the_best_days_share_of_its_sum():
-    assert difference_concentration(np.array([0.03, -0.01, 0.02])) == pytest.approx(0.03 / 0.04)
-    assert np.isnan(difference_concentration(np.array([0.01, -0.02])))
+    assert difference_concentration(np.array([0.03, -0.01, 0.02])).share == pytest.approx(0.03 / 0.04)
+    assert np.isnan(difference_concentration(np.array([0.01, -0.02])).share)
 
 
 def test_evidence_of_a_small_case_by_hand():
@@ -186,7 +187,7 @@ def test_evidence_of_a_small_case_by_hand():
     assert found.doubled_costs_annual == pytest.approx(0.35)
     assert found.fold_means == pytest.approx((0.2, 0.2, 0.2, 0.2))
     # The best bar is 0.01 of 100 * 0.002.
-    assert found.concentration == pytest.approx(0.05)
+    assert found.concentration.share == pytest.approx(0.05)
 
 
 # --- The verdict ------------------------------------------------------------------------------------------------
@@ -326,8 +327,16 @@ def evidence(**values):
             "replace-doubled-costs",
             "with all costs doubled it earns -1.0% a year more than other, more than 0 is needed",
         ),
-        ({"concentration": 0.3}, "replace-concentration", "one day carries 30% of the difference, at most 25% is"),
-        ({"concentration": float("nan")}, "replace-concentration", "it did not earn more than other"),
+        (
+            {"concentration": Concentration(0.3, 0.25)},
+            "replace-concentration",
+            "one day carries 30% of the difference, at most 25% is",
+        ),
+        (
+            {"concentration": Concentration(float("nan"), float("nan"))},
+            "replace-concentration",
+            "it did not earn more than other",
+        ),
         (
             {"fold_means": (0.1, -0.1, -0.1, -0.1)},
             "replace-sub-periods",

@@ -25,6 +25,7 @@ from backtesting.calibration import (
     GATE,
     MOST_SENTENCES,
     OCCAM_FAMILIES,
+    REPLACE_FAMILIES,
     Cell,
     Row,
     clopper_pearson,
@@ -74,7 +75,10 @@ class Piece:
 def main(
     families: Annotated[
         list[str] | None,
-        typer.Option(help=f"Null markets: {', '.join(FAMILIES)}; occam-NAME for the test by length; may be repeated."),
+        typer.Option(
+            help=f"Null markets: {', '.join(FAMILIES)}; replace-NAME with claims on a place, occam-NAME for the test by"
+            " length; may be repeated."
+        ),
     ] = None,
     candidates: Annotated[list[int] | None, typer.Option(help="Candidates a run (50, 200); may be repeated.")] = None,
     years: Annotated[list[float] | None, typer.Option(help="Years of history (10, 20); may be repeated.")] = None,
@@ -99,7 +103,7 @@ def main(
 ) -> None:
     """Measure false promotions and power, print them with exact intervals, and keep the table that reports quote."""
     output = Output.from_environment(json_lines=json_lines)
-    allowed = LOOP_FAMILIES if loop else (*FAMILIES, *OCCAM_FAMILIES)
+    allowed = LOOP_FAMILIES if loop else (*FAMILIES, *REPLACE_FAMILIES, *OCCAM_FAMILIES)
     chosen = families or (["loop-random-walk"] if loop else list(FAMILIES))
     unknown = [name for name in chosen if name not in allowed]
     if unknown:

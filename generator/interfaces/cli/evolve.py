@@ -339,6 +339,8 @@ def _announce(run: Run, output: Output) -> None:
         split=split.as_dict(),
         alpha=seal.alpha,
         seal_broken=seal.broken,
+        replace=config.replace,
+        after_cutoff=config.after_cutoff,
     )
     if output.json_lines:
         return
@@ -357,6 +359,8 @@ def _announce(run: Run, output: Output) -> None:
         output.note("what that one found stays there")
     output.note(f"open window    {spans['open']}: proposers and people may look")
     output.note(f"sealed window  {spans['sealed']}: judged once, at the end")
+    if config.replace:
+        output.note(f"the claims     each candidate to add to the book, and to take the place of {config.replace}")
     if not run.finished:
         output.note(f"the seal       {sealed}")
     arms = ", ".join(f"{arm} {share:.0%}" for arm, share in config.shares.items())

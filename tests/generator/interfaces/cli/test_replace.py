@@ -31,7 +31,9 @@ def evolve(touchstone: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]
 def test_what_passed_in_a_place_may_take_it_and_the_incumbent_retires(
     touchstone: Callable[..., Any], evolve: Callable[..., Any]
 ) -> None:
-    assert evolve("--replace", "golden_cross").code == 0
+    answer = evolve("--replace", "golden_cross")
+    assert "the claims     each candidate to add to the book, and to take the place of golden_cross" in answer.err
+    assert "surge_rule passed to add to the book and in the place of golden_cross." in answer.out
     page = touchstone("review", "show", "surge_rule")
     assert "Claimed: that it adds something to the book, and that it is better than golden_cross. Judged" in page.out
     assert "Claim: add to the book: pass" in page.out
