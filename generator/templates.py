@@ -40,6 +40,8 @@ MAX_PROMPT_TOKENS = 16_000
 """Tokens (est.) of a rendered prompt that lint accepts where the prompt names no limit of its own."""
 MAX_RENDERED_CHARS = 200_000
 FENCE_LIMIT = 4_000
+UNFENCED = "unfenced-input"
+"""The word of lint for untrusted text that is printed bare."""
 
 InputType = Literal["text", "integer", "number", "lines", "records"]
 
@@ -328,6 +330,56 @@ def input_problems(draft: Draft) -> list[BrokenPrompt]:
         if name not in used
     ]
     return found
+
+
+def unfenced(draft: Draft) -> list[BrokenPrompt]:
+    """Where untrusted text would be printed bare, whether or not the samples come by there.
+
+    Of a record, what every sample holds as a number is one; whatever else of it is text.
+    """
+    untrusted = {name: [item.sample] for name, item in draft.front.inputs.items() if item.untrusted}
+    return [
+        BrokenPrompt(
+            draft.path, node.lineno, f"{word!r} is untrusted text; print it through `| fence`", rule=UNFENCED, name=word
+        )
+        for block in draft.blocks
+        for node, word in _bare(_parse(draft.path, block), untrusted)
+    ]
+
+
+def _bare(node: nodes.Node, untrusted: Mapping[str, Sequence[Any]]) -> Iterator[tuple[nodes.Node, str]]:
+    """The expressions below `node` that print untrusted text; `untrusted` has the sample values of each such name."""
+    if isinstance(node, nodes.Output):
+        for expression in node.nodes:
+            word = _bare_word(expression, untrusted)
+            if word:
+                yield expression, word
+        return
+    if isinstance(node, nodes.For) and isinstance(node.iter, nodes.Name) and isinstance(node.target, nodes.Name):
+        items = [item for sample in untrusted.get(node.iter.name, ()) if isinstance(sample, list) for item in sample]
+        inner = {name: values for name, values in untrusted.items() if name != node.target.name}
+        if node.iter.name in untrusted:
+            inner[node.target.name] = items
+        untrusted = inner
+    for child in node.iter_child_nodes():
+        yield from _bare(child, untrusted)
+
+
+def _bare_word(expression: nodes.Node, untrusted: Mapping[str, Sequence[Any]]) -> str:
+    """The name whose untrusted text an expression prints; empty where it prints none."""
+    if isinstance(expression, nodes.Filter):
+        harmless = expression.node is None or expression.name in ("fence", "length")
+        return "" if harmless else _bare_word(expression.node, untrusted)  # type: ignore[arg-type]
+    if isinstance(expression, nodes.Getattr) and isinstance(expression.node, nodes.Name):
+        name, records = expression.node.name, untrusted.get(expression.node.name)
+        if records is None:
+            return ""
+        values = [record[expression.attr] for record in records if expression.attr in record]
+        return "" if values and all(isinstance(value, int | float) for value in values) else f"{name}.{expression.attr}"
+    if isinstance(expression, nodes.Name) and expression.name in untrusted:
+        values = list(untrusted[expression.name])
+        return "" if values and all(isinstance(value, int | float) for value in values) else expression.name
+    return ""
 
 
 def places(prompt: Prompt) -> dict[str, list[tuple[Role, int]]]:
@@ -624,7 +676,7 @@ def _render_block(path: Path, block: Block, values: Mapping[str, Any], limit: in
                 why = f"the rendered prompt is longer than {MAX_RENDERED_CHARS:,} characters"
                 raise BrokenPrompt(path, block.line, why)
     except TemplateError as error:
-        rule = "unfenced-input" if isinstance(error, _Unfenced) else "broken"
+        rule = UNFENCED if isinstance(error, _Unfenced) else "broken"
         raise BrokenPrompt(path, _template_line(error, block), f"template: {error.message}", rule=rule) from None
     except (TypeError, ValueError, RecursionError, AttributeError) as error:
         raise BrokenPrompt(path, _template_line(error, block), f"template: {type(error).__name__.lower()}") from None

@@ -237,6 +237,16 @@ class Spend:
         part = "" if self.reserved_tokens == self.tokens else f"{self.reserved_tokens} of them "
         return f"{self.tokens} tokens ({part}reserved, not counted)"
 
+    @property
+    def in_words(self) -> str:
+        """Tokens, calls and dollars; what has no price is never a sum of dollars."""
+        calls = f"{self.calls} call{'' if self.calls == 1 else 's'}"
+        if self.calls and self.unpriced == self.calls:
+            money = "unpriced"
+        else:
+            money = f"${self.usd:.4f}" + (f" and {self.unpriced} unpriced" if self.unpriced else "")
+        return f"{self.tokens_in_words} in {calls}, {money}"
+
     def __add__(self, other: "Spend") -> "Spend":
         return Spend(
             self.usd + other.usd,

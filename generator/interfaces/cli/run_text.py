@@ -154,11 +154,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         )
         output.line(f"Questions by role: {asked}.")
     if spend.calls:
-        unpriced = f" ({spend.unpriced} call{_s(spend.unpriced)} unpriced)" if spend.unpriced else ""
         free = f", {spend.free} of them free of charge (recorded or by hand)" if spend.free else ""
-        output.line(
-            f"Spent: ${spend.usd:.4f}, {spend.tokens_in_words} in {spend.calls} call{_s(spend.calls)}{free}{unpriced}."
-        )
+        output.line(f"Spent: {spend.in_words}{free}.")
     if probed is not None:
         answers = ", ".join(f"{found['name'].replace('_', ' ')} {found['answer']}" for found in probed.findings)
         output.line(f"Model {llm}, probed {probed.at[:10]}: {answers}.")

@@ -17,7 +17,7 @@ from generator.interfaces.cli.evolve import drive, prompts_of
 from generator.interfaces.cli.output import Output, plain
 from generator.interfaces.cli.progress import ProgressView, counts
 from generator.interfaces.cli.prompt_ab import show_stored
-from generator.interfaces.cli.run_text import show_run, uplifts_of
+from generator.interfaces.cli.run_text import memory_of, show_run, uplifts_of
 from generator.interfaces.html.run_page import run_page
 from generator.replay import replay as replay_run
 from generator.run import Run, config_of
@@ -89,7 +89,9 @@ def report(
     with workspace.opened() as archive:
         run_id = _of_the_loop(archive, run)
         history = history_of(archive, run_id)
-        page = run_page(history, uplifts_of(history), now=archive.now())
+        compared = uplifts_of(history)
+        memory = memory_of(archive, run_id) if compared else ""
+        page = run_page(history, compared, now=archive.now(), memory=memory)
     file = out if out is not None else workspace.home() / "reports" / f"{run_id}.html"
     try:
         if out is None:

@@ -6,6 +6,7 @@ Everything on it is in the archive; what a model or a file wrote is escaped text
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
@@ -45,12 +46,12 @@ th{font-weight:600;border-bottom:1px solid #bbb}
 """
 
 
-def run_page(history: History, comparisons: Sequence[Comparison], *, now: str) -> str:
-    """The page. `now` is printed as the time at which it was made."""
+def run_page(history: History, comparisons: Sequence[Comparison], *, now: str, memory: str = "") -> str:
+    """The page. `now` is printed as the time at which it was made, `memory` beside what the model added."""
     record = history.record
     sections = (
         _head(history, now),
-        _added(history, comparisons),
+        _added(history, comparisons, memory),
         _funnel(history),
         _best_so_far(history),
         _map(history),
@@ -74,6 +75,8 @@ def _head(history: History, now: str) -> Markup:
     facts = [
         ("market", record.market),
         ("model", str(config.get("llm", "none"))),
+        *_asked(record.config, config),
+        ("costs", str(config.get("costs", ""))),
         ("seed", str(record.seed)),
         ("slots", f"{done} of {len(rows)} done"),
         ("began (UTC)", record.created_at[:16].replace("T", " ")),
@@ -94,7 +97,13 @@ def _head(history: History, now: str) -> Markup:
     )
 
 
-def _added(history: History, comparisons: Sequence[Comparison]) -> Markup:
+def _asked(identity: Mapping[str, Any], config: Mapping[str, object]) -> list[tuple[str, str]]:
+    """How the model was asked: the workflow, and each prompt with its version."""
+    prompts = {str(template).partition(":")[0] for template in identity.get("prompts", {}).values()}
+    return [("workflow", str(config.get("workflow", ""))), ("prompts", ", ".join(sorted(prompts)))] if prompts else []
+
+
+def _added(history: History, comparisons: Sequence[Comparison], memory: str) -> Markup:
     if not comparisons:
         none = "The arm of the model took no part, or had no control beside it."
         return _section("What the model added", tag("p", none))
@@ -107,6 +116,7 @@ def _added(history: History, comparisons: Sequence[Comparison]) -> Markup:
     return _section(
         "What the model added",
         *(tag("p", comparison.sentence) for comparison in comparisons),
+        tag("p", memory) if memory else "",
         tag(
             "p",
             "Scores are t-statistics of what a candidate adds to the incumbents in the open window. They rank arms and"

@@ -41,6 +41,9 @@ def test_every_way_to_end_is_in_the_sum(planned: Archive) -> None:
     spend = planned.spend("r1")
     assert spend == Spend(usd=pytest.approx(0.35), tokens=4020, calls=6, unpriced=1, reserved_tokens=3000)
     assert spend.tokens_in_words == "4020 tokens (3000 of them reserved, not counted)"
+    assert spend.in_words == f"{spend.tokens_in_words} in 6 calls, $0.3500 and 1 unpriced"
+    assert Spend(0.0, 340, 1, 1).in_words == "340 tokens in 1 call, unpriced"
+    assert Spend(0.5, 340, 2, 0).in_words == "340 tokens in 2 calls, $0.5000"
     one_by_one = sum((planned.spend_of(call) for call in planned.calls("r1")), Spend(0.0, 0, 0, 0))
     assert one_by_one == replace(spend, usd=pytest.approx(0.35))
     assert planned.spend() == planned.spend("r1")

@@ -110,6 +110,17 @@ def test_it_has_every_section() -> None:
     assert "forked from" in page
 
 
+def test_it_says_how_the_model_was_asked_and_what_may_be_memory() -> None:
+    config = {"llm": "openai:m", "workflow": "one-shot", "costs": "liquid-index"}
+    prompts = {"propose": "propose@2:b2:aa", "repair": "repair@1:b2:bb", "card": "market-card@3:b2:cc"}
+    record = RunRecord("r-x", {"config": config, "prompts": prompts}, "m", "b2:x", {}, 1, "b2:y", NOW)
+    history = a_run(record=record)
+    page = run_page(history, uplifts(history, np.random.default_rng(1)), now=NOW, memory="It may be memory.")
+    assert "market-card@3, propose@2, repair@1" in page
+    assert "one-shot" in page
+    assert page.index("What the model added") < page.index("It may be memory.") < page.index("From slot to verdict")
+
+
 def test_hostile_text_is_text_and_nothing_is_loaded() -> None:
     page = read(made(a_run()))
     assert not set(page.tags) & {"script", "img", "link", "iframe", "object", "embed", "form", "a", "base"}
