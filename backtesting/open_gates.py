@@ -14,6 +14,7 @@ import numpy as np
 from backtesting.drawdown_band import BAND_LEVEL, drawdown_band
 from backtesting.evaluation import MIN_RESIDUAL_SHARE
 from backtesting.nomination import Nominee
+from backtesting.replacement import Replacement
 from backtesting.result import BacktestResult, log_growth
 
 MIN_EXPOSED_BARS = 60
@@ -147,9 +148,7 @@ def dropped_symbols_gate(nominee: Nominee) -> GateResult:
     if not nominee.dropped_t:
         return GateResult("dropped-symbols", True, None, None, None, "there was no symbol to leave out")
     own = nominee.open_evaluation.alpha_t
-    symbol, worst = min(
-        ((symbol, t if isfinite(t) else 0.0) for symbol, t in nominee.dropped_t), key=lambda found: (found[1], found[0])
-    )
+    symbol, worst = _worst(nominee.dropped_t)
     least = MIN_NEIGHBOUR_SHARE * own if own > 0.0 else 0.0
     return _above("dropped-symbols", worst, least, f"without {symbol} its residual alpha has t = {worst:.2f}")
 
@@ -184,9 +183,62 @@ OPEN_GATES: dict[str, Callable[[Nominee], GateResult]] = {
 }
 
 
+OF_ITS_ALPHA = ("open-alpha", "sub-periods", "dropped-symbols", "neighbours")
+"""The open gates that ask for an alpha of its own. A claim on an incumbent's place asks the same of the difference."""
+
+
 def open_gates(nominee: Nominee) -> tuple[GateResult, ...]:
     """Every gate that needs the open window only; its numbers may be shown to anybody, at any time."""
     return tuple(gate(nominee) for gate in OPEN_GATES.values())
+
+
+def replacement_gates(found: Replacement) -> tuple[GateResult, ...]:
+    """What a claim on an incumbent's place must show on the open window beside the gates that are not `OF_ITS_ALPHA`.
+
+    The difference, and not the candidate, has to be positive, last, stand doubled costs, spread over days, hold where
+    the candidate is slightly changed, and not hang on one symbol.
+    """
+    other = found.incumbent
+    if not isfinite(found.t):
+        nothing = f"day by day it does not differ from {other}, or {other} never moved"
+        return (GateResult("replace-difference", False, None, 0.0, None, nothing),)
+    positive = sum(mean > 0.0 for mean in found.fold_means)
+    spread = isfinite(found.concentration)
+    results = [
+        _above("replace-difference", found.t, 0.0, f"the difference to {other} has t = {found.t:.2f}"),
+        _above(
+            "replace-doubled-costs",
+            found.doubled_costs_annual,
+            0.0,
+            f"with all costs doubled it earns {found.doubled_costs_annual:.1%} a year more than {other}",
+        ),
+        GateResult(
+            "replace-concentration",
+            spread and found.concentration <= MAX_PROFIT_SHARE,
+            found.concentration if spread else None,
+            MAX_PROFIT_SHARE,
+            MAX_PROFIT_SHARE - found.concentration if spread else None,
+            f"one day carries {found.concentration:.0%} of the difference, at most {MAX_PROFIT_SHARE:.0%} is allowed"
+            if spread
+            else f"it did not earn more than {other}",
+        ),
+        _at_least(
+            "replace-sub-periods",
+            positive,
+            (len(found.fold_means) + 1) // 2,
+            f"it earned more than {other} in {positive} of {len(found.fold_means)} parts of the window",
+        ),
+    ]
+    least = MIN_NEIGHBOUR_SHARE * found.t if found.t > 0.0 else 0.0
+    if found.neighbours_t:
+        middle = float(np.median(np.nan_to_num(found.neighbours_t, nan=0.0)))
+        words = f"slightly changed, its difference to {other} has t = {middle:.2f} (median)"
+        results.append(_above("replace-neighbours", middle, least, words))
+    if found.dropped_t:
+        symbol, worst = _worst(found.dropped_t)
+        words = f"without {symbol} its difference to {other} has t = {worst:.2f}"
+        results.append(_above("replace-dropped-symbols", worst, least, words))
+    return tuple(results)
 
 
 def profit_concentration(result: BacktestResult) -> float:
@@ -245,6 +297,10 @@ def doubtful_profit(result: BacktestResult, doubtful: Sequence[int]) -> Doubtful
     share = float(np.sum(logs[np.array(sorted(touched)) - window.start])) / total
     by_chance = 2.33 * float(np.std(logs)) * sqrt(m * (1.0 - m / n)) / total
     return DoubtfulProfit(m, share, m / n + max(MAX_PROFIT_SHARE, by_chance))
+
+
+def _worst(dropped_t: Sequence[tuple[str, float]]) -> tuple[str, float]:
+    return min(((symbol, t if isfinite(t) else 0.0) for symbol, t in dropped_t), key=lambda found: (found[1], found[0]))
 
 
 def _at_least(name: str, value: int, least: int, found: str) -> GateResult:

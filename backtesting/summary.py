@@ -231,43 +231,48 @@ def _tails_with_zeros(
     if not scale < math.inf:
         scale = 0.0
     counts = np.zeros(_BUCKETS, np.int64)
-    places = np.empty(m, np.int32)
+    places = np.empty(m, np.uint32)
     for t in range(m):
-        places[t] = int((moved[t] - low) * scale)
+        places[t] = np.uint32(int((moved[t] - low) * scale))
     for t in range(m):
         counts[places[t]] += 1
     middle = int((0.0 - low) * scale)
     if n_zeros > 0:
         counts[middle] += n_zeros
-    lowest = np.empty(m + 1)
-    n_lowest = 0
-    room = np.empty(m + 1)
+    buckets = np.empty(4, np.int64)
+    befores = np.empty(4, np.int64)
     bucket = 0
     before = 0
-    gathered = -1
-    size = 0
     for place in range(4):
         while before + counts[bucket] <= ranks[place]:
             before += counts[bucket]
             bucket += 1
-        if bucket != gathered:
+        buckets[place] = bucket
+        befores[place] = before
+    # Both ends in one pass. Written to the next free place whether it is wanted or not: cheaper than a branch that is
+    # missed.
+    lowest = np.empty(m + 1)
+    highest = np.empty(m + 1)
+    n_lowest = 0
+    n_highest = 0
+    for t in range(m):
+        lowest[np.uint64(n_lowest)] = moved[t]
+        n_lowest += places[t] <= buckets[1]
+        highest[np.uint64(n_highest)] = moved[t]
+        n_highest += places[t] >= buckets[2]
+    room = np.empty(m + 1)
+    gathered = -1
+    size = 0
+    for place in range(4):
+        if buckets[place] != gathered:
+            gathered = buckets[place]
             size = 0
-            if place == 0:
-                # What lies below is wanted as well. Written to the next free place whether it is wanted or not:
-                # cheaper than a branch that is missed.
-                for t in range(m):
-                    lowest[n_lowest] = moved[t]
-                    n_lowest += places[t] <= bucket
-                for t in range(n_lowest):
-                    room[size] = lowest[t]
-                    size += int((lowest[t] - low) * scale) == bucket
-            else:
-                for t in range(m):
-                    room[size] = moved[t]
-                    size += places[t] == bucket
-            gathered = bucket
-        zeros = n_zeros if bucket == middle else 0
-        found[place] = _rank_with_zeros(room, size, zeros, ranks[place] - before)
+            side, n_side = (lowest, n_lowest) if place < 2 else (highest, n_highest)
+            for t in range(n_side):
+                room[size] = side[t]
+                size += int((side[t] - low) * scale) == gathered
+        zeros = n_zeros if gathered == middle else 0
+        found[place] = _rank_with_zeros(room, size, zeros, ranks[place] - befores[place])
     beyond = 0.0
     n_beyond = 0
     for t in range(n_lowest):
@@ -478,19 +483,21 @@ def _measure_held(
         # Held, and then the bar of the exit.
         r = (units * close[first] - cash) / cash
         for t in range(first, end):
+            # Unsigned, so that no place is taken for one counted from the end.
+            bar = np.uint64(t)
             if t <= last:
-                cash = units * close[t]
-                bottom = min(bottom, low[t])
-                top = max(top, high[t])
+                cash = units * close[bar]
+                bottom = min(bottom, low[bar])
+                top = max(top, high[bar])
                 if t > first:
-                    r = steps[t]
+                    r = steps[bar]
             else:
                 traded += units * leave / (units * open_[t])
                 before = cash
                 cash = units * leave * (1.0 - commission)
                 r = (cash - before) / before
-            equity[t - start] = cash
-            moved[m] = r
+            equity[np.uint64(t - start)] = cash
+            moved[np.uint64(m)] = r
             m += 1
             below = cash - peak
             if below < 0.0:

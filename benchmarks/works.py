@@ -7,6 +7,7 @@ name one price.
 
 import itertools
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,7 @@ def ties(close: np.ndarray, pairs: list[tuple[int, int]]) -> list[int]:
     return [int((total[i][j - i :] * j == total[j] * i).sum()) for i, j in pairs]
 
 
-def load() -> dict[str, np.ndarray]:
-    with np.load(sys.argv[1]) as file:
-        return {name: file[name] for name in file.files}
+def load() -> Mapping[str, np.ndarray]:
+    """The prices, each read when a work asks for it, so that a side needs no memory for works that it is not given."""
+    prices: Mapping[str, np.ndarray] = np.load(sys.argv[1])
+    return prices

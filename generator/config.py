@@ -136,6 +136,9 @@ class RunConfig(BaseModel):
         open_share: share of the history that proposers may see.
         alpha: chance of promoting anything worthless that the sealed window may be spent on, over all runs on it.
         edge_of_interest: annual Sharpe of the residual that would be worth having; decides what "underpowered" means.
+        replace: an active agent; each candidate is then nominated to take its place as well. Empty for none.
+        after_cutoff: judge what a model proposed that may know the first sealed days blindly on the days after, instead
+            of by its length on all of them.
         queue: how many candidates go into the review queue.
         prompt: id of the prompt that proposes; repair_prompt: of the one that repairs.
         reflect: after each block the model may write a few lessons, which later prompts of the arm `llm` see.
@@ -161,6 +164,8 @@ class RunConfig(BaseModel):
     open_share: Annotated[float, Field(ge=0.1, le=0.9)] = 0.30
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     edge_of_interest: Annotated[float, Field(gt=0, le=10)] = 1.0
+    replace: Annotated[str, Field(max_length=100)] = ""
+    after_cutoff: bool = False
     queue: Annotated[int, Field(ge=1, le=100)] = 5
     prompt: str = "propose"
     repair_prompt: str = "repair"

@@ -109,10 +109,11 @@ def card_inputs(bars: Bars, window: Window) -> Mapping[str, Any]:
     }
 
 
-def market_card(card: Prompt, bars: Bars, window: Window) -> list[str]:
+@lru_cache(maxsize=2)
+def market_card(card: Prompt, bars: Bars, window: Window) -> tuple[str, ...]:
     """The market card, a line an item."""
     text = render(card, card_inputs(bars, window))[-1].content
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def cost_words(costs: CostModel, terms: Terms = CASH) -> str:
@@ -153,11 +154,13 @@ def parent_records(parents: Sequence[Chosen]) -> list[dict[str, Any]]:
     ]
 
 
+@cache
 def schema_notes(form: OutputForm) -> str:
     """A form's schema as an outline, one field a line; what the server enforces and what we check are one text."""
     return "\n".join(_outline(form.schema or {}, 0))
 
 
+@lru_cache(maxsize=32)
 def example(form: OutputForm, bars: Bars) -> str:
     """One reply of a form that is legal on these bars."""
     if form.id == SPEC_FORM and bars.close_only and bars.n_assets == 1:

@@ -22,6 +22,7 @@ from backtesting.bars import Bars, FloatArray
 from backtesting.costs import CostModel
 from backtesting.evaluation import Evaluation, evaluate, evaluation_of, market_returns, residual, residual_hedge
 from backtesting.nomination import COST_FACTOR, Nominee
+from backtesting.replacement import Replacement, difference_t, replacement_of
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS, Split, Window
 from backtesting.statistics import hac_t
@@ -107,6 +108,24 @@ class OpenWindow:
         evaluation = evaluation_of(stored, self.simulate(strategy))
         doubled = self.simulate(strategy, cost_factor=COST_FACTOR)
         return Nominee(evaluation, doubled, strategy, doubtful=self.doubtful)
+
+    def replacement(self, look: Nominee, incumbent: TradingStrategy) -> Replacement:
+        """What this window says about a candidate in the place of an incumbent, without neighbours; no new trial."""
+        doubled = self.simulate(incumbent, cost_factor=COST_FACTOR)
+        return replacement_of(
+            incumbent.name,
+            look.open_evaluation.result.returns,
+            self.incumbents[incumbent.name].returns,
+            self.market,
+            doubled=(look.open_doubled_costs.returns, doubled.returns),
+            periods_per_year=self.bars.periods_per_year,
+        )
+
+    def replacement_t(self, found: Replacement, result: BacktestResult) -> float:
+        """The t-statistic of the difference to the same incumbent, of a neighbour that may begin later."""
+        skipped = result.window.start - self.window.start
+        other = self.incumbents[found.incumbent].returns[skipped:]
+        return difference_t(result.returns, other, self.market[skipped:], found.scale)
 
     def neighbours_t(self, spec: Spec) -> tuple[tuple[str, BacktestResult, float], ...]:
         """The rule slightly changed: spec id, result and t-statistic of the residual alpha of each neighbour.

@@ -1,11 +1,13 @@
 """Run: one run with everything that it is about, opened or reopened before the first proposal.
 
-What a run is (its identity) covers configuration, data, incumbents, prompts and the code that judges. The same identity
-in the same workspace is the same run: started again it goes on where it stopped, and when it is finished it is shown.
+What a run is (its identity) covers configuration, data, incumbents, prompts, the schemas of their replies, and code.
+The same identity in the same workspace is the same run: started again it goes on where it stopped, and when it is
+finished it is shown.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -18,12 +20,14 @@ from agents.strategy.incumbents import panel_incumbents, shipped_incumbents
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.bars import Bars
-from backtesting.errors import CheckFailed, InvalidConfig, StorageError
+from backtesting.errors import CheckFailed, InvalidConfig, StorageError, UsageError
 from backtesting.hashing import content_id
 from backtesting.opening_price import EarlierOpening, alpha_for_opening
 from backtesting.splits import EMBARGO_BARS, MIN_WINDOW_BARS, Split, Window, plan_split
+from generator.changes import changes
 from generator.config import RunConfig
 from generator.open_window import OpenWindow
+from generator.outputs import form_of
 from generator.slots import plan_slots
 from generator.templates import Prompt
 
@@ -116,6 +120,8 @@ def open_run(
     """
     Registry(archive).ensure_shipped(shipped_incumbents())
     incumbents = active_incumbents(archive, bars)
+    if config.replace:
+        check_replaceable(archive, config.replace)
     split = plan_split(bars, open_share=config.open_share)
     identity = identity_of(config, bars, incumbents, prompts, parent)
     run_id = f"r-{content_id(identity).removeprefix('b2:')[:10]}"
@@ -165,9 +171,9 @@ def _check_unchanged(stored: RunRecord, now: RunRecord) -> None:
     """Refuse to continue a run as a different one; the sentence names what changed."""
     if stored.run_id == now.run_id:
         return
-    changed = [part for part in stored.config if stored.config[part] != now.config.get(part)]
+    changed = ", ".join(changes(stored.config, now.config))
     raise InvalidConfig(
-        f"run {stored.run_id} cannot go on: {', '.join(changed)} changed since it began",
+        f"run {stored.run_id} cannot go on: {changed} changed since it began",
         kept="what it has done is kept and can be looked at",
         next_step="restore what changed, go on in a new segment with --fork, or start a new run without --resume",
     )
@@ -176,10 +182,10 @@ def _check_unchanged(stored: RunRecord, now: RunRecord) -> None:
 def changed_parts(
     record: RunRecord, config: RunConfig, archive: Archive, bars: Bars, prompts: Mapping[str, Prompt]
 ) -> tuple[str, ...]:
-    """What is not as it was when the stored run began: `data`, `prompts`, `code`, ...; empty if nothing."""
+    """What is not as it was when the stored run began, a phrase for each part; empty if nothing."""
     parent = str(record.config.get("forked_from", ""))
     now = identity_of(config, bars, active_incumbents(archive, bars), prompts, parent)
-    return tuple(part for part in {**record.config, **now} if record.config.get(part) != now.get(part))
+    return changes(record.config, now)
 
 
 def identity_of(
@@ -196,6 +202,10 @@ def identity_of(
         "data": bars.bars_id,
         "incumbents": {strategy.name: strategy.spec_id for strategy in incumbents},
         "prompts": {role: prompt.template_id for role, prompt in sorted(prompts.items())},
+        "schemas": {
+            role: content_id(form_of(prompt.output, panel=bars.n_assets > 1).schema)
+            for role, prompt in sorted(prompts.items())
+        },
         "code": code_version(),
         "proposer": source_version(PROPOSER),
     }
@@ -216,6 +226,32 @@ def active_incumbents(archive: Archive, bars: Bars) -> tuple[TradingStrategy, ..
     known = {agent.spec_id for agent in agents}
     usual = [TradingStrategy(spec) for spec in panel_incumbents()] if bars.n_assets > 1 else []
     return (*agents, *(strategy for strategy in usual if strategy.spec_id not in known))
+
+
+def check_replaceable(archive: Archive, name: str) -> None:
+    """Refuse, before anything is proposed, a claim on a place that a pass could not give.
+
+    Raises:
+        UsageError: there is no such agent, or it is not active; CheckFailed: it is the only active one.
+    """
+    agent = Registry(archive).agent(name)
+    if agent.state != "active":
+        raise UsageError(
+            f"{name} cannot be replaced, it is in state {agent.state!r}",
+            next_step="name an active agent: touchstone agents list",
+        )
+    if len(archive.agents("active")) == 1:
+        raise CheckFailed(
+            f"{name} is the only active agent: without it nothing would be left to compare candidates with",
+            next_step="leave --replace out, so that what passes joins it",
+        )
+
+
+def blind_bars(bars: Bars, blind_after: date, sealed: Window) -> tuple[int, int]:
+    """The first sealed bar after a day, and how many bars are missing for a blind test from there; 0 if none."""
+    after = int(np.searchsorted(bars.sessions, np.datetime64(blind_after), side="right"))
+    start = max(after, sealed.start)
+    return start, max(0, MIN_WINDOW_BARS - (sealed.stop - start))
 
 
 def seal_of(run: Run) -> Seal:

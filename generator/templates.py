@@ -48,6 +48,8 @@ _FIELD = re.compile(r"\A[a-z][a-z0-9_]{0,47}\Z")
 _HEADING = re.compile(r"^## (system|user|assistant)[ \t]*$")
 _FRONT = re.compile(r"\A---\n(?P<front>.*?\n)---\n(?P<body>.*)\Z", re.DOTALL)
 
+# What of ASCII does not show, line feed and tab apart.
+_CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f]")
 # Variation selectors and fillers: letters, marks and symbols by category, and still they do not show.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -182,6 +184,10 @@ class Prompt:
     def samples(self) -> dict[str, Any]:
         """The sample of every input, ready for `render`."""
         return {name: item.sample for name, item in self.inputs.items()}
+
+    def __hash__(self) -> int:
+        """By its content id, so that what is made of a prompt can be kept."""
+        return hash(self.template_id)
 
 
 @dataclass(frozen=True)
@@ -373,6 +379,8 @@ def clean_text(text: str) -> str:
 
     Line feeds and tabs stay; other line breaks go, because some readers would take them for one and others not.
     """
+    if text.isascii():  # nearly all that is fenced, and a hundred times as fast
+        return _CONTROL.sub("", text)
     return "".join(char for char in unicodedata.normalize("NFKC", text) if char in "\n\t" or shows(char))
 
 

@@ -55,7 +55,7 @@ _NEVER_NODE = canonical.FALSE
 # What the kernels of `sweep` know. A spec or a cost model that says more than this is left to the engine.
 _PROSE = {"kind", "name", "hypothesis", "source"}
 _KNOWN_PARTS = _PROSE | {"long", "short", "protect", "sizing"}
-_KNOWN_SIDE = {"enter", "exit"}
+_KNOWN_SIDES = {("enter",), ("enter", "exit"), ("exit", "enter")}
 _DISTANCES = ("stop", "trail", "target")
 _KNOWN_PROTECT = {f"{kind}_{unit}" for kind in _DISTANCES for unit in ("atr", "share")} | {"max_bars", "atr_window"}
 _KNOWN_COSTS = {"commission_bps", "half_spread_bps", "slippage_bps", "borrow_annual", "financing_annual"}
@@ -80,6 +80,7 @@ class RuleKey(NamedTuple):
     max_bars: int
 
 
+_NO_SIDE = (NEVER, NEVER)
 # The last three of a key.
 Protection = tuple[tuple[tuple[int, float], ...], int, int]
 _NO_DISTANCE = (sweep.NONE, 0.0)
@@ -118,23 +119,24 @@ class Reader:
             self._texts.clear()
             self._simple.clear()
             self.conditions.clear()
-        enter_long = exit_long = enter_short = exit_short = NEVER
-        side = config.get("long")
-        if side is not None:
-            if not side.keys() <= _KNOWN_SIDE:
+        known = self._texts.get
+        texts: list[str] = []
+        for name in ("long", "short"):
+            side = config.get(name)
+            if side is None:
+                texts += _NO_SIDE
+                continue
+            if tuple(side) not in _KNOWN_SIDES:
                 return None
-            enter_long, exit_long = self.condition(side["enter"]), self.condition(side.get("exit"))
-        side = config.get("short")
-        if side is not None:
-            if not side.keys() <= _KNOWN_SIDE:
-                return None
-            enter_short, exit_short = self.condition(side["enter"]), self.condition(side.get("exit"))
+            for part in (side["enter"], side.get("exit")):
+                texts.append(known(part) or self.condition(part))
         size = self._size(config.get("sizing"))
         if size is None:
             return None
         protection = self._protection(config.get("protect"))
         if protection is None:
             return None
+        enter_long, exit_long, enter_short, exit_short = texts
         return RuleKey(enter_long, exit_long, enter_short, exit_short, size, *protection)
 
     def condition(self, text: Any) -> str:
@@ -560,11 +562,11 @@ class Store:
         if not new.any():
             return at
         pair, plane = plan.planes[:, 0], plan.planes[:, 1]
-        compared = new & (pair >= 0)
+        compared, rest = (new & (pair >= 0)).nonzero()[0], (new & (pair < 0)).nonzero()[0]
         # Room for all of them at once: a matrix that grows is copied.
-        self._reserve(2 * int(compared.sum()) + int((new & (pair < 0)).sum()))
-        at[compared] = self._compare(plan, _distinct(pair[compared]), threads)[pair[compared]] + plane[compared]
-        rest = np.flatnonzero(new & (pair < 0))
+        self._reserve(2 * len(compared) + len(rest))
+        pairs = pair[compared]
+        at[compared] = self._compare(plan, _distinct(pairs), threads)[pairs] + plane[compared]
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
         for place, node in plan.others.items():
             if new[place]:
@@ -626,7 +628,7 @@ class Store:
 
 def _distinct(places: IntArray) -> IntArray:
     """Each place once, ascending; of small numbers, for which counting is far cheaper than sorting."""
-    return np.flatnonzero(np.bincount(places.ravel()))
+    return np.bincount(places.ravel()).nonzero()[0]
 
 
 def _chosen(items: Sequence[Any], places: IntArray) -> Sequence[Any]:

@@ -1,7 +1,7 @@
 """Warm: compile every kernel once, or load it from numba's cache, so that nobody waits in the middle of something.
 
 It computes on a few made-up bars and throws the results away. What it calls is what everybody calls: the functions of
-the registry, the engines through `simulate`, and a population; so a new kernel behind one of them is warmed too.
+the registry, the engines through `simulate`, a population and the gates; so a new kernel behind one is warmed too.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,7 @@ from backtesting import sweep
 from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import FREE
+from backtesting.drawdown_band import drawdown_band
 from backtesting.splits import Window
 from backtesting.terms import Terms
 
@@ -73,11 +74,20 @@ def population() -> int:
     return kernels
 
 
+def gates() -> int:
+    """What the gates compute bar by bar; how many kernels."""
+    _compiled_from_now_on()
+    returns = simulate(TradingStrategy(_spec(_SCORE)).generate_signals(_bars(1)), FREE).returns
+    drawdown_band(returns, returns, drift=True)
+    return 1
+
+
 WARMED: dict[str, Callable[[], int]] = {
     "indicators": indicators,
     "engine, one asset": one_asset,
     "engine, panel": panel,
     "population": population,
+    "gates": gates,
 }
 """What is compiled, in words, and what compiles it."""
 

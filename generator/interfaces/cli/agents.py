@@ -109,14 +109,27 @@ def show(name: Name, market: Market = "sample:sp500", json_lines: Json = False) 
 def promote(
     name: Annotated[str, typer.Argument(help="An approved candidate: its name, slot id or spec id.")],
     who: Annotated[str | None, typer.Option(help="Who promotes; the account's name if left out.")] = None,
+    replace: Annotated[
+        str | None, typer.Option(help="Agent whose place it takes, which retires; only if it passed for that.")
+    ] = None,
     json_lines: Json = False,
 ) -> None:
-    """Candidate, passing gate report and approval become an agent, in one transaction; it begins in shadow."""
+    """Candidate, passing gate report and approval become an agent, in one transaction; it begins in shadow.
+
+    What passed in an incumbent's place alone takes that place: the incumbent retires.
+    """
     output = Output.from_environment(json_lines=json_lines)
     with workspace.opened() as archive:
-        agent = Registry(archive).promote(name, who=who or workspace.person(), code_version=code_version())
-        output.event("promotion", name=agent.agent_id, state=agent.state, spec_id=agent.spec_id)
+        registry = Registry(archive)
+        before = {agent.agent_id for agent in registry.agents("active")}
+        agent = registry.promote(
+            name, who=who or workspace.person(), code_version=code_version(), replaces=replace or ""
+        )
+        retired = sorted(before - {other.agent_id for other in registry.agents("active")})
+        output.event("promotion", name=agent.agent_id, state=agent.state, spec_id=agent.spec_id, retired=retired)
         output.line(f"{agent.agent_id} is an agent now, in state {agent.state}: it trades on paper.")
+        for other in retired:
+            output.line(f"{other} is retired: {agent.agent_id} was shown to earn more on the same days.")
         output.line(f"See: touchstone agents show {agent.agent_id}")
 
 

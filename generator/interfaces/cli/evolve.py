@@ -35,12 +35,15 @@ from generator.lessons import Reflector
 from generator.llm.address import FORMS, parse_address
 from generator.llm.client import LLMClient
 from generator.llm.clients import Settings, open_client, price_at
+from generator.llm.keys import system_keyring
 from generator.llm.pace import Pace
 from generator.llm.pricing import load_prices
 from generator.llm.transport import proxy_for
 from generator.loop import Watcher, evolve
 from generator.run import Run, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
+from generator.traffic import Traffic, traffic_of
+from generator.verdicts import check_after_cutoff
 from generator.workflows.workflows import build_workflow
 
 app = typer.Typer(add_completion=False)
@@ -88,6 +91,13 @@ def main(
         str | None, typer.Option(help="YAML or JSON file with how the market trades: fill, multiplier, lot, rolls.")
     ] = None,
     open_share: Annotated[float | None, typer.Option(help="Share of the history that may be looked at (0.3).")] = None,
+    replace: Annotated[
+        str | None, typer.Option(help="Active agent whose place every candidate claims too; signed with the rest.")
+    ] = None,
+    after_cutoff: Annotated[
+        bool | None,
+        typer.Option("--after-cutoff", help="Judge a model's rules on the days after its cutoff, not by length (off)."),
+    ] = None,
     queue: Annotated[int | None, typer.Option(help="How many candidates go to review (5).")] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt that proposes (propose).")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with a section `evolve`; flags win over it.")] = None,
@@ -122,6 +132,8 @@ def main(
         "costs": costs if costs is None else _costs(costs),
         "terms": None if terms is None else terms_named(terms).as_dict(),
         "open_share": open_share,
+        "replace": replace,
+        "after_cutoff": after_cutoff,
         "queue": queue,
         "prompt": prompt,
         "workflow": workflow,
@@ -165,6 +177,7 @@ def run_it(
     with said_once(output), hold_workspace(workspace.home(), config.market):
         if config.llm != "none":
             asyncio.run(_opens(config))  # a missing key or script ends the command before a run is planned
+            check_after_cutoff(config, bars)
         if continues is not None and fork:
             run = open_segment(continues, archive, bars, prompts)
         else:
@@ -195,9 +208,10 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
             if run.config.llm == "none":
                 await drive(run, None, view)
                 return
-            clients = _Clients(run, output, concurrency)
+            traffic = traffic_of([str(run.config.role(role).llm) for role in run.config.asked], concurrency)
+            clients = _Clients(run, output, traffic)
             try:
-                await drive(run, clients.calls(caps), view, concurrency=concurrency)
+                await drive(run, clients.calls(caps), view, traffic=traffic)
             finally:
                 await clients.aclose()
     except (TouchstoneError, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as stop:
@@ -209,7 +223,7 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
 
 
 async def drive(
-    run: Run, calls: Mapping[str, PaidCalls] | PaidCalls | None, watch: Watcher, *, concurrency: int = 1
+    run: Run, calls: Mapping[str, PaidCalls] | PaidCalls | None, watch: Watcher, *, traffic: Traffic | None = None
 ) -> None:
     """Bring a run to its end with these calls, by role or one for all; None where no model takes part."""
     if calls is None:
@@ -224,7 +238,7 @@ async def drive(
         run,
         build_workflow(run, by_role),
         watch,
-        concurrency=concurrency,
+        traffic=traffic,
         watch_seconds=WATCH_SECONDS,
         reflector=reflector,
     )
@@ -233,17 +247,18 @@ async def drive(
 async def _opens(config: RunConfig) -> None:
     roles = [config.role(name) for name in config.asked]
     for llm, mode in sorted({(str(role.llm), str(role.llm_mode)) for role in roles}):
-        settings = Settings(environ=os.environ, rng=np.random.default_rng(), mode=mode)  # type: ignore[arg-type]
+        settings = Settings(environ=os.environ, keyring=system_keyring, rng=np.random.default_rng(), mode=mode)  # type: ignore[arg-type]
         await open_client(parse_address(llm), settings).aclose()
 
 
 class _Clients:
     """The models of a run: one client for each different address and mode, one pace and one budget for all."""
 
-    def __init__(self, run: Run, output: Output, concurrency: int) -> None:
+    def __init__(self, run: Run, output: Output, traffic: Traffic) -> None:
         self._run = run
         self._output = output
-        self._pace = Pace(concurrency)
+        self._traffic = traffic
+        self._pace = Pace(traffic.in_flight)
         self._opened: dict[tuple[str, str], LLMClient] = {}
 
     def calls(self, caps: Caps) -> dict[str, PaidCalls]:
@@ -260,7 +275,9 @@ class _Clients:
             if key not in by_client:
                 price = price_at(parse_address(key[0]), prices)
                 budget.check_enforceable(price)
-                by_client[key] = PaidCalls(run.run_id, run.archive, self._client(*key), budget, price)
+                by_client[key] = PaidCalls(
+                    run.run_id, run.archive, self._client(*key), budget, price, traffic=self._traffic
+                )
             by_role[role] = by_client[key]
         return by_role
 
@@ -278,6 +295,7 @@ class _Clients:
             )
         settings = Settings(
             environ=os.environ,
+            keyring=system_keyring,
             rng=np.random.default_rng(),
             mode=mode,  # type: ignore[arg-type]
             pace=self._pace,
@@ -285,6 +303,11 @@ class _Clients:
         )
         self._opened[llm, mode] = open_client(address, settings)
         return self._opened[llm, mode]
+
+
+def _why_forked(run: Run, parent: str) -> str:
+    into = [event.data for event in run.archive.events(parent) if event.kind == "forked"]
+    return ", ".join(str(part) for data in into if data["into"] == run.run_id for part in data["changed"])
 
 
 def _announce(run: Run, output: Output) -> None:
@@ -330,7 +353,8 @@ def _announce(run: Run, output: Output) -> None:
         output.note(f"terms          {said}")
     parent = run.record.config.get("forked_from")
     if parent:
-        output.note(f"a new segment, forked from run {parent}; what that one found stays there")
+        output.note(f"a new segment, forked from run {parent} because of {_why_forked(run, str(parent))}")
+        output.note("what that one found stays there")
     output.note(f"open window    {spans['open']}: proposers and people may look")
     output.note(f"sealed window  {spans['sealed']}: judged once, at the end")
     if not run.finished:

@@ -97,7 +97,7 @@ def spent(state: Progress) -> str:
         return "nothing, no model is asked"
     unpriced = f", {spend.unpriced} calls unpriced" if spend.unpriced else ""
     free = f", {spend.free} free" if spend.free else ""
-    return f"${spend.usd:.4f} in {spend.calls} calls, {spend.tokens} tokens{free}{unpriced}"
+    return f"${spend.usd:.4f} in {spend.calls} calls, {spend.tokens_in_words}{free}{unpriced}"
 
 
 def _minutes(seconds: float) -> str:

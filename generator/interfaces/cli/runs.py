@@ -40,7 +40,8 @@ def list_(json_lines: Json = False) -> None:
     with workspace.opened() as archive:
         rows = []
         for run in archive.runs():
-            ended = any(event.kind == "finished" for event in archive.events(run.run_id) if event.slot_id is None)
+            ends = {event.kind: event.data for event in archive.events(run.run_id) if event.slot_id is None}
+            ended, forked = "finished" in ends, ends.get("forked", {}).get("into")
             outcomes = archive.count_outcomes(run.run_id)
             output.event(
                 "run",
@@ -48,6 +49,7 @@ def list_(json_lines: Json = False) -> None:
                 market=run.market,
                 seed=run.seed,
                 finished=ended,
+                forked_into=forked,
                 outcomes=outcomes,
                 at=run.created_at,
             )
@@ -57,7 +59,7 @@ def list_(json_lines: Json = False) -> None:
                     run.created_at[:16],
                     run.market,
                     str(run.seed),
-                    "finished" if ended else "open",
+                    "finished" if ended else f"forked into {forked}" if forked else "open",
                     counts(outcomes),
                 )
             )

@@ -289,20 +289,26 @@ def _cost(history: History) -> Markup:
     priced = history.spend.unpriced == 0
     rows = []
     for purpose, spend in sorted(history.by_purpose.items()):
-        words = f"${spend.usd:.4f}" if priced else f"{spend.tokens} tokens, unpriced"
+        words = f"${spend.usd:.4f}" if priced else f"{spend.tokens_in_words}, unpriced"
         rows.append((purpose, spend.usd if priced else float(spend.tokens), "#1f5fa8", words))
     cells = [
         (
             purpose,
             str(spend.calls),
             str(spend.tokens),
+            str(spend.reserved_tokens) if spend.reserved_tokens else "–",
             "unpriced" if spend.unpriced == spend.calls else f"{spend.usd:.4f}",
             str(spend.unpriced) if spend.unpriced else "–",
         )
         for purpose, spend in [*sorted(history.by_purpose.items()), ("all", history.spend)]
     ]
+    columns = ("purpose", "calls>", "tokens>", "of them reserved>", "USD>", "unpriced calls>")
+    note = "Reserved is the most that a call can have used, where no count came back; so are the dollars of such calls."
     return _section(
-        "Cost by purpose", plots.bars(rows), table(("purpose", "calls>", "tokens>", "USD>", "unpriced calls>"), cells)
+        "Cost by purpose",
+        plots.bars(rows),
+        table(columns, cells),
+        tag("p", note, class_="quiet") if history.spend.reserved_tokens else "",
     )
 
 
