@@ -107,7 +107,7 @@ def _recent(days: int, symbol: str, cache_dir: Path | None, clock: Clock) -> tup
     if market.scheme == "yahoo" and market.start is None:
         # Asked for at the source: a price below zero further back must not spoil the days that are wanted.
         start = clock().date() - timedelta(days=days)
-        market = Market(market.scheme, market.name, start, market.end, market.periods)
+        market = replace(market, start=start)
     return market, fetch_bars(market, cache_dir=cache_dir, clock=clock)
 
 
