@@ -26,9 +26,11 @@ from agents.strategy.population import (
     GateMetrics,
     Plan,
     Population,
+    as_metrics,
     check_asked,
     gate_row,
     gate_rows,
+    gates_of_curves,
     pack_holds,
     rates_of,
     says_more,
@@ -40,7 +42,6 @@ from backtesting import sweep
 from backtesting.backtest import CAPITAL, simulate
 from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
 from backtesting.costs import CostModel
-from backtesting.metrics import FLAT
 from backtesting.reports import trade_room
 from backtesting.splits import Window
 from backtesting.terms import CASH, Terms
@@ -107,9 +108,9 @@ def evaluate_accounts(
     curves = other / bars.n_assets
     return Accounts(
         bars.symbols, window, float(capital),
-        each=_metrics(rows.transpose(1, 0, 2)),
+        each=as_metrics(rows.transpose(1, 0, 2)),
         curves=curves,
-        together=_of_curves(curves, rows[:, :, 1].sum(axis=0), float(capital), bars.periods_per_year),
+        together=as_metrics(gates_of_curves(curves, rows[:, :, 1].sum(axis=0), float(capital), bars.periods_per_year)),
     )  # fmt: skip
 
 
@@ -303,27 +304,3 @@ def _holds(node: Node, bars: Bars, cache: LoneCache) -> BoolArray:
     if node.op == NOT:
         return np.asarray(truth(node.args[0], bars, cache) == FALSE)
     return np.asarray(truth(node, bars, cache) == TRUE)
-
-
-def _metrics(rows: FloatArray) -> GateMetrics:
-    return GateMetrics(*(np.ascontiguousarray(rows[..., column]) for column in range(N_METRICS)))
-
-
-def _of_curves(curves: FloatArray, n_trades: FloatArray, capital: float, periods_per_year: float) -> GateMetrics:
-    n_bars = curves.shape[1]
-    before = np.column_stack((np.full(len(curves), capital), curves[:, :-1]))
-    # A ruined account stays at 0 and returns 0, not 0/0.
-    returns = np.divide(curves - before, before, out=np.zeros(curves.shape), where=before > 0.0)
-    rows = np.empty((len(curves), 1, N_METRICS))
-    rows[:, 0, 0] = curves[:, -1]
-    rows[:, 0, 1] = n_trades
-    rows[:, 0, 2] = returns.mean(axis=1)
-    rows[:, 0, 3] = returns.var(axis=1, ddof=1) if n_bars > 1 else np.nan
-    deviation = np.sqrt(rows[:, 0, 3])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rows[:, 0, 4] = np.where(deviation > FLAT, rows[:, 0, 2] / deviation, np.nan) * np.sqrt(periods_per_year)
-    peaks = np.maximum(np.maximum.accumulate(curves, axis=1), capital)
-    rows[:, 0, 5] = (curves / peaks).min(axis=1) - 1.0
-    rows[:, 0, 5] = np.minimum(rows[:, 0, 5], 0.0)
-    rows[~np.isfinite(rows[:, 0, 0])] = np.nan
-    return _metrics(rows)

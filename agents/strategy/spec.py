@@ -190,7 +190,8 @@ class Orders(_Part):
     """How entries become orders: at a limit, not again too soon, not too many at once.
 
     A limit order rests that far below the close of the decision (a short entry: above) for `limit_bars` bars, and is
-    filled only when the price trades through it.
+    filled only when the price trades through it. With `whole_account` a size on a panel is a fraction of the account
+    and not of the symbol's share of it: larger sizes come first, and what the account does not have is cut.
     """
 
     limit_atr: Annotated[Number, Field(ge=0, le=20)] | None = None
@@ -200,6 +201,7 @@ class Orders(_Part):
     cooldown_bars: Annotated[int, Field(ge=1, le=250)] | None = None
     rearm: bool = False
     max_positions: Annotated[int, Field(ge=1, le=500)] | None = None
+    whole_account: bool = False
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -218,6 +220,7 @@ class Orders(_Part):
             *(() if self.rests else ("limit_bars",)),
             *(() if self.limit_atr is not None else ("atr_window",)),
             *(() if self.rearm else ("rearm",)),
+            *(() if self.whole_account else ("whole_account",)),
         }
         return self.model_dump(exclude_none=True, exclude=idle) or None
 
@@ -750,6 +753,8 @@ def _orders_text(orders: Orders | None) -> list[str]:
         lines.append("An entry counts again only after its condition was false.")
     if orders.max_positions is not None:
         lines.append(f"At most {orders.max_positions} position(s) at once, the largest first.")
+    if orders.whole_account:
+        lines.append("On several symbols a size is one of the whole account, which they share: the largest first.")
     return lines
 
 

@@ -6,6 +6,7 @@ and has no state beyond its compiled rule, so one instance serves many markets.
 On a panel a rule or a score trades each symbol by itself, on a share of the account of its own: what the spec says of
 equity, it means of 1/n of it, n being the symbols of the panel, listed or not. The share of a symbol that is not there
 stays in cash: a share that grew when another symbol was delisted would trade on a date that the rule knows nothing of.
+The orders of a rule may say otherwise (`whole_account`): then its symbols share one account.
 """
 
 from collections.abc import Mapping
@@ -131,7 +132,8 @@ class TradingStrategy:
         }
         flags = (fired["long.enter"], fired["long.exit"], fired["short.enter"], fired["short.exit"])
         whole = sizes(spec.sizing, nodes.get("sizing"), lambda: paper_sides(*flags), bars, cache)
-        size = whole / bars.n_assets
+        orders = spec.orders or Orders()
+        size = whole if orders.whole_account else whole / bars.n_assets
         distances = {kind: np.full(bars.close.shape, np.nan) for kind in ("stop", "trail", "target")}
         if spec.protect is not None:
             for kind in tuple(distances):
@@ -143,7 +145,6 @@ class TradingStrategy:
                 if share is not None or multiple is not None:
                     # A position whose protection cannot be placed is not entered.
                     size = np.where(np.isnan(distances[kind]), np.nan, size)
-        orders = spec.orders or Orders()
         limit_price = self._limit_price(orders, fired, bars, cache)
         if limit_price is not None:
             # Without a price it would be an order at the market, which nobody asked for.

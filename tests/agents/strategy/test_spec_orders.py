@@ -299,6 +299,31 @@ def test_a_member_of_an_ensemble_has_no_orders_and_no_halt() -> None:
     assert "followed on paper, where halt mean nothing" in str(found[0])
 
 
+def test_a_rule_may_size_by_the_whole_account_of_a_panel() -> None:
+    # Three symbols that all enter at the close of bar 0, at 0.6 of equity: of 1,000 the first gets 600, the second the
+    # 400 that are left, the third nothing. On shares of the account each would get 0.6 of a third.
+    close = np.full((3, 3), 10.0)
+    days = np.datetime64("2020-01-01") + np.arange(3)
+    market = Bars(("a", "b", "c"), days, close, close, close, close, close, "hand")
+    config: dict[str, Any] = {"kind": "rules", "long": {"enter": "close > 0 * close"}}
+    config["sizing"] = {"kind": "fraction", "fraction": 0.6}
+
+    def held(**orders: Any) -> list[float]:
+        wanted = spec(**config, **({"orders": orders} if orders else {}))
+        signals = TradingStrategy(wanted).generate_signals(market)
+        return simulate(signals, FREE, capital=1000.0, keep_positions=True).positions[1].tolist()
+
+    assert held() == pytest.approx([0.2, 0.2, 0.2])
+    assert held(whole_account=True) == pytest.approx([0.6, 0.4, 0.0])
+    assert held(whole_account=True, max_positions=1) == pytest.approx([0.6, 0.0, 0.0])
+    assert spec(**config, orders={"whole_account": False}).spec_id == spec(**config).spec_id
+    shared = spec(**config, orders={"whole_account": True})
+    assert shared.spec_id != spec(**config).spec_id
+    assert "a size is one of the whole account, which they share: the largest first" in rule_text(shared)
+    orders = paper_orders(TradingStrategy(shared).generate_signals(market), 1000.0)
+    assert [(order.symbol, order.units) for order in orders] == [("a", 60.0), ("b", 40.0)]
+
+
 def test_a_rule_with_orders_is_longer_than_its_json_and_paper_refuses_it() -> None:
     wanted = rules(orders={"cooldown_bars": 3})
     assert code_bits(wanted) > 500 > code_bits(rules())
