@@ -3,7 +3,8 @@
 A quarter of the profit in one of them is much, unless so few have earned so little that the largest is that large by
 luck: the best trade of an honest rule with a Sharpe ratio of 1 carried more than a quarter of five and a half years in
 two of five simulated markets. So what is allowed is a quarter, or where that is more what the largest of as many days
-or trades is once in a hundred times. Its scale is taken without the largest one: a stroke of luck does not allow itself.
+or trades is once in a hundred times. Its scale is taken without the largest one, so that no stroke of luck allows
+itself.
 """
 
 from collections.abc import Iterable
