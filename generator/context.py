@@ -140,6 +140,12 @@ def cost_words(costs: CostModel, terms: Terms = CASH) -> str:
     return ", ".join(words)
 
 
+def terms_words(terms: Terms) -> str:
+    """Every convention that is not that of a cash account in shares; for people, since it may name the contract."""
+    usual = CASH.as_dict()
+    return ", ".join(f"{name} {value}" for name, value in terms.as_dict().items() if value != usual[name])
+
+
 def parent_records(parents: Sequence[Chosen]) -> list[dict[str, Any]]:
     """The parents, worst first, with coarse open-window figures."""
     ordered = sorted(parents, key=lambda chosen: (isfinite(chosen.entry.alpha_t), chosen.entry.alpha_t))

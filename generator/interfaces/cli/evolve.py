@@ -19,11 +19,10 @@ from agents.archive.store import Archive
 from agents.data_fetch.data_fetch import fetch_report
 from backtesting.costs import COSTS
 from backtesting.errors import EndpointError, InvalidConfig, TouchstoneError, UsageError
-from backtesting.terms import CASH
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
-from generator.context import cost_words
+from generator.context import cost_words, terms_words
 from generator.fork import open_segment
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.compiling import said_once
@@ -350,9 +349,7 @@ def _announce(run: Run, output: Output) -> None:
         f" {config.costs if isinstance(config.costs, str) else cost_words(config.cost_model, config.market_terms)}"
     )
     if config.terms is not None:
-        usual = CASH.as_dict()
-        said = ", ".join(f"{name} {value}" for name, value in config.terms.items() if value != usual[name])
-        output.note(f"terms          {said}")
+        output.note(f"terms          {terms_words(config.market_terms)}")
     parent = run.record.config.get("forked_from")
     if parent:
         output.note(f"a new segment, forked from run {parent} because of {_why_forked(run, str(parent))}")
