@@ -46,8 +46,9 @@ from backtesting.reports import trade_room
 from backtesting.splits import Window
 from backtesting.terms import CASH, Terms
 
-# Symbols whose numbers are computed together: enough to spare calls, few enough to stay in the nearer caches.
-_SYMBOLS = 4
+# Symbols whose numbers are computed together: enough for the kernels that take many side by side (see
+# `kernels.rolling_mean`), few enough for the nearer caches.
+_SYMBOLS = 16
 # Into how many jobs the symbols of a panel are cut.
 _JOBS = 16
 # Bytes of the numbers of one block above which it holds fewer symbols.
@@ -232,32 +233,32 @@ class _Run:
         ready = {name: np.ascontiguousarray(getattr(part, name).T) for name in fields}
         for k in np.flatnonzero(simple).tolist():
             prices = sweep.prices_of(*(ready[name][k] for name in fields))
-            sweep.compare_rows(rows[k], known[k], layout.pairs, words)
+            sweep.compare_rows(rows[k], known[k], layout.pairs, words[k])
             for row, holds in others:
-                words[row] = pack_holds(holds[:, k], n_words)
+                words[k, row] = pack_holds(holds[:, k], n_words)
             if len(layout.steps):
-                sweep.combine_words(words, layout.steps)
+                sweep.combine_words(words[k], layout.steps)
             for fast, chosen in ((True, layout.fast), (False, layout.slow)):
                 if len(chosen):
                     sweep.simulate_block(
-                        prices, rows[k], words, layout.whole, layout.real, chosen, self.span, rates, fast, out,
+                        prices, rows[k], words[k], layout.whole, layout.real, chosen, self.span, rates, fast, out,
                         *_NO_TRADES,
                     )  # fmt: skip
             swept[k] = out[:, 0]
-            if len(layout.fast):
-                kernels.add_held(
-                    prices.open, prices.close, words, layout.whole, layout.fast, window.start, window.stop,
-                    rates.capital, rates.adverse, rates.commission, curves,
-                )  # fmt: skip
             for candidate in layout.slow.tolist():
                 sweep.simulate_block(
-                    prices, rows[k], words, layout.whole, layout.real, np.array([candidate]), self.span, rates, False,
-                    out, *trades,
+                    prices, rows[k], words[k], layout.whole, layout.real, np.array([candidate]), self.span, rates,
+                    False, out, *trades,
                 )  # fmt: skip
                 kernels.add_traded(
                     prices.close, *trades, int(out[candidate, 0, sweep.N_TRADES]), window.start, window.stop,
                     rates.capital, rates.commission, rates.borrow, rates.financing, curves[candidate],
                 )  # fmt: skip
+        if len(layout.fast):
+            kernels.add_held(
+                ready["open"], ready["close"], words, layout.whole, layout.fast, np.flatnonzero(simple),
+                window.start, window.stop, rates.capital, rates.adverse, rates.commission, curves,
+            )  # fmt: skip
 
     def _buffers(
         self, n_symbols: int, n_words: int
@@ -268,13 +269,13 @@ class _Run:
             made = (
                 np.full((n_symbols, n_rows, n_words * 64), np.nan),
                 np.zeros((n_symbols, n_rows, n_words), np.uint64),
-                np.zeros((self.layout.n_words, n_words), np.uint64),
+                np.zeros((n_symbols, self.layout.n_words, n_words), np.uint64),
                 np.empty((len(self.layout.whole), 1, sweep.N_OUT)),
                 trade_room(self.window),
             )
             self._room.made = made
         rows, known, words, out, trades = made
-        return rows[:n_symbols], known[:n_symbols], words, out, trades
+        return rows[:n_symbols], known[:n_symbols], words[:n_symbols], out, trades
 
     def _engine(self, bars: Bars, terms: Terms, candidates: IntArray, rows: FloatArray, curves: FloatArray) -> None:
         cache = LoneCache()
