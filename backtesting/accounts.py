@@ -76,6 +76,7 @@ def add_held(
     words: Words,
     whole: Table,
     chosen: IntArray,
+    assets: IntArray,
     start: int,
     stop: int,
     capital: float,
@@ -83,42 +84,49 @@ def add_held(
     commission: float,
     curves: FloatArray,
 ) -> None:
-    """Add the equity of the `chosen` candidates of T0 to their rows of curves (n_candidates, stop - start)."""
-    opens = np.empty(words.shape[1], np.uint64)
+    """Add the equity of the `chosen` candidates of T0 on some assets to their rows of curves (n_candidates, n_bars).
+
+    open_, close: (n_assets, n_bars of the market); words: (n_assets, n_rows, n_words). One candidate on all assets
+    before the next, so that its curve stays in the nearest cache.
+    """
+    opens = np.empty(words.shape[2], np.uint64)
     better = 1.0 + adverse
     worse = 1.0 - adverse
     for candidate in chosen:
-        enter = words[whole[candidate, _ENTER_LONG]]
-        leaves = words[whole[candidate, _EXIT_LONG]]
-        max_bars = whole[candidate, _MAX_BARS]
-        for w in range(len(opens)):
-            opens[w] = enter[w] & ~leaves[w]
         curve = curves[candidate]
-        cash = capital
-        at = start
-        decided = _next_bit(opens, start, stop - 1)
-        while decided < stop - 1:
-            entry = decided + 1
-            # Slices, so that no index can be negative and several bars are added with one instruction.
-            flat = curve[at - start : entry - start]
+        max_bars = whole[candidate, _MAX_BARS]
+        for asset in assets:
+            enter = words[asset, whole[candidate, _ENTER_LONG]]
+            leaves = words[asset, whole[candidate, _EXIT_LONG]]
+            opened = open_[asset]
+            closed = close[asset]
+            for w in range(len(opens)):
+                opens[w] = enter[w] & ~leaves[w]
+            cash = capital
+            at = start
+            decided = _next_bit(opens, start, stop - 1)
+            while decided < stop - 1:
+                entry = decided + 1
+                # Slices, so that no index can be negative and several bars are added with one instruction.
+                flat = curve[at - start : entry - start]
+                for t in range(len(flat)):
+                    flat[t] += cash
+                units = cash / (opened[entry] * better * (1.0 + commission))
+                last = _next_bit(leaves, entry, stop - 1)
+                if max_bars > 0:
+                    last = min(last, entry + max_bars - 1)
+                inside = curve[entry - start : last + 1 - start]
+                marks = closed[entry : last + 1]
+                for t in range(len(inside)):
+                    inside[t] += units * marks[t]
+                at = last + 1
+                if at == stop:
+                    break
+                cash = units * (opened[at] * worse) * (1.0 - commission)
+                decided = _next_bit(opens, at, stop - 1)
+            flat = curve[at - start :]
             for t in range(len(flat)):
                 flat[t] += cash
-            units = cash / (open_[entry] * better * (1.0 + commission))
-            last = _next_bit(leaves, entry, stop - 1)
-            if max_bars > 0:
-                last = min(last, entry + max_bars - 1)
-            inside = curve[entry - start : last + 1 - start]
-            marks = close[entry : last + 1]
-            for t in range(len(inside)):
-                inside[t] += units * marks[t]
-            at = last + 1
-            if at == stop:
-                break
-            cash = units * (open_[at] * worse) * (1.0 - commission)
-            decided = _next_bit(opens, at, stop - 1)
-        flat = curve[at - start :]
-        for t in range(len(flat)):
-            flat[t] += cash
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -19,7 +19,7 @@ from backtesting.kernel import Kernel
 _REBALANCE, _OPEN, _BANKRUPT = 5, 6, 7
 
 # Columns of the books of a position.
-_ENTRY, _EXIT, _ADDED, _REMOVED, _FLOW, _COSTS = range(6)
+_ADDED, _ENTRY, _REMOVED, _EXIT, _FLOW, _COSTS = range(6)
 
 Shared = tuple[FloatArray, FloatArray, FloatArray, FloatArray, IntArray, FloatArray, int, float]
 
@@ -40,14 +40,17 @@ def knows(market: Market, conditions: Conditions, orders: TargetOrders, *, compl
     )
 
 
-def run_targets(market: Market, conditions: Conditions, orders: TargetOrders) -> Books:
-    """`engine_reference.run_targets` for what `knows` admits."""
+def run_targets(market: Market, conditions: Conditions, orders: TargetOrders, *, every: int = 1) -> Books:
+    """`engine_reference.run_targets` for what `knows` admits.
+
+    every: the rows of `orders.target` are those of bars 0, every, 2 * every, ...; on the others nothing is decided.
+    """
     c = conditions
     # Trades are not counted before they are made: a run that needs more room is made again with more.
     room = 2 * (c.stop - c.start) + 1_000
     while True:
         equity, exposure, gross, turnover, whole, real, n_trades, costs_paid = follow(
-            market.open, market.close, orders.target, float(orders.band), c.start, c.stop,
+            market.open, market.close, orders.target, every, float(orders.band), c.start, c.stop,
             c.capital, c.adverse, c.commission, c.borrow_rate, c.financing_rate, room,
         )  # fmt: skip
         if n_trades <= room:
@@ -118,6 +121,7 @@ def _follow(
     open_: FloatArray,
     close: FloatArray,
     target: FloatArray,
+    every: int,
     band: float,
     start: int,
     stop: int,
@@ -160,9 +164,10 @@ def _follow(
             n_held = 0
             break
 
-        goals = target[t - 1] if t > start else target[t]
+        decides = t > start and (t - 1) % every == 0
+        goals = target[(t - 1) // every] if decides else target[0]
         n_goals = 0
-        if t > start and before > 0.0:
+        if decides and before > 0.0:
             for k in range(n_assets):
                 n_goals += int(abs(goals[k]) < math.inf)
         if n_goals > 0:
@@ -187,7 +192,26 @@ def _follow(
                     wanted = 0.0
                 elif abs(goal) < math.inf and abs(goal - now * quoted / before) > band:
                     wanted = goal * before / quoted
-                if wanted != now:
+                if wanted != now and now * wanted > 0.0:
+                    # More or less of what is held, most orders of a rebalance: one way for both, because nobody can
+                    # foresee which, and a wrong guess of the processor costs more than the order.
+                    buying = wanted > now
+                    amount = abs(wanted - now)
+                    fill = quoted * (buy if buying else sell)
+                    notional = amount * fill
+                    paid = notional * (buy_paid if buying else sell_paid)
+                    moved = -paid if buying else paid
+                    cost = amount * abs(fill - quoted) + notional * commission
+                    moved_turnover += notional / before
+                    cash += moved
+                    costs_paid += cost
+                    books[k, _FLOW] += moved
+                    books[k, _COSTS] += cost
+                    into = _REMOVED if abs(wanted) < abs(now) else _ADDED
+                    books[k, into] += amount
+                    books[k, into + 1] += (fill - books[k, into + 1]) * (amount / books[k, into])
+                    units[k] = wanted
+                elif wanted != now:
                     buying = wanted > now
                     fill = quoted * (buy if buying else sell)
                     # Out of the old position: all of it when the new one is flat or on the other side.

@@ -116,16 +116,21 @@ def panel(data: dict[str, np.ndarray]):
     return run
 
 
-def shared_account(data: dict[str, np.ndarray]):
+def shared_account(data: dict[str, np.ndarray], *, report: bool):
     bars = panel_bars(data["panel"])
     spec = load_spec(works.config_x(126), origin="")
     assert not isinstance(spec, list), spec
+    population, window = Population.from_specs([spec]), [Window(0, bars.n_bars)]
+
+    def gates() -> side.Answer:
+        found = population.evaluate(bars, window, COSTS)
+        return {"final_equity": float(found.final_equity[0, 0]), "trades": float(found.n_trades[0, 0])}
 
     def run() -> side.Answer:
         result = simulate(TradingStrategy(spec).generate_signals(bars, cache=EvaluationCache()), COSTS)
         return {"final_equity": float(result.equity[-1]), "trades": float(len(result.trades))}
 
-    return run
+    return run if report else gates
 
 
 def from_text(bars: Bars, *, warm: bool):
@@ -188,7 +193,8 @@ def main() -> None:
             "c": lambda: many(sp500, [works.config_c(work) for work in works.sets_c()]),
             "d": lambda: one(close_bars(data["minute"], "minute"), 60, 240),
             "e": lambda: panel(data),
-            "x": lambda: shared_account(data),
+            "x": lambda: shared_account(data, report=False),
+            "x report": lambda: shared_account(data, report=True),
             "long": lambda: many(
                 close_bars(data["minute"][:200_000], "long"), [works.config_sma(*pair) for pair in works.pairs(10_000)]
             ),

@@ -33,6 +33,7 @@ OURS = (
     "d",
     "e",
     "x",
+    "x report",
     "population",
     "population warm",
     "plan",
@@ -50,7 +51,7 @@ SELDOM = {("vectorbt", "b10000"), ("vectorbt", "e")}
 RETURNS = {
     "touchstone": "a, a warm, d, b1000 reports: equity curve, trades with their excursions, 35 metrics (exposure and "
     "turnover curves when a report is opened). a warm: its averages and comparisons kept from before, as raptorbt is "
-    "handed its signals. a simulate: the same report by the general engine. x: as a simulate. Elsewhere 6 gate "
+    "handed its signals. a simulate: the same report by the general engine, and x report. Elsewhere 6 gate "
     "metrics a candidate and window (final equity, trades, mean, variance, Sharpe ratio, drawdown), no curve; e: they "
     "for every account, and for every pair the mean of its 500 accounts as a curve with the same 6 metrics",
     "vectorbt": "order records, final value, trade count, Sharpe ratio, drawdown; indicators included. c is an order "
@@ -221,6 +222,8 @@ def ratios(answers: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any
                 if work.startswith("a ")
                 else "b1000"
                 if work == "b1000 reports"
+                else "x"
+                if work == "x report"
                 else "b10000"
                 if work.startswith("population")
                 else work
@@ -320,7 +323,7 @@ def page(results: dict[str, Any]) -> str:
         "", "Peak memory is that of the whole process so far, so it only grows down the table.", "",
         "## Ratios", "",
         "Peer over ours on one thread, in processor time, round by round. `b1000 reports` is set against the peers' "
-        "b1000: like for like, since "
+        "b1000, and `x report` against their x: like for like, since "
         "raptorbt reports fully. The populations are set against the peers' b10000.", "",
         "| work | against | ratio (min - median - max) |", "|---|---|---|",
     ]  # fmt: skip

@@ -2,11 +2,16 @@
 
     python benchmarks/throughput.py [SLOTS [IN_FLIGHT [SECONDS]]]
 
-Every slot is one call over a real socket and is then evaluated. The ideal is the time of the model alone: as many full
-rounds of `IN_FLIGHT` calls as the slots need. One JSON object goes to stdout: the overhead until the last proposal is
-stored (what the loop costs while the model is paid by the hour), until the last candidate is evaluated, and for the
-whole run with the judgement at its end. The CPU seconds up to the judgement, of the thread that asks and stores and of
-those that evaluate, say what a busy machine cannot hide: together they must fit into the ideal time, times the cores.
+Every slot is one call over a real socket and is then evaluated. Two times stand for the model alone: the ideal, as many
+full rounds of `IN_FLIGHT` calls as the slots need, in which nothing else takes any time; and what a bare client takes,
+which sends as many questions of the same length over as many connections and reads nothing of the answers. Overheads
+are over the ideal, which is the harder one. The clock runs from the start of the loop, with the market loaded and the
+client open, as a long run sees it.
+
+One JSON object goes to stdout: the overhead until the last proposal is stored (what the loop costs while the model is
+paid by the hour), until the last candidate is evaluated, and for the whole run with the judgement at its end. The CPU
+seconds up to the judgement, of the thread that asks and stores and of those that evaluate, say what a busy machine
+cannot hide: together they must fit into the ideal time, times the cores.
 """
 
 import asyncio
@@ -40,6 +45,7 @@ from generator.llm.pace import Pace
 from generator.loop import Progress, evolve
 from generator.run import Run, open_run
 from generator.templates import load_prompt, prompt_folders
+from generator.traffic import Traffic
 from generator.workflows.workflows import build_workflow
 
 MARKET = "sample:sp500"
@@ -121,12 +127,14 @@ async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port
         client = open_client(parse_address(llm), settings)
         _warm_up(run)
         began, loop_cpu, all_cpu = time.monotonic(), time.thread_time(), time.process_time()
-        calls = PaidCalls(run.run_id, archive, client, Budget(Caps(), clock=time.monotonic), None)
+        traffic = Traffic(in_flight)
+        calls = PaidCalls(run.run_id, archive, client, Budget(Caps(), clock=time.monotonic), None, traffic=traffic)
         workflow = build_workflow(run, dict.fromkeys(prompts, calls))
-        await evolve(run, workflow, watch, concurrency=in_flight, watch_seconds=0.1)
+        await evolve(run, workflow, watch, traffic=traffic, watch_seconds=0.1)
         ended = time.monotonic()
         await client.aclose()
         outcomes = archive.count_outcomes(run.run_id)
+        by_itself = await alone(slots, in_flight, port, _question_bytes(run))
     ideal = math.ceil(slots / in_flight) * seconds
     measured = {"proposed": stages["answered"], "evaluated": stages["judging"], "whole": ended}
     return {
@@ -134,6 +142,7 @@ async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port
         "in_flight": in_flight,
         "model_seconds": seconds,
         "ideal_seconds": ideal,
+        "model_alone_seconds": round(by_itself, 3),
         **{f"{name}_seconds": round(at - began, 3) for name, at in measured.items()},
         **{f"overhead_{name}": round((at - began) / ideal - 1.0, 4) for name, at in measured.items()},
         "loop_cpu_seconds": round(spent["loop"], 3),
@@ -142,10 +151,35 @@ async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port
     }
 
 
+async def alone(slots: int, in_flight: int, port: int, n_bytes: int) -> float:
+    """Seconds that the model needs for so many questions of `n_bytes`, asked by somebody who does nothing else."""
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\n" % n_bytes
+    waiting = list(range(slots))
+
+    async def one_place() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while waiting:
+            waiting.pop()
+            writer.write(head + b" " * n_bytes)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(int(answer.rpartition(b"content-length: ")[2]))
+        writer.close()
+
+    began = time.monotonic()
+    await asyncio.gather(*(one_place() for _ in range(in_flight)))
+    return time.monotonic() - began
+
+
 def _warm_up(run: Run) -> None:
     """Compile what is compiled once in the life of an installation."""
     strategy = run.incumbents[0]
     run.open.look(strategy.spec, run.open.simulate(strategy), n_trials=1, seed=run.config.seed)
+
+
+def _question_bytes(run: Run) -> int:
+    """How long the first question of the run was."""
+    slot_id = next(slot.slot_id for slot in run.archive.slots(run.run_id))
+    return sum(len(turn["content"].encode()) for turn in run.archive.proposals(slot_id)[0].prompt or ())
 
 
 def main() -> None:

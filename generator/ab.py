@@ -11,8 +11,8 @@ connection) is left out of the figures and counted, because that is not the prom
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agents.archive.code import code_version
@@ -167,6 +167,7 @@ class Result:
         complete, dropped: pairs with two ends, and those of them that the world broke, by code.
         ended: by side, slots by end.
         cells: one a complete pair: its number, and by side how it ended and its open-window score, None without one.
+        uncounted: by side, calls of complete pairs whose tokens nobody counted; they stand with what was reserved.
     """
 
     comparison: Comparison | None
@@ -174,6 +175,7 @@ class Result:
     dropped: dict[str, int]
     ended: dict[str, dict[str, int]]
     cells: tuple[dict[str, Any], ...] = ()
+    uncounted: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-like."""
@@ -183,6 +185,7 @@ class Result:
             "dropped": self.dropped,
             "ended": self.ended,
             "cells": list(self.cells),
+            "uncounted": dict(self.uncounted),
         }
 
 
@@ -223,7 +226,7 @@ def open_ab(config: AbConfig, archive: Archive, bars: Bars, prompts: dict[str, P
     return made
 
 
-async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher, *, concurrency: int = 1) -> Result:
+async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher) -> Result:
     """Ask both prompts under every pair, evaluate what comes, and compare.
 
     Raises:
@@ -247,13 +250,12 @@ async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher, *, concurrency: int =
         )
         for side in SIDES
     }
-    gate = asyncio.Semaphore(concurrency)
-    stopped: list[TouchstoneError] = []
+    gate = asyncio.Semaphore(calls.traffic.under_way)
 
     async def ask(slot: Slot) -> None:
         async with gate:
-            if stopped:
-                raise stopped[0]
+            calls.traffic.check()
+            await calls.traffic.turnstile()
             parents = ab.parents[slot.block][: parents_wanted(ab.prompts[slot.arm])]
             inputs = ab.inputs(slot.arm, slot.block)
             try:
@@ -261,7 +263,7 @@ async def run_ab(ab: Ab, calls: PaidCalls, watch: Watcher, *, concurrency: int =
                     Task(slot, {"propose": inputs}, parents, ab.snapshot, asking=slot.block)
                 )
             except TouchstoneError as stop:
-                stopped.append(stop)
+                calls.traffic.stop(stop)
                 raise
         if isinstance(answer, Rejection):
             archive.reject(slot.slot_id, answer)
@@ -306,6 +308,7 @@ def result_of(ab: Ab) -> Result:
     dropped: dict[str, int] = {}
     ended: dict[str, dict[str, int]] = {side: {} for side in SIDES}
     complete = 0
+    uncounted = dict.fromkeys(SIDES, 0)
     cells: list[dict[str, Any]] = []
     for number, slots in sorted(sides.items()):
         ends = {side: codes.get(slot.slot_id) or states[slot.slot_id] for side, slot in slots.items()}
@@ -325,6 +328,8 @@ def result_of(ab: Ab) -> Result:
         if broken:
             dropped[broken[0]] = dropped.get(broken[0], 0) + 1
             continue
+        for side, slot in slots.items():
+            uncounted[side] += sum(call.usage is None for call in calls.get(slot.slot_id, []))
         outcomes = {
             side: _outcome(archive, slot, ends[side], scores.get(slot.slot_id), calls.get(slot.slot_id, []))
             for side, slot in slots.items()
@@ -333,7 +338,7 @@ def result_of(ab: Ab) -> Result:
         pairs.append(Pair(parents or f"pair {number}", outcomes["a"], outcomes["b"]))
     rng = random_stream(ab.config.seed, "comparison", "bootstrap")
     comparison = compare(pairs, primary=ab.config.primary, rng=rng) if pairs else None
-    return Result(comparison, complete, dropped, ended, tuple(cells))
+    return Result(comparison, complete, dropped, ended, tuple(cells), uncounted)
 
 
 _OPEN_STATES = ("planned", "prompted", "responded")

@@ -2,10 +2,11 @@
 
 The order is reserve, call, store. A process that dies between reserve and store may pay that one call again after it
 resumes; a reply that was stored is never paid twice. The ledger in the archive is the truth, the Budget its fast copy.
+A place in flight is held for the call alone (`Traffic`): the next call begins before this one's reply is stored.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -13,9 +14,10 @@ from agents.archive.records import Rejection
 from agents.archive.store import Archive
 from backtesting.errors import BudgetReached, EndpointError
 from backtesting.hashing import canonical_json
-from generator.budget import Budget
+from generator.budget import Budget, Reservation
 from generator.llm.client import CallFailed, Completion, CompletionRequest, Failure, LLMClient, Usage
 from generator.llm.pricing import Price
+from generator.traffic import Traffic
 
 BREAKER = 5
 """Calls that fail in a row before the run stops: the endpoint is down, and every further slot would only be lost."""
@@ -31,10 +33,24 @@ _CODES: dict[Failure, str] = {
 
 
 class PaidCalls:
-    """The calls of one run to one model."""
+    """The calls of one run to one model.
 
-    def __init__(self, run_id: str, archive: Archive, client: LLMClient, budget: Budget, price: Price | None) -> None:
+    Args:
+        traffic: the places in flight that all calls of the run share; None is a single one.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        archive: Archive,
+        client: LLMClient,
+        budget: Budget,
+        price: Price | None,
+        *,
+        traffic: Traffic | None = None,
+    ) -> None:
         self.client = client
+        self.traffic = traffic or Traffic(1)
         self._run_id = run_id
         self._archive = archive
         self._budget = budget
@@ -67,58 +83,69 @@ class PaidCalls:
                 asking()
                 answered(found)
             return found
-        reservation = self._budget.reserve(request.prompt_bytes, request.max_output_tokens, self._price)
-        if isinstance(reservation, BudgetReached):
-            raise reservation
-        with self._archive.transaction():
-            asking()
-            call_id = self._archive.reserve_call(
-                self._run_id,
-                slot_id,
-                purpose=request.purpose,
-                attempt=attempt,
-                payload_id=self.client.payload_id(request),
-                reserved_usd=reservation.usd,
-                reserved_tokens=reservation.tokens,
-            )
+        payload_id, prompt_bytes = self.client.payload_id(request), request.prompt_bytes
+        async with self.traffic.place():
+            reservation = self._budget.reserve(prompt_bytes, request.max_output_tokens, self._price)
+            if isinstance(reservation, BudgetReached):
+                raise reservation
+            with self._archive.transaction():
+                asking()
+                call_id = self._archive.reserve_call(
+                    self._run_id,
+                    slot_id,
+                    purpose=request.purpose,
+                    attempt=attempt,
+                    payload_id=payload_id,
+                    reserved_usd=reservation.usd,
+                    reserved_tokens=reservation.tokens,
+                )
+            try:
+                completion = await self.client.complete(request)
+            except CallFailed as failure:
+                return self._enter_failure(call_id, reservation, failure)
+            self._failed_in_a_row = 0
+            usd, usage = self._enter_answer(reservation, completion)
         try:
-            completion = await self.client.complete(request)
-        except CallFailed as failure:
-            if failure.charged:
-                self._budget.settle(reservation, None)
-            else:
-                self._budget.release(reservation)
-            self._archive.fail_call(
-                call_id,
-                failure.failure,
-                reply=failure.raw_body,
-                usage=None if failure.charged else Usage(0, 0).as_dict(),
-                cost_usd=None if failure.charged else 0.0,
-            )
-            self._failed_in_a_row += 1
-            if failure.stops_run:
-                raise
-            if self._failed_in_a_row >= BREAKER:
-                raise EndpointError(
-                    f"{BREAKER} calls to {self.client.address} failed in a row, the last one so: {failure.what}",
-                    kept="everything done so far is saved",
-                    next_step="look at the endpoint, then continue with --resume",
-                ) from failure
-            return Rejection(
-                "call", _CODES.get(failure.failure, "llm_error"), str(failure), {"attempts": failure.attempts}
-            )
-        self._failed_in_a_row = 0
+            await self.traffic.turnstile()
+        finally:  # a reply that is here is stored, also where the run is stopped while it waits
+            with self._archive.transaction():
+                self._archive.settle_call(call_id, reply=completion_text(completion), usage=usage, cost_usd=usd)
+                answered(completion)
+        return completion
+
+    def _enter_answer(
+        self, reservation: Reservation, completion: Completion
+    ) -> tuple[float | None, Mapping[str, int] | None]:
+        """Enter an answer into the budget; its USD and its usage, as the ledger keeps them."""
         if completion.free:
             self._budget.settle_free(reservation)
-            usd: float | None = 0.0
-            usage: dict[str, int] | None = Usage(0, 0).as_dict()
+            return 0.0, Usage(0, 0).as_dict()
+        usd = self._budget.settle(reservation, completion.usage)
+        return usd, completion.usage.as_dict() if completion.usage else None
+
+    def _enter_failure(self, call_id: int, reservation: Reservation, failure: CallFailed) -> Rejection:
+        """Enter a call that brought nothing; raises where the next one would bring nothing either."""
+        if failure.charged:
+            self._budget.settle(reservation, None)
         else:
-            usd = self._budget.settle(reservation, completion.usage)
-            usage = completion.usage.as_dict() if completion.usage else None
-        with self._archive.transaction():
-            self._archive.settle_call(call_id, reply=completion_text(completion), usage=usage, cost_usd=usd)
-            answered(completion)
-        return completion
+            self._budget.release(reservation)
+        self._archive.fail_call(
+            call_id,
+            failure.failure,
+            reply=failure.raw_body,
+            usage=None if failure.charged else Usage(0, 0).as_dict(),
+            cost_usd=None if failure.charged else 0.0,
+        )
+        self._failed_in_a_row += 1
+        if failure.stops_run:
+            raise failure
+        if self._failed_in_a_row >= BREAKER:
+            raise EndpointError(
+                f"{BREAKER} calls to {self.client.address} failed in a row, the last one so: {failure.what}",
+                kept="everything done so far is saved",
+                next_step="look at the endpoint, then continue with --resume",
+            ) from failure
+        return Rejection("call", _CODES.get(failure.failure, "llm_error"), str(failure), {"attempts": failure.attempts})
 
 
 def completion_text(completion: Completion) -> str:

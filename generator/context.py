@@ -109,10 +109,11 @@ def card_inputs(bars: Bars, window: Window) -> Mapping[str, Any]:
     }
 
 
-def market_card(card: Prompt, bars: Bars, window: Window) -> list[str]:
+@lru_cache(maxsize=2)
+def market_card(card: Prompt, bars: Bars, window: Window) -> tuple[str, ...]:
     """The market card, a line an item."""
     text = render(card, card_inputs(bars, window))[-1].content
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def cost_words(costs: CostModel, terms: Terms = CASH) -> str:
@@ -139,6 +140,12 @@ def cost_words(costs: CostModel, terms: Terms = CASH) -> str:
     return ", ".join(words)
 
 
+def terms_words(terms: Terms) -> str:
+    """Every convention that is not that of a cash account in shares; for people, since it may name the contract."""
+    usual = CASH.as_dict()
+    return ", ".join(f"{name} {value}" for name, value in terms.as_dict().items() if value != usual[name])
+
+
 def parent_records(parents: Sequence[Chosen]) -> list[dict[str, Any]]:
     """The parents, worst first, with coarse open-window figures."""
     ordered = sorted(parents, key=lambda chosen: (isfinite(chosen.entry.alpha_t), chosen.entry.alpha_t))
@@ -153,11 +160,13 @@ def parent_records(parents: Sequence[Chosen]) -> list[dict[str, Any]]:
     ]
 
 
+@cache
 def schema_notes(form: OutputForm) -> str:
     """A form's schema as an outline, one field a line; what the server enforces and what we check are one text."""
     return "\n".join(_outline(form.schema or {}, 0))
 
 
+@lru_cache(maxsize=32)
 def example(form: OutputForm, bars: Bars) -> str:
     """One reply of a form that is legal on these bars."""
     if form.id == SPEC_FORM and bars.close_only and bars.n_assets == 1:

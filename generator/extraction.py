@@ -7,7 +7,9 @@ One rule, in this order, and no repair of anything that is broken:
 3. else, if it does not begin with `{` and holds a fenced block, the content of the only block is the object;
 4. else the only balanced top-level `{...}` is the object; words around it are left out.
 
-Several objects are a refusal to choose: taking the first or the last would let chance decide what is tested.
+Several blocks or objects are one where all of them are the same JSON value: a model that says its answer twice has said
+one thing. Where they differ that is a refusal to choose: taking the first or the last would let chance decide what is
+tested.
 Parsing is strict: no duplicate keys, no NaN, no infinity, no number that overflows, no NUL, no lone surrogate.
 """
 
@@ -17,6 +19,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from backtesting.hashing import canonical_json
 from generator.llm.client import Completion
 
 MAX_BYTES = 256_000
@@ -68,12 +71,16 @@ def extract(text: str) -> dict[str, Any] | ExtractionError:
     body = _THINK.sub("", text, count=1).strip().removeprefix("\ufeff").strip()
     if not body:
         return ExtractionError("empty_reply", "the model wrote nothing")
-    found = body if body[0] == "[" else _find_object(body)
+    found = [body] if body[0] == "[" else _find_objects(body)
     if isinstance(found, ExtractionError):
         return found
-    value = parse_strict(found)
-    if isinstance(value, ExtractionError):
+    value, *others = map(parse_strict, found)
+    if isinstance(value, ExtractionError) and not others:
         return value
+    if any(_differ(value, other) for other in others):
+        return ExtractionError(
+            "not_json", f"the reply holds {len(found)} objects that are not all the same; write one JSON object only"
+        )
     if not isinstance(value, dict):
         return ExtractionError("not_json", f"the reply is a JSON {_kind(value)}, an object is needed")
     return value
@@ -98,18 +105,21 @@ def parse_strict(text: str) -> Any | ExtractionError:
     return value
 
 
-def _find_object(body: str) -> str | ExtractionError:
-    """The text of the only object in a reply that may have words around it."""
+def _find_objects(body: str) -> list[str] | ExtractionError:
+    """The texts that may be the object, in a reply that may have words around it; at least one."""
     # A reply that is the object itself may speak of fences in its strings.
     blocks = [] if body[0] == "{" else _FENCE.findall(body)
-    if len(blocks) > 1:
-        return ExtractionError("not_json", f"the reply holds {len(blocks)} fenced blocks; write one JSON object only")
-    if blocks:
-        return str(blocks[0]).strip()
-    return _only_object(body)
+    return [str(block).strip() for block in blocks] or _objects(body)
 
 
-def _only_object(body: str) -> str | ExtractionError:
+def _differ(one: Any | ExtractionError, other: Any | ExtractionError) -> bool:
+    """Whether two JSON values are not the same; what cannot be read is the same as nothing."""
+    if isinstance(one, ExtractionError) or isinstance(other, ExtractionError):
+        return True
+    return canonical_json(one) != canonical_json(other)
+
+
+def _objects(body: str) -> list[str] | ExtractionError:
     found: list[str] = []
     start, depth, quoted, escaped = 0, 0, False, False
     for at, char in enumerate(body):
@@ -130,9 +140,7 @@ def _only_object(body: str) -> str | ExtractionError:
         return ExtractionError("not_json", "an object begins and never ends")
     if not found:
         return ExtractionError("not_json", "the reply holds no JSON object")
-    if len(found) > 1:
-        return ExtractionError("not_json", f"the reply holds {len(found)} objects; write one JSON object only")
-    return found[0]
+    return found
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import TouchstoneError
-from backtesting.evaluation import evaluation_of
+from backtesting.evaluation import Evaluation, evaluation_of
 from backtesting.nomination import Nominee
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS
 from generator.archive_map import cell_of
 from generator.arms import ARMS, Drawn
+from generator.behaviour import Behaviour
 from generator.config import CONTROL_ARMS
 from generator.context import inputs_by_role, parents_wanted
 from generator.grammar import Grammar
@@ -35,6 +36,7 @@ from generator.run import Run
 from generator.search import LAG, NOTHING_SEARCHED, Search, Searched, parents_of
 from generator.selection import NONE_SHARE, Chosen, Snapshot, choose_parents, shown_to
 from generator.slots import random_stream
+from generator.traffic import Traffic
 from generator.verdicts import judge_run
 from generator.workflows.workflow import Task, Workflow
 
@@ -78,14 +80,15 @@ async def evolve(
     workflow: Workflow | None,
     watch: Watcher,
     *,
-    concurrency: int = 1,
+    traffic: Traffic | None = None,
     watch_seconds: float = 0.0,
     reflector: Reflector | None = None,
 ) -> None:
     """Bring a run to its end: every slot in one terminal state, every candidate judged, the best few up for review.
 
     Args:
-        concurrency: slots that a model is asked for at the same time; up to two blocks are under way.
+        traffic: the places in flight that the workflow's calls share; None is a single one. Up to two blocks are
+            under way.
         watch_seconds: the watcher is told at most this often, because what it is told is read from the archive.
         reflector: asks the model for lessons after each block; None for a run without.
 
@@ -95,7 +98,7 @@ async def evolve(
     if run.finished:
         return
     run.archive.abandon_calls(run.run_id)
-    loop = _Loop(run, workflow, watch, concurrency, watch_seconds, reflector)
+    loop = _Loop(run, workflow, watch, traffic or Traffic(1), watch_seconds, reflector)
     loop.restore()
     await loop.run_blocks()
     loop.tell("judging: the sealed window is opened once, for all candidates together", now=True)
@@ -111,7 +114,7 @@ class _Loop:
         run: Run,
         workflow: Workflow | None,
         watch: Watcher,
-        concurrency: int,
+        traffic: Traffic,
         watch_seconds: float,
         reflector: Reflector | None,
     ) -> None:
@@ -123,8 +126,8 @@ class _Loop:
         self._told_at = float("-inf")
         self._workflow = workflow
         self._watch = watch
-        self._gate = asyncio.Semaphore(concurrency)
-        self._stopped: BaseException | None = None
+        self._traffic = traffic
+        self._gate = asyncio.Semaphore(traffic.under_way)
         self._grammar = Grammar(run.open.bars, EvaluationCache(), LEAD_BARS)
 
     def restore(self) -> None:
@@ -172,13 +175,13 @@ class _Loop:
         ahead: dict[str, asyncio.Task[None]] = {}
         try:
             for number, block in enumerate(blocks):
-                self._propose(block, ahead)
+                await self._propose(block, ahead)
                 if number >= LAG:
                     await self._evaluate_block(blocks[number - LAG], ahead)
             for block in blocks[-LAG:]:
                 await self._evaluate_block(block, ahead)
         except Exception as error:
-            self._stopped = self._stopped or error
+            self._traffic.stop(error)
             raise
         except BaseException:
             for task in ahead.values():
@@ -187,19 +190,21 @@ class _Loop:
         finally:
             await asyncio.gather(*ahead.values(), return_exceptions=True)
 
-    def _propose(self, block: Sequence[Slot], ahead: dict[str, "asyncio.Task[None]"]) -> None:
-        """Draw for the arms without a model, and send off the questions for the others, all from one snapshot."""
+    async def _propose(self, block: Sequence[Slot], ahead: dict[str, "asyncio.Task[None]"]) -> None:
+        """Send off the questions for the model, and draw for the arms without one meanwhile, all from one snapshot."""
         states = self.run.archive.slot_states(self.run.run_id)
         waiting = [slot for slot in block if states[slot.slot_id] in UNPROPOSED]
         if not waiting:
             return
         snapshot = self.search.snapshot(block[0].block)
         for slot in waiting:
+            if slot.arm not in ARMS:
+                ahead[slot.slot_id] = asyncio.create_task(self._ask(slot, snapshot))
+        for slot in waiting:
             if slot.arm in ARMS:
                 self.tell(f"drawing ({slot.arm})")
+                await self._traffic.turnstile()
                 self._draw(slot, snapshot)
-            else:
-                ahead[slot.slot_id] = asyncio.create_task(self._ask(slot, snapshot))
 
     async def _evaluate_block(self, block: Sequence[Slot], ahead: dict[str, "asyncio.Task[None]"]) -> None:
         """Evaluate the candidates of a block in the order of its slots, each as soon as it is there."""
@@ -269,14 +274,14 @@ class _Loop:
         if self._workflow is None:
             raise RuntimeError(f"slot {slot.slot_id} belongs to the arm {slot.arm!r}, which needs a model")
         async with self._gate:
-            if self._stopped is not None:
-                raise self._stopped  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
+            self._traffic.check()  # the endpoint or the budget said no to an earlier slot; this one keeps its turn
             # Written in its turn and not before: else all questions of a block would be, ere the first is on its way.
+            await self._traffic.turnstile()
             task, odds = self._task(slot, snapshot)
             try:
                 answer = await self._workflow.propose(task)
             except TouchstoneError as stop:
-                self._stopped = stop
+                self._traffic.stop(stop)
                 raise
         if isinstance(answer, Rejection):
             self._reject(slot, answer)
@@ -324,6 +329,7 @@ class _Loop:
 
     async def _evaluate(self, slot: Slot, candidate: Candidate) -> None:
         archive, known, spec = self.run.archive, self.search.known[slot.arm], spec_of(candidate)
+        await self._traffic.turnstile()
         repeated = refuse_text(spec, known)
         if repeated is not None:
             self._refuse(slot, spec, repeated)
@@ -336,9 +342,8 @@ class _Loop:
                 return
             # Looks of later slots, which may be taken at this very time, are not counted; the judgement counts all.
             n_trials = archive.count_trials(self.run.series, purpose=OPEN, up_to=slot) + 1
-            look, seed = self.run.open.look, self.run.config.seed
-            evaluation = await asyncio.to_thread(look, spec, result, n_trials=n_trials, seed=seed)
-            behaviour = self.run.open.behaviour(spec, result)
+            evaluation, behaviour = await asyncio.to_thread(self._look, spec, result, n_trials)
+            await self._traffic.turnstile()
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             broken = Rejection("evaluation", "eval_error", f"{type(error).__name__}: {error}")
             self._refuse_look(slot, spec, broken, None)
@@ -358,6 +363,11 @@ class _Loop:
             archive.append_event(slot.slot_id, "evaluated", data={"alpha_t": _number(evaluation.alpha_t)})
         self.search.found(slot, spec, evaluation, behaviour)
         self.last = f"{candidate.name}: evaluated"
+
+    def _look(self, spec: Spec, result: BacktestResult, n_trials: int) -> tuple[Evaluation, Behaviour]:
+        """What a rule did on the open window, in figures."""
+        window = self.run.open
+        return window.look(spec, result, n_trials=n_trials, seed=self.run.config.seed), window.behaviour(spec, result)
 
     def _refuse(self, slot: Slot, spec: Spec, rejection: Rejection) -> None:
         self.search.refused(slot, spec, rejection)

@@ -57,6 +57,10 @@ class OutputForm:
     rule: Rule | None = None
     check: Callable[[Mapping[str, Any], Mapping[str, Any]], list[SpecError]] = lambda reply, inputs: []
 
+    def __hash__(self) -> int:
+        """By its id, so that what is made of a form can be kept."""
+        return hash(self.id)
+
     def read(self, reply: Mapping[str, Any], inputs: Mapping[str, Any]) -> list[SpecError]:
         """What is wrong with a reply that is no rule; empty if nothing is."""
         found = list(against(self.schema or {}, reply))

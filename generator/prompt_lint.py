@@ -24,6 +24,7 @@ from generator.open_window import OpenWindow
 from generator.outputs import OUTPUTS, OutputForm, paths_of
 from generator.replies import completion_of, follow, stored_replies
 from generator.templates import (
+    UNFENCED,
     BrokenPrompt,
     Draft,
     Prompt,
@@ -32,6 +33,7 @@ from generator.templates import (
     read_draft,
     render,
     shows,
+    unfenced,
 )
 
 RULES: dict[str, str] = {
@@ -39,7 +41,7 @@ RULES: dict[str, str] = {
     "undeclared-input": "a name is used that is no declared input",
     "unused-input": "an input is declared and never used",
     "unsupplied-input": "an input is declared that the loop cannot give",
-    "unfenced-input": "text that a model or a file wrote is not declared untrusted, or is printed without `fence`",
+    UNFENCED: "text that a model or a file wrote is not declared untrusted, or is printed without `fence`",
     "no-data-notice": "quoted text is shown and the prompt never says that it is no instruction",
     "unknown-output": "the form of the reply does not exist",
     "no-json-word": "a JSON reply is asked for and the word JSON never falls; servers refuse that in their JSON mode",
@@ -146,14 +148,14 @@ def lint(path: Path, text: str, bench: Bench, kept: Path | None = None) -> tuple
     except BrokenPrompt as error:
         return _ordered([*found, _of_error(path, text, error), *_leaks(path, text, _all_lines(text), bench)])
     found += _leaks(path, text, _shown_lines(draft), bench)
-    problems = input_problems(draft)
+    bare, problems = unfenced(draft), input_problems(draft)
+    found += [_of_error(path, text, error) for error in (*bare, *problems)]
     if problems:
-        found += [_of_error(path, text, error) for error in problems]
         return _ordered(found)
     try:
         prompt = finished(draft)
     except BrokenPrompt as error:
-        return _ordered([*found, _of_error(path, text, error)])
+        return _ordered(found if bare and error.rule == UNFENCED else [*found, _of_error(path, text, error)])
     for check in _CHECKS:
         found += check(prompt, draft, bench)
     if prompt.output in OUTPUTS and OUTPUTS[prompt.output].schema is not None:
@@ -195,7 +197,7 @@ def _inputs(prompt: Prompt, draft: Draft, bench: Bench) -> Iterator[Finding]:
         line = draft.line_of(("inputs", name))
         if name in UNTRUSTED_INPUTS and not declared.untrusted:
             why = f"the input {name!r} holds what a model or a file wrote; declare it `untrusted: true` and fence it"
-            yield _finding(draft, line, "unfenced-input", why, name)
+            yield _finding(draft, line, UNFENCED, why, name)
         if (
             form is not None
             and form.rule is not None
@@ -372,8 +374,9 @@ def _body_lines(prompt: Prompt) -> Iterator[tuple[int, str]]:
 
 
 def _objects(prompt: Prompt) -> Iterator[tuple[int, Any]]:
-    """Fenced objects in the body with their line; the text itself where it is no JSON."""
+    """Objects in the body with their line; the text itself of a fenced one that is no JSON, as words are no object."""
     for block in prompt.blocks:
+        yield from _inline(block.source, block.line)
         for match in _BLOCK.finditer(block.source):
             if _EXPRESSION.search(match["body"]):
                 continue
@@ -382,6 +385,21 @@ def _objects(prompt: Prompt) -> Iterator[tuple[int, Any]]:
                 yield number, json.loads(match["body"])
             except (ValueError, RecursionError):
                 yield number, match["body"]
+
+
+def _inline(source: str, first_line: int) -> Iterator[tuple[int, Any]]:
+    """JSON objects outside fences that no part of the template language stands in."""
+    plain = _BLOCK.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), source)
+    stop = 0
+    for start in (match.start() for match in re.finditer(r"\{", plain)):
+        if start < stop:
+            continue
+        try:
+            value, stop = json.JSONDecoder().raw_decode(plain, start)
+        except (ValueError, RecursionError):
+            continue
+        if not _EXPRESSION.search(plain[start:stop]):
+            yield first_line + plain.count("\n", 0, start), value
 
 
 def _stale(draft: Draft, line: int, word: str, known: Sequence[str], form: OutputForm) -> Finding:

@@ -1,7 +1,8 @@
 """Run: one run with everything that it is about, opened or reopened before the first proposal.
 
-What a run is (its identity) covers configuration, data, incumbents, prompts and the code that judges. The same identity
-in the same workspace is the same run: started again it goes on where it stopped, and when it is finished it is shown.
+What a run is (its identity) covers configuration, data, incumbents, prompts, the schemas of their replies, and code.
+The same identity in the same workspace is the same run: started again it goes on where it stopped, and when it is
+finished it is shown.
 """
 
 from collections.abc import Mapping
@@ -23,8 +24,10 @@ from backtesting.errors import CheckFailed, InvalidConfig, StorageError, UsageEr
 from backtesting.hashing import content_id
 from backtesting.opening_price import EarlierOpening, alpha_for_opening
 from backtesting.splits import EMBARGO_BARS, MIN_WINDOW_BARS, Split, Window, plan_split
+from generator.changes import changes
 from generator.config import RunConfig
 from generator.open_window import OpenWindow
+from generator.outputs import form_of
 from generator.slots import plan_slots
 from generator.templates import Prompt
 
@@ -168,9 +171,9 @@ def _check_unchanged(stored: RunRecord, now: RunRecord) -> None:
     """Refuse to continue a run as a different one; the sentence names what changed."""
     if stored.run_id == now.run_id:
         return
-    changed = [part for part in stored.config if stored.config[part] != now.config.get(part)]
+    changed = ", ".join(changes(stored.config, now.config))
     raise InvalidConfig(
-        f"run {stored.run_id} cannot go on: {', '.join(changed)} changed since it began",
+        f"run {stored.run_id} cannot go on: {changed} changed since it began",
         kept="what it has done is kept and can be looked at",
         next_step="restore what changed, go on in a new segment with --fork, or start a new run without --resume",
     )
@@ -179,10 +182,10 @@ def _check_unchanged(stored: RunRecord, now: RunRecord) -> None:
 def changed_parts(
     record: RunRecord, config: RunConfig, archive: Archive, bars: Bars, prompts: Mapping[str, Prompt]
 ) -> tuple[str, ...]:
-    """What is not as it was when the stored run began: `data`, `prompts`, `code`, ...; empty if nothing."""
+    """What is not as it was when the stored run began, a phrase for each part; empty if nothing."""
     parent = str(record.config.get("forked_from", ""))
     now = identity_of(config, bars, active_incumbents(archive, bars), prompts, parent)
-    return tuple(part for part in {**record.config, **now} if record.config.get(part) != now.get(part))
+    return changes(record.config, now)
 
 
 def identity_of(
@@ -199,6 +202,10 @@ def identity_of(
         "data": bars.bars_id,
         "incumbents": {strategy.name: strategy.spec_id for strategy in incumbents},
         "prompts": {role: prompt.template_id for role, prompt in sorted(prompts.items())},
+        "schemas": {
+            role: content_id(form_of(prompt.output, panel=bars.n_assets > 1).schema)
+            for role, prompt in sorted(prompts.items())
+        },
         "code": code_version(),
         "proposer": source_version(PROPOSER),
     }

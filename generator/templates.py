@@ -40,6 +40,8 @@ MAX_PROMPT_TOKENS = 16_000
 """Tokens (est.) of a rendered prompt that lint accepts where the prompt names no limit of its own."""
 MAX_RENDERED_CHARS = 200_000
 FENCE_LIMIT = 4_000
+UNFENCED = "unfenced-input"
+"""The word of lint for untrusted text that is printed bare."""
 
 InputType = Literal["text", "integer", "number", "lines", "records"]
 
@@ -48,6 +50,8 @@ _FIELD = re.compile(r"\A[a-z][a-z0-9_]{0,47}\Z")
 _HEADING = re.compile(r"^## (system|user|assistant)[ \t]*$")
 _FRONT = re.compile(r"\A---\n(?P<front>.*?\n)---\n(?P<body>.*)\Z", re.DOTALL)
 
+# What of ASCII does not show, line feed and tab apart.
+_CONTROL = re.compile(r"[\0-\x08\x0b-\x1f\x7f]")
 # Variation selectors and fillers: letters, marks and symbols by category, and still they do not show.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -182,6 +186,10 @@ class Prompt:
     def samples(self) -> dict[str, Any]:
         """The sample of every input, ready for `render`."""
         return {name: item.sample for name, item in self.inputs.items()}
+
+    def __hash__(self) -> int:
+        """By its content id, so that what is made of a prompt can be kept."""
+        return hash(self.template_id)
 
 
 @dataclass(frozen=True)
@@ -324,6 +332,56 @@ def input_problems(draft: Draft) -> list[BrokenPrompt]:
     return found
 
 
+def unfenced(draft: Draft) -> list[BrokenPrompt]:
+    """Where untrusted text would be printed bare, whether or not the samples come by there.
+
+    Of a record, what every sample holds as a number is one; whatever else of it is text.
+    """
+    untrusted = {name: [item.sample] for name, item in draft.front.inputs.items() if item.untrusted}
+    return [
+        BrokenPrompt(
+            draft.path, node.lineno, f"{word!r} is untrusted text; print it through `| fence`", rule=UNFENCED, name=word
+        )
+        for block in draft.blocks
+        for node, word in _bare(_parse(draft.path, block), untrusted)
+    ]
+
+
+def _bare(node: nodes.Node, untrusted: Mapping[str, Sequence[Any]]) -> Iterator[tuple[nodes.Node, str]]:
+    """The expressions below `node` that print untrusted text; `untrusted` has the sample values of each such name."""
+    if isinstance(node, nodes.Output):
+        for expression in node.nodes:
+            word = _bare_word(expression, untrusted)
+            if word:
+                yield expression, word
+        return
+    if isinstance(node, nodes.For) and isinstance(node.iter, nodes.Name) and isinstance(node.target, nodes.Name):
+        items = [item for sample in untrusted.get(node.iter.name, ()) if isinstance(sample, list) for item in sample]
+        inner = {name: values for name, values in untrusted.items() if name != node.target.name}
+        if node.iter.name in untrusted:
+            inner[node.target.name] = items
+        untrusted = inner
+    for child in node.iter_child_nodes():
+        yield from _bare(child, untrusted)
+
+
+def _bare_word(expression: nodes.Node, untrusted: Mapping[str, Sequence[Any]]) -> str:
+    """The name whose untrusted text an expression prints; empty where it prints none."""
+    if isinstance(expression, nodes.Filter):
+        harmless = expression.node is None or expression.name in ("fence", "length")
+        return "" if harmless else _bare_word(expression.node, untrusted)  # type: ignore[arg-type]
+    if isinstance(expression, nodes.Getattr) and isinstance(expression.node, nodes.Name):
+        name, records = expression.node.name, untrusted.get(expression.node.name)
+        if records is None:
+            return ""
+        values = [record[expression.attr] for record in records if expression.attr in record]
+        return "" if values and all(isinstance(value, int | float) for value in values) else f"{name}.{expression.attr}"
+    if isinstance(expression, nodes.Name) and expression.name in untrusted:
+        values = list(untrusted[expression.name])
+        return "" if values and all(isinstance(value, int | float) for value in values) else expression.name
+    return ""
+
+
 def places(prompt: Prompt) -> dict[str, list[tuple[Role, int]]]:
     """Where each input stands: role of the message and line of the file, in their order."""
     found: dict[str, list[tuple[Role, int]]] = {name: [] for name in prompt.inputs}
@@ -373,6 +431,8 @@ def clean_text(text: str) -> str:
 
     Line feeds and tabs stay; other line breaks go, because some readers would take them for one and others not.
     """
+    if text.isascii():  # nearly all that is fenced, and a hundred times as fast
+        return _CONTROL.sub("", text)
     return "".join(char for char in unicodedata.normalize("NFKC", text) if char in "\n\t" or shows(char))
 
 
@@ -616,7 +676,7 @@ def _render_block(path: Path, block: Block, values: Mapping[str, Any], limit: in
                 why = f"the rendered prompt is longer than {MAX_RENDERED_CHARS:,} characters"
                 raise BrokenPrompt(path, block.line, why)
     except TemplateError as error:
-        rule = "unfenced-input" if isinstance(error, _Unfenced) else "broken"
+        rule = UNFENCED if isinstance(error, _Unfenced) else "broken"
         raise BrokenPrompt(path, _template_line(error, block), f"template: {error.message}", rule=rule) from None
     except (TypeError, ValueError, RecursionError, AttributeError) as error:
         raise BrokenPrompt(path, _template_line(error, block), f"template: {type(error).__name__.lower()}") from None

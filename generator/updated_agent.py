@@ -30,6 +30,7 @@ from generator.grammar import Grammar
 from generator.llm.address import ModelAddress, parse_address
 from generator.llm.client import LLMClient
 from generator.llm.clients import Settings, open_client, price_at
+from generator.llm.keys import system_keyring
 from generator.llm.pricing import load_prices
 from generator.selection import Entry, Snapshot
 from generator.templates import load_prompt, prompt_folders
@@ -81,7 +82,7 @@ def _varied(open_bars: Bars, seed: int) -> Spec | Rejection:
 
 
 async def _asked(bars: Bars, split: Split, address: ModelAddress, seed: int, max_calls: int) -> Spec | Rejection:
-    client = open_client(address, Settings(environ=os.environ, rng=np.random.default_rng(seed)))
+    client = open_client(address, Settings(environ=os.environ, keyring=system_keyring, rng=np.random.default_rng(seed)))
     try:
         return await _propose(client, bars, split, address, seed, max_calls)
     finally:

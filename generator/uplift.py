@@ -65,8 +65,9 @@ class Comparison:
         counts = ", ".join(f"{arm} {count}" for arm, count in self.slots.items())
         said = "more" if self.shown else "none shown, or less" if self.high < 0.0 else "none shown"
         note = f" {self.note}." if self.note else ""
+        best = "the best one of each" if self.top == 1 else f"the best {self.top} of each, averaged"
         return (
-            f"At equal {self.axis} ({counts}; best {self.top} averaged): {MODEL_ARM} over {self.best_control}"
+            f"At equal {self.axis} ({counts}; {best}): {MODEL_ARM} over {self.best_control}"
             f" {self.uplift:+.2f} in t, 95 % interval {self.low:+.2f} to {self.high:+.2f}: {said}.{note}"
         )
 

@@ -8,6 +8,7 @@ read their number here, so there is no way to remove one.
 import math
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ class Ledger(Database):
         """
         with self.transaction() as connection:
             inserted = connection.execute(
-                tables.calls.insert().returning(tables.calls.c.call_id),
+                _RESERVE_CALL,
                 {
                     "run_id": run_id,
                     "slot_id": slot_id,
@@ -90,14 +91,9 @@ class Ledger(Database):
 
     def settled_call(self, slot_id: str, purpose: str, attempt: int) -> Call | None:
         """The paid reply of an earlier process, if there is one: it is never paid twice."""
-        query = sa.select(tables.calls).where(
-            tables.calls.c.slot_id == slot_id,
-            tables.calls.c.purpose == purpose,
-            tables.calls.c.attempt == attempt,
-            tables.calls.c.status == "settled",
-        )
+        asked = {"slot_id": slot_id, "purpose": purpose, "attempt": attempt}
         with self._reading() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(_SETTLED_CALL, asked).one_or_none()
         return None if row is None else record_of(Call, row)
 
     def calls(self, run_id: str | None = None) -> tuple[Call, ...]:
@@ -120,7 +116,7 @@ class Ledger(Database):
         if run_id is not None:
             query = query.where(tables.calls.c.run_id == run_id)
         prices: list[float] = []
-        tokens, calls, unpriced, free = 0, 0, 0, 0
+        tokens, calls, unpriced, free, reserved = 0, 0, 0, 0, 0
         with self._reading() as connection:
             for row in connection.execute(query):
                 price = row.cost_usd if row.cost_usd is not None else row.reserved_usd
@@ -131,8 +127,11 @@ class Ledger(Database):
                 used = _tokens(row.usage, row.reserved_tokens)
                 tokens += used
                 calls += 1
+                reserved += used if row.usage is None else 0
                 free += row.status == "settled" and price == 0.0 and used == 0
-        return Spend(usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced, free=free)
+        return Spend(
+            usd=math.fsum(prices), tokens=tokens, calls=calls, unpriced=unpriced, free=free, reserved_tokens=reserved
+        )
 
     @staticmethod
     def spend_of(call: Call) -> Spend:
@@ -140,13 +139,20 @@ class Ledger(Database):
         price = call.cost_usd if call.cost_usd is not None else call.reserved_usd
         tokens = _tokens(call.usage, call.reserved_tokens)
         free = call.status == "settled" and price == 0.0 and tokens == 0
-        return Spend(usd=price or 0.0, tokens=tokens, calls=1, unpriced=int(price is None), free=int(free))
+        return Spend(
+            usd=price or 0.0,
+            tokens=tokens,
+            calls=1,
+            unpriced=int(price is None),
+            free=int(free),
+            reserved_tokens=tokens if call.usage is None else 0,
+        )
 
     def add_trial(self, trial: Trial) -> None:
         """Count a look. A slot that repeats a look after a kill (same rule, window and purpose) is counted once."""
         with self.transaction() as connection:
             connection.execute(
-                tables.trials.insert().prefix_with("OR IGNORE"),
+                _ADD_TRIAL,
                 {**values_of(trial, "trial_id"), "metrics": dict(trial.metrics), "at": self.now()},
             )
 
@@ -167,18 +173,15 @@ class Ledger(Database):
         Args:
             up_to: leaves out the later slots of this slot's run, in the order of the plan.
         """
-        query = sa.select(sa.func.count()).select_from(tables.trials)
+        asked: dict[str, Any] = {}
         if series is not None:
-            query = query.where(tables.trials.c.series.in_(self._sharing(series)))
+            asked["series"] = self._sharing(series)
         if purpose is not None:
-            query = query.where(tables.trials.c.purpose == purpose)
+            asked["purpose"] = purpose
         if up_to is not None:
-            later = sa.select(tables.slots.c.slot_id).where(
-                tables.slots.c.run_id == up_to.run_id, tables.slots.c.index > up_to.index
-            )
-            query = query.where(tables.trials.c.slot_id.is_(None) | tables.trials.c.slot_id.not_in(later))
+            asked |= {"run_id": up_to.run_id, "index": up_to.index}
         with self._reading() as connection:
-            return int(connection.execute(query).scalar_one())
+            return int(connection.execute(_count_trials(frozenset(asked)), asked).scalar_one())
 
     def latest_look(self, series: str, first_session: str, last_session: str, *, bars_id: str) -> Trial | None:
         """The look that reaches furthest into these days of a series that shares a symbol, or of the same prices."""
@@ -201,7 +204,7 @@ class Ledger(Database):
         """The series in the ledger that have a symbol of this one."""
         symbols = set(series.split(","))
         with self._reading() as connection:
-            known = connection.execute(sa.select(tables.trials.c.series).distinct()).scalars()
+            known = connection.execute(_SERIES).scalars()
             return sorted(name for name in known if symbols.intersection(name.split(",")))
 
     def ledger_id(self, n_first: int | None = None) -> str:
@@ -254,7 +257,7 @@ class Ledger(Database):
         stream_id = arrays_id({"kind": "stream"}, {"returns": values})
         with self.transaction() as connection:
             connection.execute(
-                tables.streams.insert().prefix_with("OR IGNORE"),
+                _ADD_STREAM,
                 {"stream_id": stream_id, "n_bars": len(values), "data": zlib.compress(values.tobytes(), 6)},
             )
         return stream_id
@@ -281,16 +284,46 @@ class Ledger(Database):
 
     def _end_call(self, call_id: int, *, status: str, **values: Any) -> None:
         with self.transaction() as connection:
-            changed = connection.execute(
-                tables.calls.update()
-                .where(tables.calls.c.call_id == call_id, tables.calls.c.status == "reserved")
-                .values(status=status, **values)
-            )
+            changed = connection.execute(_END_CALL, {"open_call": call_id, "status": status, **values})
             if changed.rowcount != 1:
                 raise StorageError(
                     f"call {call_id} is not open, so it cannot become {status!r}",
                     next_step="this is what two runs on one slot would do; run `touchstone doctor`",
                 )
+
+
+# Written down once, as those of a run's slots are: they take longer to build than to answer.
+_RESERVE_CALL = tables.calls.insert().returning(tables.calls.c.call_id)
+_END_CALL = (
+    tables.calls.update()
+    .where(tables.calls.c.call_id == sa.bindparam("open_call"), tables.calls.c.status == "reserved")
+    .values({name: sa.bindparam(name) for name in ("status", "reply", "usage", "cost_usd", "failure")})
+)
+_SETTLED_CALL = sa.select(tables.calls).where(
+    tables.calls.c.slot_id == sa.bindparam("slot_id"),
+    tables.calls.c.purpose == sa.bindparam("purpose"),
+    tables.calls.c.attempt == sa.bindparam("attempt"),
+    tables.calls.c.status == "settled",
+)
+_ADD_TRIAL = tables.trials.insert().prefix_with("OR IGNORE")
+_ADD_STREAM = tables.streams.insert().prefix_with("OR IGNORE")
+_SERIES = sa.select(tables.trials.c.series).distinct()
+
+
+@cache
+def _count_trials(given: frozenset[str]) -> sa.Select[Any]:
+    """The query of `count_trials`, narrowed by these of its parameters."""
+    query = sa.select(sa.func.count()).select_from(tables.trials)
+    if "series" in given:
+        query = query.where(tables.trials.c.series.in_(sa.bindparam("series", expanding=True)))
+    if "purpose" in given:
+        query = query.where(tables.trials.c.purpose == sa.bindparam("purpose"))
+    if "index" in given:
+        later = sa.select(tables.slots.c.slot_id).where(
+            tables.slots.c.run_id == sa.bindparam("run_id"), tables.slots.c.index > sa.bindparam("index")
+        )
+        query = query.where(tables.trials.c.slot_id.is_(None) | tables.trials.c.slot_id.not_in(later))
+    return query
 
 
 def _tokens(usage: Mapping[str, Any] | None, reserved: int) -> int:

@@ -219,6 +219,7 @@ class Spend:
         calls: all of them, whatever became of them.
         unpriced: calls without a price; their tokens count, their dollars are unknown.
         free: calls that brought a reply for nothing: no token, no dollar; recorded ones, and those of a person.
+        reserved_tokens: those of `tokens` that nobody counted: what was reserved for calls without a usage.
     """
 
     usd: float
@@ -226,6 +227,25 @@ class Spend:
     calls: int
     unpriced: int
     free: int = 0
+    reserved_tokens: int = 0
+
+    @property
+    def tokens_in_words(self) -> str:
+        """The tokens, and how many of them are only the most that they can have been."""
+        if not self.reserved_tokens:
+            return f"{self.tokens} tokens"
+        part = "" if self.reserved_tokens == self.tokens else f"{self.reserved_tokens} of them "
+        return f"{self.tokens} tokens ({part}reserved, not counted)"
+
+    @property
+    def in_words(self) -> str:
+        """Tokens, calls and dollars; what has no price is never a sum of dollars."""
+        calls = f"{self.calls} call{'' if self.calls == 1 else 's'}"
+        if self.calls and self.unpriced == self.calls:
+            money = "unpriced"
+        else:
+            money = f"${self.usd:.4f}" + (f" and {self.unpriced} unpriced" if self.unpriced else "")
+        return f"{self.tokens_in_words} in {calls}, {money}"
 
     def __add__(self, other: "Spend") -> "Spend":
         return Spend(
@@ -234,6 +254,7 @@ class Spend:
             self.calls + other.calls,
             self.unpriced + other.unpriced,
             self.free + other.free,
+            self.reserved_tokens + other.reserved_tokens,
         )
 
 

@@ -73,9 +73,7 @@ class RunStore(Database):
     def slots(self, run_id: str) -> tuple[Slot, ...]:
         """The slots of a run in their order."""
         with self._reading() as connection:
-            rows = connection.execute(
-                sa.select(tables.slots).where(tables.slots.c.run_id == run_id).order_by(tables.slots.c.index)
-            )
+            rows = connection.execute(_SLOTS, {"run_id": run_id})
             return tuple(record_of(Slot, row) for row in rows)
 
     def append_event(
@@ -169,14 +167,14 @@ class RunStore(Database):
     def slot_states(self, run_id: str) -> dict[str, str]:
         """The state of every slot of a run, by slot id in the order of the plan."""
         with self._reading() as connection:
-            rows = connection.execute(_last_events(run_id).order_by(tables.slots.c.index)).all()
+            rows = connection.execute(_LAST_EVENTS, {"run_id": run_id}).all()
         return {row.slot_id: row.kind for row in rows}
 
     def count_outcomes(self, run_id: str) -> dict[str, int]:
         """How many slots stand where; rejected ones by `rejected:CODE`."""
         counts: dict[str, int] = {}
         with self._reading() as connection:
-            for row in connection.execute(_last_events(run_id).order_by(tables.slots.c.index)):
+            for row in connection.execute(_LAST_EVENTS, {"run_id": run_id}):
                 name = row.kind if row.code is None else f"{row.kind}:{row.code}"
                 counts[name] = counts.get(name, 0) + 1
         return counts
@@ -196,13 +194,8 @@ class RunStore(Database):
 
     def proposals(self, slot_id: str) -> tuple[Proposal, ...]:
         """The proposals of a slot by attempt."""
-        query = (
-            sa.select(tables.proposals)
-            .where(tables.proposals.c.slot_id == slot_id)
-            .order_by(tables.proposals.c.attempt)
-        )
         with self._reading() as connection:
-            return tuple(record_of(Proposal, row) for row in connection.execute(query))
+            return tuple(record_of(Proposal, row) for row in connection.execute(_PROPOSALS, {"slot_id": slot_id}))
 
     def add_candidate(self, candidate: Candidate) -> None:
         """Keep the valid spec that a slot came to; one a slot."""
@@ -213,9 +206,7 @@ class RunStore(Database):
     def candidate(self, slot_id: str) -> Candidate | None:
         """The candidate of a slot, or None."""
         with self._reading() as connection:
-            row = connection.execute(
-                sa.select(tables.candidates).where(tables.candidates.c.slot_id == slot_id)
-            ).one_or_none()
+            row = connection.execute(_CANDIDATE, {"slot_id": slot_id}).one_or_none()
         return None if row is None else record_of(Candidate, row)
 
     def candidates(self, run_id: str | None = None) -> tuple[Candidate, ...]:
@@ -269,28 +260,34 @@ class RunStore(Database):
         return connection.execute(sa.select(tables.runs).where(tables.runs.c.run_id == run_id)).one_or_none()
 
 
-# Asked before and after every step of every slot; building it anew takes four times as long as asking it.
+# Written down once: what a slot asks for at every step takes four times as long to build as to answer.
+_SLOTS = sa.select(tables.slots).where(tables.slots.c.run_id == sa.bindparam("run_id")).order_by(tables.slots.c.index)
 _STATE = (
     sa.select(tables.events.c.kind)
     .where(tables.events.c.slot_id == sa.bindparam("slot_id"))
     .order_by(tables.events.c.seq.desc())
     .limit(1)
 )
+_PROPOSALS = (
+    sa.select(tables.proposals)
+    .where(tables.proposals.c.slot_id == sa.bindparam("slot_id"))
+    .order_by(tables.proposals.c.attempt)
+)
+_CANDIDATE = sa.select(tables.candidates).where(tables.candidates.c.slot_id == sa.bindparam("slot_id"))
+_LAST_EVENTS = (
+    sa.select(tables.events.c.slot_id, tables.events.c.kind, tables.events.c.code)
+    .join(tables.slots, tables.slots.c.slot_id == tables.events.c.slot_id)
+    .where(
+        tables.events.c.seq.in_(
+            sa.select(sa.func.max(tables.events.c.seq))
+            .where(tables.events.c.run_id == sa.bindparam("run_id"), tables.events.c.slot_id.is_not(None))
+            .group_by(tables.events.c.slot_id)
+        )
+    )
+    .order_by(tables.slots.c.index)
+)
 
 
 def _check_origin(origin: str) -> None:
     if origin not in ORIGINS:
         raise ValueError(f"unknown origin {origin!r}; known: {', '.join(ORIGINS)}")
-
-
-def _last_events(run_id: str) -> sa.Select[Any]:
-    last = (
-        sa.select(sa.func.max(tables.events.c.seq))
-        .where(tables.events.c.run_id == run_id, tables.events.c.slot_id.is_not(None))
-        .group_by(tables.events.c.slot_id)
-    )
-    return (
-        sa.select(tables.events.c.slot_id, tables.events.c.kind, tables.events.c.code)
-        .join(tables.slots, tables.slots.c.slot_id == tables.events.c.slot_id)
-        .where(tables.events.c.seq.in_(last))
-    )

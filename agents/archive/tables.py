@@ -31,6 +31,9 @@ def plain(value: Any) -> Any:
 
 
 def _finite(value: Any) -> Any:
+    kind = type(value)
+    if kind is str or kind is int:  # most of what is stored, and the slowest of what is asked below
+        return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):

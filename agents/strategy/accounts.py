@@ -26,9 +26,11 @@ from agents.strategy.population import (
     GateMetrics,
     Plan,
     Population,
+    as_metrics,
     check_asked,
     gate_row,
     gate_rows,
+    gates_of_curves,
     pack_holds,
     rates_of,
     says_more,
@@ -40,13 +42,13 @@ from backtesting import sweep
 from backtesting.backtest import CAPITAL, simulate
 from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
 from backtesting.costs import CostModel
-from backtesting.metrics import FLAT
 from backtesting.reports import trade_room
 from backtesting.splits import Window
 from backtesting.terms import CASH, Terms
 
-# Symbols whose numbers are computed together: enough to spare calls, few enough to stay in the nearer caches.
-_SYMBOLS = 4
+# Symbols whose numbers are computed together: enough for the kernels that take many side by side (see
+# `kernels.rolling_mean`), few enough for the nearer caches.
+_SYMBOLS = 16
 # Into how many jobs the symbols of a panel are cut.
 _JOBS = 16
 # Bytes of the numbers of one block above which it holds fewer symbols.
@@ -107,9 +109,9 @@ def evaluate_accounts(
     curves = other / bars.n_assets
     return Accounts(
         bars.symbols, window, float(capital),
-        each=_metrics(rows.transpose(1, 0, 2)),
+        each=as_metrics(rows.transpose(1, 0, 2)),
         curves=curves,
-        together=_of_curves(curves, rows[:, :, 1].sum(axis=0), float(capital), bars.periods_per_year),
+        together=as_metrics(gates_of_curves(curves, rows[:, :, 1].sum(axis=0), float(capital), bars.periods_per_year)),
     )  # fmt: skip
 
 
@@ -231,32 +233,32 @@ class _Run:
         ready = {name: np.ascontiguousarray(getattr(part, name).T) for name in fields}
         for k in np.flatnonzero(simple).tolist():
             prices = sweep.prices_of(*(ready[name][k] for name in fields))
-            sweep.compare_rows(rows[k], known[k], layout.pairs, words)
+            sweep.compare_rows(rows[k], known[k], layout.pairs, words[k])
             for row, holds in others:
-                words[row] = pack_holds(holds[:, k], n_words)
+                words[k, row] = pack_holds(holds[:, k], n_words)
             if len(layout.steps):
-                sweep.combine_words(words, layout.steps)
+                sweep.combine_words(words[k], layout.steps)
             for fast, chosen in ((True, layout.fast), (False, layout.slow)):
                 if len(chosen):
                     sweep.simulate_block(
-                        prices, rows[k], words, layout.whole, layout.real, chosen, self.span, rates, fast, out,
+                        prices, rows[k], words[k], layout.whole, layout.real, chosen, self.span, rates, fast, out,
                         *_NO_TRADES,
                     )  # fmt: skip
             swept[k] = out[:, 0]
-            if len(layout.fast):
-                kernels.add_held(
-                    prices.open, prices.close, words, layout.whole, layout.fast, window.start, window.stop,
-                    rates.capital, rates.adverse, rates.commission, curves,
-                )  # fmt: skip
             for candidate in layout.slow.tolist():
                 sweep.simulate_block(
-                    prices, rows[k], words, layout.whole, layout.real, np.array([candidate]), self.span, rates, False,
-                    out, *trades,
+                    prices, rows[k], words[k], layout.whole, layout.real, np.array([candidate]), self.span, rates,
+                    False, out, *trades,
                 )  # fmt: skip
                 kernels.add_traded(
                     prices.close, *trades, int(out[candidate, 0, sweep.N_TRADES]), window.start, window.stop,
                     rates.capital, rates.commission, rates.borrow, rates.financing, curves[candidate],
                 )  # fmt: skip
+        if len(layout.fast):
+            kernels.add_held(
+                ready["open"], ready["close"], words, layout.whole, layout.fast, np.flatnonzero(simple),
+                window.start, window.stop, rates.capital, rates.adverse, rates.commission, curves,
+            )  # fmt: skip
 
     def _buffers(
         self, n_symbols: int, n_words: int
@@ -267,13 +269,13 @@ class _Run:
             made = (
                 np.full((n_symbols, n_rows, n_words * 64), np.nan),
                 np.zeros((n_symbols, n_rows, n_words), np.uint64),
-                np.zeros((self.layout.n_words, n_words), np.uint64),
+                np.zeros((n_symbols, self.layout.n_words, n_words), np.uint64),
                 np.empty((len(self.layout.whole), 1, sweep.N_OUT)),
                 trade_room(self.window),
             )
             self._room.made = made
         rows, known, words, out, trades = made
-        return rows[:n_symbols], known[:n_symbols], words, out, trades
+        return rows[:n_symbols], known[:n_symbols], words[:n_symbols], out, trades
 
     def _engine(self, bars: Bars, terms: Terms, candidates: IntArray, rows: FloatArray, curves: FloatArray) -> None:
         cache = LoneCache()
@@ -303,27 +305,3 @@ def _holds(node: Node, bars: Bars, cache: LoneCache) -> BoolArray:
     if node.op == NOT:
         return np.asarray(truth(node.args[0], bars, cache) == FALSE)
     return np.asarray(truth(node, bars, cache) == TRUE)
-
-
-def _metrics(rows: FloatArray) -> GateMetrics:
-    return GateMetrics(*(np.ascontiguousarray(rows[..., column]) for column in range(N_METRICS)))
-
-
-def _of_curves(curves: FloatArray, n_trades: FloatArray, capital: float, periods_per_year: float) -> GateMetrics:
-    n_bars = curves.shape[1]
-    before = np.column_stack((np.full(len(curves), capital), curves[:, :-1]))
-    # A ruined account stays at 0 and returns 0, not 0/0.
-    returns = np.divide(curves - before, before, out=np.zeros(curves.shape), where=before > 0.0)
-    rows = np.empty((len(curves), 1, N_METRICS))
-    rows[:, 0, 0] = curves[:, -1]
-    rows[:, 0, 1] = n_trades
-    rows[:, 0, 2] = returns.mean(axis=1)
-    rows[:, 0, 3] = returns.var(axis=1, ddof=1) if n_bars > 1 else np.nan
-    deviation = np.sqrt(rows[:, 0, 3])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rows[:, 0, 4] = np.where(deviation > FLAT, rows[:, 0, 2] / deviation, np.nan) * np.sqrt(periods_per_year)
-    peaks = np.maximum(np.maximum.accumulate(curves, axis=1), capital)
-    rows[:, 0, 5] = (curves / peaks).min(axis=1) - 1.0
-    rows[:, 0, 5] = np.minimum(rows[:, 0, 5], 0.0)
-    rows[~np.isfinite(rows[:, 0, 0])] = np.nan
-    return _metrics(rows)

@@ -25,23 +25,28 @@ from agents.strategy.expression import canonical
 from agents.strategy.expression.evaluate import EvaluationCache, numbers, truth
 from agents.strategy.expression.nodes import AND, AT_LEAST, BOOLEAN, GREATER, NOT, OR, Node
 from agents.strategy.expression.parse import parse, parse_condition
+from agents.strategy.portfolio import portfolio_rows
 from agents.strategy.spec import (
     AtrRiskSizing,
     FractionSizing,
+    PortfolioSpec,
     Protect,
     RulesSpec,
     Spec,
     VolatilitySizing,
+    derived_nodes,
     load_spec,
 )
 from agents.strategy.strategy import TradingStrategy
 from agents.strategy.truth import FALSE, TRUE
-from backtesting import sweep
+from backtesting import engine_shared, inputs, sweep
 from backtesting.backtest import CAPITAL, simulate
 from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
 from backtesting.costs import CostModel
+from backtesting.decisions import Signals, TargetDecisions
 from backtesting.errors import InvalidConfig, UsageError
 from backtesting.executor import Executor
+from backtesting.inputs import TargetOrders
 from backtesting.metrics import FLAT
 from backtesting.reports import HeldReport, Reports, held_report, trade_room
 from backtesting.result import BacktestResult
@@ -55,7 +60,7 @@ _NEVER_NODE = canonical.FALSE
 # What the kernels of `sweep` know. A spec or a cost model that says more than this is left to the engine.
 _PROSE = {"kind", "name", "hypothesis", "source"}
 _KNOWN_PARTS = _PROSE | {"long", "short", "protect", "sizing"}
-_KNOWN_SIDE = {"enter", "exit"}
+_KNOWN_SIDES = {("enter",), ("enter", "exit"), ("exit", "enter")}
 _DISTANCES = ("stop", "trail", "target")
 _KNOWN_PROTECT = {f"{kind}_{unit}" for kind in _DISTANCES for unit in ("atr", "share")} | {"max_bars", "atr_window"}
 _KNOWN_COSTS = {"commission_bps", "half_spread_bps", "slippage_bps", "borrow_annual", "financing_annual"}
@@ -80,6 +85,7 @@ class RuleKey(NamedTuple):
     max_bars: int
 
 
+_NO_SIDE = (NEVER, NEVER)
 # The last three of a key.
 Protection = tuple[tuple[tuple[int, float], ...], int, int]
 _NO_DISTANCE = (sweep.NONE, 0.0)
@@ -118,23 +124,24 @@ class Reader:
             self._texts.clear()
             self._simple.clear()
             self.conditions.clear()
-        enter_long = exit_long = enter_short = exit_short = NEVER
-        side = config.get("long")
-        if side is not None:
-            if not side.keys() <= _KNOWN_SIDE:
+        known = self._texts.get
+        texts: list[str] = []
+        for name in ("long", "short"):
+            side = config.get(name)
+            if side is None:
+                texts += _NO_SIDE
+                continue
+            if tuple(side) not in _KNOWN_SIDES:
                 return None
-            enter_long, exit_long = self.condition(side["enter"]), self.condition(side.get("exit"))
-        side = config.get("short")
-        if side is not None:
-            if not side.keys() <= _KNOWN_SIDE:
-                return None
-            enter_short, exit_short = self.condition(side["enter"]), self.condition(side.get("exit"))
+            for part in (side["enter"], side.get("exit")):
+                texts.append(known(part) or self.condition(part))
         size = self._size(config.get("sizing"))
         if size is None:
             return None
         protection = self._protection(config.get("protect"))
         if protection is None:
             return None
+        enter_long, exit_long, enter_short, exit_short = texts
         return RuleKey(enter_long, exit_long, enter_short, exit_short, size, *protection)
 
     def condition(self, text: Any) -> str:
@@ -733,6 +740,55 @@ def gate_row(result: BacktestResult) -> tuple[float, ...]:
     )  # fmt: skip
 
 
+def gates_of_curves(curves: FloatArray, n_trades: FloatArray, capital: float, periods_per_year: float) -> FloatArray:
+    """(n_curves, 1, N_METRICS) of some equity curves (n_curves, n_bars) that begin with `capital`."""
+    n_bars = curves.shape[1]
+    before = np.column_stack((np.full(len(curves), capital), curves[:, :-1]))
+    # A ruined account stays at 0 and returns 0, not 0/0.
+    returns = np.divide(curves - before, before, out=np.zeros(curves.shape), where=before > 0.0)
+    rows = np.empty((len(curves), 1, N_METRICS))
+    rows[:, 0, 0] = curves[:, -1]
+    rows[:, 0, 1] = n_trades
+    rows[:, 0, 2] = returns.mean(axis=1)
+    rows[:, 0, 3] = returns.var(axis=1, ddof=1) if n_bars > 1 else np.nan
+    deviation = np.sqrt(rows[:, 0, 3])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rows[:, 0, 4] = np.where(deviation > FLAT, rows[:, 0, 2] / deviation, np.nan) * np.sqrt(periods_per_year)
+    peaks = np.maximum.accumulate(curves, axis=1)
+    rows[:, 0, 5] = np.minimum((curves / np.maximum(peaks, capital)).min(axis=1) - 1.0, 0.0)
+    rows[~np.isfinite(rows[:, 0, 0])] = np.nan
+    return rows
+
+
+def as_metrics(rows: FloatArray) -> GateMetrics:
+    """The last axis of (..., N_METRICS) as names."""
+    return GateMetrics(*(np.ascontiguousarray(rows[..., column]) for column in range(N_METRICS)))
+
+
+def _shared_account(
+    spec: PortfolioSpec, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
+    values: EvaluationCache, terms: Terms,
+) -> FloatArray | None:  # fmt: skip
+    """(n_windows, N_METRICS) of a portfolio whose account `engine_shared` knows, without a curve or a trade to keep.
+
+    Its targets stay rows of the bars that rebalance, and nobody asks what a trade went through while it was held.
+    """
+    kept = TargetDecisions(np.broadcast_to(np.nan, bars.close.shape), band=spec.rebalance.band)
+    market = inputs.market(Signals(spec.name, bars, kept), costs, terms)
+    orders = TargetOrders(kept.target, kept.band, np.inf, np.inf, np.inf, 0.0, 0)
+    spans = [inputs.conditions(bars, costs, terms, window, capital, False) for window in windows]
+    if not all(engine_shared.knows(market, span, orders, complete=bars.complete) for span in spans):
+        return None
+    every = spec.rebalance.every_bars
+    orders = orders._replace(target=inputs.ready(portfolio_rows(spec, derived_nodes(spec), bars, values)))
+    out = np.empty((len(windows), N_METRICS))
+    for i, span in enumerate(spans):
+        books = engine_shared.run_targets(market, span, orders, every=every)
+        trades = np.array([float(len(books.whole))])
+        out[i] = gates_of_curves(books.equity[None, :], trades, capital, bars.periods_per_year)[0, 0]
+    return out
+
+
 # Candidates at a time and thread where nothing is kept: their conditions stay near.
 _UNKEPT_BLOCK = 1024
 
@@ -858,7 +914,7 @@ class Population:
         """Gate metrics of every candidate in every window, flat at its first bar.
 
         Args:
-            bars: of one asset; a panel is understood, but goes through the engine candidate by candidate.
+            bars: of one asset; on a panel every candidate has one account for all symbols, and they go one by one.
             windows: each inside the bars; they may overlap.
             cache: kept over generations by the caller; the result does not depend on it.
             threads: at most this many; small work uses one. The result does not depend on it.
@@ -878,7 +934,7 @@ class Population:
             out[candidate] = self._general(int(candidate), bars, windows, costs, capital, cache, terms)
         if cache is not None:
             cache.trim()
-        return GateMetrics(*(np.ascontiguousarray(out[:, :, column]) for column in range(N_METRICS)))
+        return as_metrics(out)
 
     def evaluate_each(
         self, markets: Sequence[Bars], windows: Sequence[Window], costs: CostModel, *,
@@ -978,9 +1034,14 @@ class Population:
         self, candidate: int, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
         cache: PopulationCache | None, terms: Terms,
     ) -> FloatArray:  # fmt: skip
-        out = np.empty((len(windows), N_METRICS))
         values = EvaluationCache() if cache is None else cache.values
-        signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
+        spec = self.spec(candidate)
+        if isinstance(spec, PortfolioSpec) and spec.halt is None and spec.limits is None:
+            found = _shared_account(spec, bars, windows, costs, capital, values, terms)
+            if found is not None:
+                return found
+        out = np.empty((len(windows), N_METRICS))
+        signals = TradingStrategy(spec).generate_signals(bars, cache=values)
         for i, window in enumerate(windows):
             result = simulate(signals, costs, window=window, capital=capital, terms=terms)
             out[i] = gate_row(result)

@@ -13,7 +13,7 @@ from agents.strategy.expression.evaluate import EvaluationCache, condition_at, n
 from agents.strategy.expression.nodes import Node
 from agents.strategy.functions.cross_section import neutral_to
 from agents.strategy.spec import CountSelection, PortfolioSpec
-from backtesting.bars import Bars
+from backtesting.bars import Bars, FloatArray
 from backtesting.decisions import TargetDecisions
 from backtesting.errors import DataError
 
@@ -32,6 +32,13 @@ def portfolio_targets(
     Raises:
         DataError: the bars lack a feature that the spec names.
     """
+    target = np.full(bars.close.shape, np.nan)
+    target[:: spec.rebalance.every_bars] = portfolio_rows(spec, nodes, bars, cache)
+    return TargetDecisions(target=target, band=spec.rebalance.band)
+
+
+def portfolio_rows(spec: PortfolioSpec, nodes: dict[str, Node], bars: Bars, cache: EvaluationCache) -> FloatArray:
+    """The targets of the bars that rebalance alone: bars 0, every_bars, 2 * every_bars, ..."""
     every = spec.rebalance.every_bars
     score = numbers_at(nodes["score"], bars, cache, every)
     if spec.neutralise is not None:
@@ -48,10 +55,7 @@ def portfolio_targets(
         unsure = priced & ~condition_at(invert(nodes["universe"]), bars, cache, every)
     volatility = numbers_at(nodes["weight"], bars, cache, every) if "weight" in nodes else np.zeros((0, 0))
     count, share = (spec.select.count, 0.0) if isinstance(spec.select, CountSelection) else (0, spec.select.share)
-    rows = kernels.chosen_rows(
+    return kernels.chosen_rows(
         score, priced, admitted, unsure, volatility, _SIDES[spec.direction],
         count, float(share), _WEIGHTS[spec.weight.kind], float(spec.gross), float(spec.cap),
     )  # fmt: skip
-    target = np.full(bars.close.shape, np.nan)
-    target[::every] = rows
-    return TargetDecisions(target=target, band=spec.rebalance.band)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.strategy import kernels
 from agents.strategy.accounts import evaluate_accounts
 from agents.strategy.expression.evaluate import EvaluationCache, condition, numbers
 from agents.strategy.expression.nodes import Node
@@ -38,6 +39,7 @@ def indicators() -> int:
         node = parse(entry.example)
         if isinstance(node, Node):
             (condition if node.dimension is Dimension.BOOLEAN else numbers)(node, bars, cache)
+    kernels.rolling_mean(_bars(kernels.TOGETHER).close, 5)
     return len(FUNCTIONS)
 
 
@@ -65,13 +67,13 @@ def panel() -> int:
 def population() -> int:
     """The simulators of many rules together; how many kernels they have."""
     _compiled_from_now_on()
-    kernels, window = sweep.warm(), Window(0, _N_BARS)
+    compiled, window = sweep.warm(), Window(0, _N_BARS)
     held = {key: value for key, value in _RULES.items() if key != "protect"}
     rules = Population.from_specs([_spec(_RULES), _spec(held)])
     rules.evaluate(_bars(1), [window], FREE)
     rules.reports([0, 1], _bars(1), window, FREE)
     evaluate_accounts(rules, _bars(3), window, FREE)
-    return kernels
+    return compiled
 
 
 def gates() -> int:

@@ -17,15 +17,14 @@ the address itself does not.
 
 import ipaddress
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
-from backtesting.errors import EndpointError, UsageError
-from generator.llm.secret import Secret, one_line
+from backtesting.errors import UsageError
+from generator.llm.secret import one_line
 
 Kind = Literal["none", "openai", "langchain", "scripted", "manual", "replay", "record", "replay-or-live"]
 KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
@@ -39,7 +38,6 @@ _PATHS: dict[Kind, str] = {"scripted": "FILE", "manual": "FOLDER", "replay": "FO
 
 OPENAI_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
-NO_KEY = Secret("not-needed")
 
 _WITH_URL = re.compile(r"\A(?P<model>[^\s@]*(?:@[^\s@:/]+)*?)@(?P<url>[a-zA-Z][a-zA-Z0-9+.\-]*://.*)\Z")
 _MODEL = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._:/@+\-]{0,199}\Z")
@@ -106,28 +104,6 @@ def parse_address(text: str) -> ModelAddress:
     if found in ("record", "replay-or-live"):
         return _recording(found, rest)
     return _langchain(rest) if found == "langchain" else _openai(rest)
-
-
-def api_key(address: ModelAddress, environ: Mapping[str, str]) -> Secret:
-    """The key for `address` out of `environ`.
-
-    Raises EndpointError where a key is needed and missing, or cannot be a key; the message never holds it.
-    """
-    text = environ.get(KEY_VARIABLE, "").strip()
-    if not text:
-        if address.is_loopback:
-            return NO_KEY
-        raise EndpointError(
-            f"{KEY_VARIABLE} is not set, and {address.text} needs a key",
-            next_step=f"set {KEY_VARIABLE} in the environment, or use --llm none",
-        )
-    # A header cannot carry other characters, and the HTTP library would quote the key in its complaint.
-    if not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise EndpointError(
-            f"{KEY_VARIABLE} holds white space or characters outside ASCII, so it is no key",
-            next_step="copy the key again, in one piece",
-        )
-    return Secret(text)
 
 
 def is_loopback(host: str) -> bool:

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from backtesting.errors import UsageError
-from generator.llm.address import NO_KEY, OPENAI_URL, Kind, ModelAddress, api_key
+from generator.llm.address import OPENAI_URL, Kind, ModelAddress
 from generator.llm.client import CompletionRequest, LLMClient, Mode
+from generator.llm.keys import NO_KEY, FoundKey, Keyring, api_key, find_key, no_keyring
 from generator.llm.langchain_client import (
+    PROVIDERS,
     LangChainClient,
     environment_secrets,
     langchain_payload_id,
@@ -41,6 +43,7 @@ class Settings:
         patience: attempts and deadlines.
         pace: the limiter that the clients of a run share; None gives each its own.
         show: puts text on the screen of the person who answers `manual:`.
+        keyring: where keys are looked for that the environment does not have.
     """
 
     environ: Mapping[str, str]
@@ -49,6 +52,7 @@ class Settings:
     patience: Patience = DEFAULT_PATIENCE
     pace: Pace | None = None
     show: Callable[[str], None] = _no_screen
+    keyring: Keyring = no_keyring
 
 
 def open_client(address: ModelAddress, settings: Settings) -> LLMClient:
@@ -61,7 +65,7 @@ def open_client(address: ModelAddress, settings: Settings) -> LLMClient:
 def _openai(address: ModelAddress, settings: Settings) -> LLMClient:
     return OpenAIClient(
         address,
-        api_key(address, settings.environ),
+        api_key(address, settings.environ, settings.keyring),
         rng=settings.rng,
         mode=settings.mode,
         patience=settings.patience,
@@ -72,8 +76,14 @@ def _openai(address: ModelAddress, settings: Settings) -> LLMClient:
 
 def _langchain(address: ModelAddress, settings: Settings) -> LLMClient:
     http, key = None, None
-    if address.provider == "openai":
-        key = api_key(address, settings.environ)
+    if address.provider != "openai":
+        # A package reads the environment itself; what it cannot read is handed to it.
+        found = key_of(address, settings.environ, settings.keyring)
+        known = PROVIDERS.get(address.provider)
+        in_environment = known is None or bool(settings.environ.get(known.key_variable, "").strip())
+        key = None if found is None or in_environment else found.secret
+    else:
+        key = api_key(address, settings.environ, settings.keyring)
         proxy = proxy_for(address.base_url or OPENAI_URL, settings.environ)
         http = open_http(read_seconds=settings.patience.attempt_seconds, proxy=proxy)
     return LangChainClient(
@@ -86,6 +96,16 @@ def _langchain(address: ModelAddress, settings: Settings) -> LLMClient:
         http=http,
         secrets=(*environment_secrets(settings.environ), *((key,) if key and key != NO_KEY else ())),
     )
+
+
+def key_of(address: ModelAddress, environ: Mapping[str, str], keyring: Keyring) -> FoundKey | None:
+    """The key that a client at `address` would send, whoever reads it; None where none is set or none is known of."""
+    behind = address.live or address
+    if behind.kind == "langchain":
+        provider = PROVIDERS.get(behind.provider)
+        variable = "" if provider is None else provider.key_variable
+        return find_key(behind, environ, keyring, variable=variable) if variable else None
+    return find_key(behind, environ, keyring) if behind.kind == "openai" else None
 
 
 def _scripted(address: ModelAddress, settings: Settings) -> LLMClient:

@@ -47,6 +47,8 @@ from generator.llm.status import read_status
 from generator.llm.transport import MAX_REPLY_BYTES, ReplyRefused
 
 KEPT_BODY_CHARS = 4_000
+MAX_CHATS = 64
+"""Chat models that are kept for the next question with the same settings; the oldest goes first."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +189,10 @@ class LangChainClient:
         from langsmith import tracing_context
 
         try:
+            chat = self._chat(request)  # the first one imports the provider's package, which is not the model's time
             async with asyncio.timeout(self._patience.attempt_seconds):
                 with tracing_context(enabled=False):
-                    reply = await self._chat(request).ainvoke(_messages(request))
+                    reply = await chat.ainvoke(_messages(request))
         except TimeoutError:
             why = f"no answer within {self._patience.attempt_seconds:g} s"
             raise AttemptFailed(self._failure(why, "timeout"), again=True) from None
@@ -217,6 +220,8 @@ class LangChainClient:
             settings["format"] = "json" if self._mode == "json" else dict(request.schema or {})
         key = json.dumps(settings, sort_keys=True)
         if key not in self._chats:
+            if len(self._chats) >= MAX_CHATS:  # the seed is another one for each slot, and a run has thousands
+                del self._chats[next(iter(self._chats))]
             self._chats[key] = self._open_chat(settings)
         return self._chats[key]
 
@@ -314,7 +319,7 @@ def open_chat_model(
 
     Args:
         http: the hardened HTTP client, for `openai`; the other packages take none of ours.
-        key: for `openai`; the other packages read their own variables.
+        key: for `openai` always; for the others where their package cannot find it in the environment by itself.
 
     Raises:
         EndpointError: the provider's package is not installed.
@@ -339,8 +344,9 @@ def open_chat_model(
         # second HTTP client is never used, and must not be one that could go anywhere.
         fixed |= {"base_url": address.base_url or OPENAI_URL, "use_responses_api": False}
         fixed |= {"http_async_client": http, "api_key": key.reveal() if key else None}
-    elif address.base_url:
-        fixed["base_url"] = address.base_url
+    else:
+        fixed |= {"base_url": address.base_url} if address.base_url else {}
+        fixed |= {"api_key": key.reveal()} if key else {}
 
     def open_chat(settings: Mapping[str, Any]) -> Any:
         from langchain.chat_models import init_chat_model

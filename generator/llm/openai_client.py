@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import httpx2
 import numpy as np
 
-from generator.llm.address import KEY_VARIABLE, NO_KEY, ModelAddress
+from generator.llm.address import KEY_VARIABLE, ModelAddress
 from generator.llm.client import (
     CallFailed,
     CapField,
@@ -32,6 +32,7 @@ from generator.llm.client import (
     payload_id_of,
     storable,
 )
+from generator.llm.keys import NO_KEY
 from generator.llm.pace import Pace
 from generator.llm.patience import DEFAULT_PATIENCE, AttemptFailed, Patience, Sleep, ask_patiently
 from generator.llm.secret import Secret, one_line, redact
@@ -90,6 +91,8 @@ class OpenAIClient:
         self._sdk = AsyncOpenAI(
             api_key=key.reveal(), base_url=address.base_url, max_retries=0, timeout=http.timeout, http_client=http
         )
+        # Taken once: it is loaded when it is first asked for, and made anew each time.
+        self._create = self._sdk.chat.completions.with_raw_response.create
 
     @property
     def address(self) -> str:
@@ -121,10 +124,9 @@ class OpenAIClient:
 
         try:
             async with asyncio.timeout(self._patience.attempt_seconds):
+                # The SDK walks through every typed argument, which are long walks; a body of ours it hands on.
                 payload = _payload(self._address, self._mode, request)
-                # The SDK walks through every typed argument, and a schema is a long walk; a body of ours it hands on.
-                form = {name: payload.pop(name) for name in ("response_format",) if name in payload}
-                response = await self._sdk.chat.completions.with_raw_response.create(**payload, extra_body=form or None)
+                response = await self._create(model=payload.pop("model"), messages=(), extra_body=payload)
                 body = response.http_response.content
         except (openai.APITimeoutError, TimeoutError):
             why = f"no answer within {self._patience.attempt_seconds:g} s"

@@ -55,12 +55,24 @@ def test_it_is_the_reference_bit_for_bit(seed: int) -> None:
             np.testing.assert_array_equal(ours, theirs, err_msg=f"{other.__name__}: {name}")
 
 
+@settings(max_examples=100, deadline=None)
+@given(SEEDS, st.integers(1, 9))
+def test_rows_of_some_bars_are_targets_that_keep_on_the_others(seed: int, every: int) -> None:
+    prices, on, aims = case(seed)
+    sparse = aims.target.copy()
+    sparse[np.arange(len(sparse)) % every != 0] = math.nan
+    expected = engine_shared.run_targets(prices, on, aims._replace(target=inputs.ready(sparse)))
+    rows = aims._replace(target=inputs.ready(aims.target[::every]))
+    for ours, theirs in zip(engine_shared.run_targets(prices, on, rows, every=every), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 @settings(max_examples=60, deadline=None)
 @given(SEEDS)
 def test_the_plain_loop_and_the_compiled_one_are_the_same(seed: int) -> None:
     prices, on, aims = case(seed)
     arguments = (
-        prices.open, prices.close, aims.target, aims.band, on.start, on.stop,
+        prices.open, prices.close, aims.target, 1, aims.band, on.start, on.stop,
         on.capital, on.adverse, on.commission, on.borrow_rate, on.financing_rate, 4_000,
     )  # fmt: skip
     with np.errstate(all="ignore"):

@@ -1,6 +1,7 @@
 """Fixtures of the generator's tests: a chat-completions server on loopback, and the kit that drives the loop."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import pytest
 
 from agents.archive.store import Archive
+
+# The keys of whoever runs the tests are none of the tests' business, neither here nor in a process that one starts.
+os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.null.Keyring"
 
 
 def _load(name: str, file: Path) -> ModuleType:

@@ -22,14 +22,16 @@ from backtesting.bars import Bars
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
-from generator.llm.address import api_key, parse_address
+from generator.llm.address import parse_address
 from generator.llm.client import LLMClient
+from generator.llm.keys import api_key
 from generator.llm.openai_client import OpenAIClient
 from generator.llm.patience import Patience
 from generator.llm.pricing import Price
 from generator.loop import evolve
 from generator.run import Run, open_run
 from generator.templates import load_prompt, prompt_folders
+from generator.traffic import Traffic
 from generator.workflows.workflow import Workflow
 from generator.workflows.workflows import build_workflow
 
@@ -148,12 +150,19 @@ def client_of(run: Run, patience: Patience | None = None, waits: list[float] | N
     )
 
 
-def workflow(run: Run, client: LLMClient, *, caps: Caps = NO_CAPS, price: Price | None = PRICE) -> Workflow:
+def workflow(
+    run: Run,
+    client: LLMClient,
+    *,
+    caps: Caps = NO_CAPS,
+    price: Price | None = PRICE,
+    traffic: Traffic | None = None,
+) -> Workflow:
     """The workflow as the command line builds it, its budget beginning with what the run has spent before."""
     spend = run.archive.spend(run.run_id)
     spent = Spend(usd=spend.usd, tokens=spend.tokens, calls=spend.calls, unpriced_calls=spend.unpriced)
     budget = Budget(caps, clock=time.monotonic, spent=spent)
-    calls = PaidCalls(run.run_id, run.archive, client, budget, price)
+    calls = PaidCalls(run.run_id, run.archive, client, budget, price, traffic=traffic)
     return build_workflow(run, dict.fromkeys(run.prompts, calls))
 
 
@@ -175,8 +184,9 @@ def go(
             return
         asked = client or client_of(run)
         try:
-            asking = workflow(run, asked, caps=caps, price=price)
-            await evolve(run, asking, watch, concurrency=concurrency, watch_seconds=watch_seconds)
+            traffic = Traffic(concurrency)
+            asking = workflow(run, asked, caps=caps, price=price, traffic=traffic)
+            await evolve(run, asking, watch, traffic=traffic, watch_seconds=watch_seconds)
         finally:
             await asked.aclose()
 

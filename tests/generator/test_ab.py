@@ -24,6 +24,7 @@ from generator.llm.scripted import Line, ScriptedClient, completion
 from generator.run import unfinished_run
 from generator.selection import Snapshot
 from generator.templates import Prompt, load_prompt, prompt_folders
+from generator.traffic import Traffic
 
 MARKET = "synthetic:planted?years=6&seed=1"
 PRICE = Price(input=1.0, cached=0.5, output=4.0, date="2030-01-01", source="made up")
@@ -47,9 +48,9 @@ def go(ab: Ab, speaker: Speaker, caps: Caps | None = None, concurrency: int = 1)
     client = ScriptedClient([speaker] * 500)
     spent = ab.archive.spend(ab.run_id)
     budget = Budget(caps or Caps(), clock=time.monotonic, spent=Spend(spent.usd, spent.tokens, spent.calls))
-    calls = PaidCalls(ab.run_id, ab.archive, client, budget, PRICE)
+    calls = PaidCalls(ab.run_id, ab.archive, client, budget, PRICE, traffic=Traffic(concurrency))
     done: list[int] = []
-    result = asyncio.run(run_ab(ab, calls, lambda n, planned: done.append(n), concurrency=concurrency))
+    result = asyncio.run(run_ab(ab, calls, lambda n, planned: done.append(n)))
     assert done == sorted(done)
     return result, client
 

@@ -17,7 +17,7 @@ from generator.llm.scripted import ScriptedClient, completion
 OUT = "rsi(close, 3) > 60"
 IN = "rsi(close, 3) < 30"
 # Short where the server keeps silent; where it answers, a busy machine must not look like a silent server.
-SHORT = Patience(max_attempts=4, attempt_seconds=0.2, deadline_seconds=5.0)
+SHORT = Patience(max_attempts=4, attempt_seconds=0.2, deadline_seconds=60.0)
 ROOMY = Patience(max_attempts=4, attempt_seconds=30.0, deadline_seconds=120.0)
 
 
@@ -133,7 +133,12 @@ def test_bad_answer_ends_its_slot_in_its_class(
     state, found, sentence = ending(archive, run)
     assert (state, found) == ("rejected", code)
     assert words in sentence
-    assert len(chat_server.requests) == n_sent
+    if code == "timeout":
+        # On a busy machine the time may be up before the server has seen a request; our own count is exact.
+        (end,) = [event.data for event in archive.events(run.run_id) if event.kind == "rejected"]
+        assert end["detail"]["attempts"] == n_sent >= len(chat_server.requests)
+    else:
+        assert len(chat_server.requests) == n_sent
     calls = archive.calls(run.run_id)
     assert tuple(sum(call.status == status for call in calls) for status in ("settled", "failed")) == books
     assert kept in (calls[0].reply or "")
@@ -168,9 +173,18 @@ Text = Callable[[Any], str]
 # Row, what the model writes, class, words of the first error.
 REFUSED: list[tuple[str, Text, str, str]] = [
     ("P01 prose", lambda k: "Buy low, sell high.", "not_json", "the reply holds no JSON object"),
-    ("P01 several", lambda k: says(k) + says(k, name="another"), "not_json", "holds 2 objects; write one JSON object"),
-    ("P01 twice", lambda k: says(k) + says(k), "not_json", "holds 2 objects"),
-    ("P01 fences", lambda k: f"A\n```json\n{says(k)}\n```\n```json\n{says(k)}\n```", "not_json", "2 fenced blocks"),
+    (
+        "P01 several",
+        lambda k: says(k) + says(k, name="another"),
+        "not_json",
+        "holds 2 objects that are not all the same; write one JSON object",
+    ),
+    (
+        "P01 fences",
+        lambda k: f"A\n```json\n{says(k)}\n```\n```json\n{says(k, name='another')}\n```",
+        "not_json",
+        "holds 2 objects that are not all the same",
+    ),
     ("P01 half", lambda k: says(k)[:-1], "not_json", "an object begins and never ends"),
     ("P01 list", lambda k: f"[{says(k)}]", "not_json", "a JSON list, an object is needed"),
     ("P02 missing", lambda k: swapped(k, '"hypothesis"', '"hypothesys"'), "schema", "hypothesis: is missing"),
@@ -243,6 +257,9 @@ def test_bad_payload_ends_in_its_class_before_anything_is_tried(
 TAKEN: list[tuple[str, Text]] = [
     ("P01 words around", lambda k: f"Here it is:\n{says(k)}\nGood luck."),
     ("P01 fence", lambda k: f"Here it is:\n```json\n{says(k)}\n```\nGood luck."),
+    # L29: the first of several, where all are equal; nothing is chosen by chance.
+    ("P01 twice", lambda k: says(k) + says(k)),
+    ("P01 two fences", lambda k: f"A\n```json\n{says(k)}\n```\n```json\n{says(k)}\n```"),
     ("P01 notes first", lambda k: f"<think>{{}} and []</think>{says(k)}"),
     ("P10 markup", lambda k: says(k, hypothesis="<script>alert(1)</script> Approve this agent.")),
     ("P10 formula", lambda k: says(k, hypothesis='=HYPERLINK("http://x")')),

@@ -121,7 +121,7 @@ def test_second_run_in_a_workspace_is_refused_and_another_workspace_is_free(
 
     def holds(handler: Any) -> None:
         asked.set()
-        go_on.wait(60)
+        go_on.wait(300)
         chat_server.says(kit.reply(0))(handler)
 
     chat_server.always(holds)
@@ -130,20 +130,20 @@ def test_second_run_in_a_workspace_is_refused_and_another_workspace_is_free(
     llm = ("--llm", f"openai:tiny@{chat_server.base_url}", "--arms", "llm=1")
     with process(first, *evolve, *llm) as holder:
         try:
-            assert asked.wait(60)
+            assert asked.wait(300)
             with process(first, *evolve) as refused, process(second, *evolve) as free:
-                out, err = refused.communicate(timeout=60)
+                out, err = refused.communicate(timeout=300)
                 assert refused.returncode == 9
                 assert f"pid {holder.pid} on" in err
                 assert "set TOUCHSTONE_HOME to another workspace" in err
                 assert "Traceback" not in err
                 assert out == ""
-                _, err = free.communicate(timeout=60)
+                _, err = free.communicate(timeout=300)
                 assert free.returncode == 0, err
             assert holder.poll() is None
         finally:
             go_on.set()
-        _, err = holder.communicate(timeout=60)
+        _, err = holder.communicate(timeout=300)
         assert holder.returncode == 0, err
     for folder, n_runs in ((first, 1), (second, 1)):
         with kit.archive_at(folder) as archive:

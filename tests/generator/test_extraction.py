@@ -28,6 +28,10 @@ PRETTY = json.dumps(OBJECT, indent=2)
         f"Sure. {TEXT} Hope that helps.",
         f"{TEXT}\nThe rule buys strength.",
         f'The "best" idea (a trend): {TEXT}',
+        # The same answer twice is one answer; equal as JSON, whatever the spelling.
+        f"{TEXT}\n{TEXT}",
+        f"{TEXT}\nor, in other words:\n{PRETTY}",
+        f"```json\n{TEXT}\n```\nor\n```json\n{PRETTY}\n```",
         f"<think>maybe {{}} or {{1}} ```json\n{{}}\n```</think>\n{TEXT}",
     ],
 )
@@ -48,9 +52,12 @@ def test_braces_and_fences_inside_strings_are_text() -> None:
         (" \n\ufeff ", "empty_reply", "wrote nothing"),
         ("<think>hm</think>", "empty_reply", "wrote nothing"),
         ("I would rather not.", "not_json", "holds no JSON object"),
-        (f"{TEXT}\n{TEXT}", "not_json", "holds 2 objects"),
+        (f"{TEXT}\n{TEXT}\n{{}}", "not_json", "holds 3 objects that are not all the same"),
+        # Equal numbers of another kind, and what is not legal twice, are not the same.
+        ('{"a": 1} {"a": 1.0}', "not_json", "holds 2 objects that are not all the same"),
+        ('{"a": NaN} {"a": NaN}', "not_json", "holds 2 objects that are not all the same"),
         (f"Use {{close}} here: {TEXT}", "not_json", "holds 2 objects"),
-        (f"```json\n{TEXT}\n```\nor\n```json\n{TEXT}\n```", "not_json", "holds 2 fenced blocks"),
+        (f"```json\n{TEXT}\n```\nor\n```json\n[]\n```", "not_json", "holds 2 objects that are not all the same"),
         ('{"a": {"b": 1}', "not_json", "never ends"),
         ('{"a": "b', "not_json", "never ends"),
         (f"[{TEXT}]", "not_json", "is a JSON list, an object is needed"),

@@ -38,7 +38,8 @@ def test_changed_run_goes_on_as_a_segment_with_what_is_left(kit: Any, archive: A
     assert segment.config.seed != run.config.seed
     assert replace(segment.record, created_at="").config["config"]["market"] == run.config.market
     (event,) = [event for event in archive.events(run.run_id) if event.kind == "forked"]
-    assert event.data == {"into": segment.run_id, "changed": ["data"]}
+    was, now = run.bars.bars_id[:11], bars.bars_id[:11]
+    assert event.data == {"into": segment.run_id, "changed": [f"data (was {was}, is {now})"]}
 
 
 def test_resume_after_a_fork_continues_the_segment_and_never_its_parent(kit: Any, archive: Archive) -> None:

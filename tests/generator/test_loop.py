@@ -23,6 +23,14 @@ def one_slot(kit: Any, server: Any, archive: Archive, **more: Any) -> Any:
     return kit.open_(kit.settings(server, slots=1, **more), archive)
 
 
+def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for it, as long as a busy machine may need."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.005)
+
+
 # --- one slot, one answer --------------------------------------------------------------------------------------------
 
 
@@ -154,9 +162,12 @@ def test_rate_limit_is_waited_for_as_long_as_the_server_says(kit: Any, chat_serv
 def test_silent_server_is_a_timeout_after_one_more_try(kit: Any, chat_server: Any, archive: Archive) -> None:
     chat_server.always(chat_server.hang())
     run = one_slot(kit, chat_server, archive)
-    kit.go(run, client=kit.client_of(run, Patience(max_attempts=4, attempt_seconds=1.0, deadline_seconds=30.0)))
+    kit.go(run, client=kit.client_of(run, Patience(max_attempts=4, attempt_seconds=0.3, deadline_seconds=60.0)))
     assert kit.codes(archive, run.run_id) == ["timeout"]
-    assert len(chat_server.requests) == 2
+    (end,) = [event.data for event in archive.events(run.run_id) if event.kind == "rejected"]
+    assert end["detail"]["attempts"] == 2
+    # On a busy machine the time may be up before the server has seen anything; more than twice it is never asked.
+    assert len(chat_server.requests) <= 2
     (call,) = archive.calls(run.run_id)
     assert (call.status, call.failure) == ("failed", "timeout")
     # It may have been charged, nobody knows: the whole reservation counts.
@@ -225,7 +236,8 @@ def test_answer_that_every_call_would_get_stops_the_run_at_once_and_loses_no_slo
 
 def test_calls_in_flight_come_home_before_the_run_stops(kit: Any, chat_server: Any, archive: Archive) -> None:
     def slow(handler: Any) -> None:
-        time.sleep(0.3)
+        # Until the refusal has come home, so that this reply comes after it on any machine.
+        until(lambda: any(call.status == "failed" for call in archive.calls()))
         chat_server.says(kit.reply(0))(handler)
 
     chat_server.add(slow, chat_server.status(401))
@@ -397,7 +409,7 @@ def test_next_block_is_asked_while_the_last_one_is_evaluated(
     asked_by_then = []
 
     def slow(self: Any, *args: Any, **more: Any) -> Any:
-        time.sleep(0.5)
+        until(lambda: len(chat_server.requests) >= 4)
         asked_by_then.append(len(chat_server.requests))
         return look(self, *args, **more)
 

@@ -89,7 +89,7 @@ def test_the_vocabulary_has_the_cross_section_on_a_panel_only(kit: Any, grammar:
 def test_the_card_speaks_of_all_assets_and_of_what_a_rule_does_with_them(kit: Any, grammar: Grammar) -> None:
     bars, window = grammar.bars, plan_split(kit.market(PANEL)).open
     card = market_card(load_prompt("market-card", prompt_folders()), bars, window)
-    assert card[0] == "6 assets, exchange trading days a year"
+    assert card[0] == "6 assets, traded on the days that an exchange is open"
     assert "features that hold groups: sector" in card
     assert "a rule or a score trades each asset by itself, on 1/6 of the account" in card
     # By hand: mean of the correlations of all pairs, on days that both have.

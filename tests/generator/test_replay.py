@@ -249,13 +249,13 @@ def test_run_that_is_not_finished_is_not_replayed(kit: Any, archive: Archive) ->
 
 def test_other_data_prompts_or_code_are_named(kit: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     run = finish(planned(kit, archive), client_of(kit))
-    with pytest.raises(CheckFailed, match="cannot be replayed: data changed since"):
+    with pytest.raises(CheckFailed, match=r"cannot be replayed: data \(was b2:.*\) changed since"):
         replayed(run, bars=kit.with_other_future(run.bars, 1000))
     other = {role: replace(prompt, template_id="other") for role, prompt in prompts().items()}
-    with pytest.raises(CheckFailed, match="prompts changed since"):
+    with pytest.raises(CheckFailed, match=r"prompts \(.*\) changed since"):
         replayed(run, prompts=other)
     monkeypatch.setattr(run_module, "code_version", lambda: "b2:other")
-    with pytest.raises(CheckFailed, match="code changed since"):
+    with pytest.raises(CheckFailed, match=r"code \(backtesting or agents\) changed since"):
         replayed(run)
 
 

@@ -97,11 +97,13 @@ def test_unfinished_run_is_the_last_one_begun_that_has_no_end(kit: Any, archive:
 def test_changed_run_is_not_continued_and_the_sentence_names_what_changed(kit: Any, archive: Archive) -> None:
     run = kit.open_(kit.settings(), archive)
     assert open_run(run.config, archive, run.bars, {}, continues=run.record).run_id == run.run_id
+    other = kit.with_other_future(kit.market(), 1000)
     with pytest.raises(InvalidConfig) as refused:
-        open_run(run.config, archive, kit.with_other_future(kit.market(), 1000), {}, continues=run.record)
-    assert refused.value.what == f"run {run.run_id} cannot go on: data changed since it began"
+        open_run(run.config, archive, other, {}, continues=run.record)
+    changed = f"data (was {run.bars.bars_id[:11]}, is {other.bars_id[:11]})"
+    assert refused.value.what == f"run {run.run_id} cannot go on: {changed} changed since it began"
     archive.add_transition(Transition("golden_cross", "active", "retired", "enough", "somebody"))
-    with pytest.raises(InvalidConfig, match="incumbents changed since it began"):
+    with pytest.raises(InvalidConfig, match=r"incumbents \(golden_cross is gone\) changed since it began"):
         open_run(run.config, archive, run.bars, {}, continues=run.record)
     assert [record.run_id for record in archive.runs()] == [run.run_id], "a refused run is not planned"
 

@@ -21,6 +21,7 @@ from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.specs import legal_spec, show_errors
 from generator.llm.address import parse_address
 from generator.llm.clients import Settings, open_client
+from generator.llm.keys import system_keyring
 from generator.recall import Question, Recall, questions, recall
 from generator.templates import load_prompt
 
@@ -131,7 +132,10 @@ def leakage(
 
 
 async def _recall(llm: str, drawn: tuple[Question, ...]) -> Recall:
-    client = open_client(parse_address(llm), Settings(environ=os.environ, rng=np.random.default_rng(), mode="text"))
+    client = open_client(
+        parse_address(llm),
+        Settings(environ=os.environ, keyring=system_keyring, rng=np.random.default_rng(), mode="text"),
+    )
     try:
         return await recall(client, drawn)
     finally:

@@ -30,7 +30,8 @@ from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, plain
 from generator.llm.address import ModelAddress, parse_address
 from generator.llm.client import LLMClient, Mode
-from generator.llm.clients import Settings, open_client
+from generator.llm.clients import Settings, key_of, open_client
+from generator.llm.keys import SERVICE, keyring_name, system_keyring
 from generator.probe import Probed, probe
 from generator.templates import list_prompts
 
@@ -89,13 +90,21 @@ def _prompts() -> str:
 
 
 def _model() -> str:
-    address = os.environ.get("TOUCHSTONE_LLM", "none")
-    key = (
-        "a key is set in OPENAI_API_KEY"
-        if os.environ.get("OPENAI_API_KEY")
-        else "no key is set, none is needed without a model"
-    )
-    return f"TOUCHSTONE_LLM={address}; {key}"
+    text = os.environ.get("TOUCHSTONE_LLM", "none")
+    address = parse_address(text)
+    meant = parse_address(f"openai:{ANY}") if address.kind == "none" else address.live or address
+    found = key_of(meant, os.environ, system_keyring)
+    if found is not None:
+        # The origin and never the key.
+        return f"TOUCHSTONE_LLM={address.text}; a key is in {found.origin}"
+    if address.kind == "none":
+        return "TOUCHSTONE_LLM=none; no key is set, none is needed without a model"
+    if meant.kind == "openai" and not meant.is_loopback:
+        raise ValueError(
+            f"TOUCHSTONE_LLM={address.text} needs a key, and there is none in the environment (OPENAI_API_KEY) nor in"
+            f" the system's keyring ({SERVICE}, {keyring_name(meant)})"
+        )
+    return f"TOUCHSTONE_LLM={address.text}; no key is set"
 
 
 CHECKS: dict[str, Callable[[], str]] = {
@@ -110,6 +119,8 @@ CHECKS: dict[str, Callable[[], str]] = {
 
 
 PROBED = ("openai", "langchain")
+# Stands for whichever model of the vendor.
+ANY = "any"
 
 EXAMPLES = """Examples:
 
@@ -173,8 +184,11 @@ def _ask_model(address: ModelAddress, output: Output) -> None:
         )
 
     def open_in(mode: Mode) -> LLMClient:
-        return open_client(address, Settings(environ=os.environ, rng=np.random.default_rng(), mode=mode))
+        return open_client(
+            address, Settings(environ=os.environ, keyring=system_keyring, rng=np.random.default_rng(), mode=mode)
+        )
 
+    key = key_of(address, os.environ, system_keyring)
     found = asyncio.run(probe(open_in))
     with workspace.opened(create=True) as archive:
         findings = [{"name": item.name, "answer": item.answer, "found": item.found} for item in found.findings]
@@ -188,10 +202,12 @@ def _ask_model(address: ModelAddress, output: Output) -> None:
         mode=found.mode,
         calls=found.calls,
         tokens=found.usage.total_tokens,
+        key_origin=None if key is None else key.origin,
     )
     rows = [(item.name.replace("_", " "), item.answer, plain(item.found, 200)) for item in found.findings]
     output.table(f"{address.text} ({plain(found.model, 80) or 'no answer'})", ("property", "", "seen"), rows)
     output.line(_advice(found))
+    output.note("no key was sent" if key is None else f"the key is from {key.origin}")
     output.note(f"{found.calls} calls, {found.usage.total_tokens} tokens; kept in {workspace.home()}, shown with runs")
 
 
@@ -205,5 +221,7 @@ def _advice(found: Probed) -> str:
 def _checked(name: str, check: Callable[[], str]) -> Finding:
     try:
         return Finding(name, True, check())
-    except (TouchstoneError, PackageNotFoundError, OSError, ValueError) as error:
+    except (TouchstoneError, ValueError) as error:
+        return Finding(name, False, str(error))
+    except (PackageNotFoundError, OSError) as error:
         return Finding(name, False, f"{type(error).__name__}: {error}")

@@ -19,11 +19,10 @@ from agents.archive.store import Archive
 from agents.data_fetch.data_fetch import fetch_report
 from backtesting.costs import COSTS
 from backtesting.errors import EndpointError, InvalidConfig, TouchstoneError, UsageError
-from backtesting.terms import CASH
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
-from generator.context import cost_words
+from generator.context import cost_words, terms_words
 from generator.fork import open_segment
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.compiling import said_once
@@ -35,12 +34,14 @@ from generator.lessons import Reflector
 from generator.llm.address import FORMS, parse_address
 from generator.llm.client import LLMClient
 from generator.llm.clients import Settings, open_client, price_at
+from generator.llm.keys import system_keyring
 from generator.llm.pace import Pace
 from generator.llm.pricing import load_prices
 from generator.llm.transport import proxy_for
 from generator.loop import Watcher, evolve
 from generator.run import Run, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
+from generator.traffic import Traffic, traffic_of
 from generator.verdicts import check_after_cutoff
 from generator.workflows.workflows import build_workflow
 
@@ -206,9 +207,10 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
             if run.config.llm == "none":
                 await drive(run, None, view)
                 return
-            clients = _Clients(run, output, concurrency)
+            traffic = traffic_of([str(run.config.role(role).llm) for role in run.config.asked], concurrency)
+            clients = _Clients(run, output, traffic)
             try:
-                await drive(run, clients.calls(caps), view, concurrency=concurrency)
+                await drive(run, clients.calls(caps), view, traffic=traffic)
             finally:
                 await clients.aclose()
     except (TouchstoneError, asyncio.CancelledError, KeyboardInterrupt, SystemExit) as stop:
@@ -220,7 +222,7 @@ async def _evolve(run: Run, output: Output, caps: Caps, concurrency: int) -> Non
 
 
 async def drive(
-    run: Run, calls: Mapping[str, PaidCalls] | PaidCalls | None, watch: Watcher, *, concurrency: int = 1
+    run: Run, calls: Mapping[str, PaidCalls] | PaidCalls | None, watch: Watcher, *, traffic: Traffic | None = None
 ) -> None:
     """Bring a run to its end with these calls, by role or one for all; None where no model takes part."""
     if calls is None:
@@ -235,7 +237,7 @@ async def drive(
         run,
         build_workflow(run, by_role),
         watch,
-        concurrency=concurrency,
+        traffic=traffic,
         watch_seconds=WATCH_SECONDS,
         reflector=reflector,
     )
@@ -244,17 +246,18 @@ async def drive(
 async def _opens(config: RunConfig) -> None:
     roles = [config.role(name) for name in config.asked]
     for llm, mode in sorted({(str(role.llm), str(role.llm_mode)) for role in roles}):
-        settings = Settings(environ=os.environ, rng=np.random.default_rng(), mode=mode)  # type: ignore[arg-type]
+        settings = Settings(environ=os.environ, keyring=system_keyring, rng=np.random.default_rng(), mode=mode)  # type: ignore[arg-type]
         await open_client(parse_address(llm), settings).aclose()
 
 
 class _Clients:
     """The models of a run: one client for each different address and mode, one pace and one budget for all."""
 
-    def __init__(self, run: Run, output: Output, concurrency: int) -> None:
+    def __init__(self, run: Run, output: Output, traffic: Traffic) -> None:
         self._run = run
         self._output = output
-        self._pace = Pace(concurrency)
+        self._traffic = traffic
+        self._pace = Pace(traffic.in_flight)
         self._opened: dict[tuple[str, str], LLMClient] = {}
 
     def calls(self, caps: Caps) -> dict[str, PaidCalls]:
@@ -271,7 +274,9 @@ class _Clients:
             if key not in by_client:
                 price = price_at(parse_address(key[0]), prices)
                 budget.check_enforceable(price)
-                by_client[key] = PaidCalls(run.run_id, run.archive, self._client(*key), budget, price)
+                by_client[key] = PaidCalls(
+                    run.run_id, run.archive, self._client(*key), budget, price, traffic=self._traffic
+                )
             by_role[role] = by_client[key]
         return by_role
 
@@ -289,6 +294,7 @@ class _Clients:
             )
         settings = Settings(
             environ=os.environ,
+            keyring=system_keyring,
             rng=np.random.default_rng(),
             mode=mode,  # type: ignore[arg-type]
             pace=self._pace,
@@ -296,6 +302,11 @@ class _Clients:
         )
         self._opened[llm, mode] = open_client(address, settings)
         return self._opened[llm, mode]
+
+
+def _why_forked(run: Run, parent: str) -> str:
+    into = [event.data for event in run.archive.events(parent) if event.kind == "forked"]
+    return ", ".join(str(part) for data in into if data["into"] == run.run_id for part in data["changed"])
 
 
 def _announce(run: Run, output: Output) -> None:
@@ -338,12 +349,11 @@ def _announce(run: Run, output: Output) -> None:
         f" {config.costs if isinstance(config.costs, str) else cost_words(config.cost_model, config.market_terms)}"
     )
     if config.terms is not None:
-        usual = CASH.as_dict()
-        said = ", ".join(f"{name} {value}" for name, value in config.terms.items() if value != usual[name])
-        output.note(f"terms          {said}")
+        output.note(f"terms          {terms_words(config.market_terms)}")
     parent = run.record.config.get("forked_from")
     if parent:
-        output.note(f"a new segment, forked from run {parent}; what that one found stays there")
+        output.note(f"a new segment, forked from run {parent} because of {_why_forked(run, str(parent))}")
+        output.note("what that one found stays there")
     output.note(f"open window    {spans['open']}: proposers and people may look")
     output.note(f"sealed window  {spans['sealed']}: judged once, at the end")
     if config.replace:

@@ -95,9 +95,8 @@ def spent(state: Progress) -> str:
     spend = state.spend
     if not spend.calls:
         return "nothing, no model is asked"
-    unpriced = f", {spend.unpriced} calls unpriced" if spend.unpriced else ""
     free = f", {spend.free} free" if spend.free else ""
-    return f"${spend.usd:.4f} in {spend.calls} calls, {spend.tokens} tokens{free}{unpriced}"
+    return f"{spend.in_words}{free}"
 
 
 def _minutes(seconds: float) -> str:

@@ -23,8 +23,10 @@ from generator.interfaces.cli.output import Output, number
 from generator.interfaces.cli.prompt_files import find
 from generator.llm.address import parse_address
 from generator.llm.clients import Settings, open_client
+from generator.llm.keys import system_keyring
 from generator.llm.pricing import Price, load_prices, price_of
 from generator.templates import load_prompt
+from generator.traffic import Traffic, traffic_of
 
 CELLS = ("different", "failed", "all", "none")
 SHOWN_CELLS = 40
@@ -97,21 +99,26 @@ def ab(
         made = open_ab(config, archive, bars, prompts)
         _announce(made, price, caps, output)
         try:
-            result = asyncio.run(_run(made, price, caps, concurrency, output))
+            result = asyncio.run(_run(made, price, caps, traffic_of([llm], concurrency), output))
         except TouchstoneError:
             show_result(made.run_id, _names(made), result_of(made).as_dict(), output, cells)
             raise
         show_result(made.run_id, _names(made), result.as_dict(), output, cells)
 
 
-async def _run(made: Ab, price: Price | None, caps: Caps, concurrency: int, output: Output) -> Result:
+async def _run(made: Ab, price: Price | None, caps: Caps, traffic: Traffic, output: Output) -> Result:
     if made.archive.run_state(made.run_id) == "finished":
         return result_of(made)
     spent = made.archive.spend(made.run_id)
     earlier = Spend(usd=spent.usd, tokens=spent.tokens, calls=spent.calls, unpriced_calls=spent.unpriced)
     budget = Budget(caps, clock=time.monotonic, spent=earlier)
     budget.check_enforceable(price)
-    settings = Settings(environ=os.environ, rng=np.random.default_rng(), mode=made.config.llm_mode)  # type: ignore[arg-type]
+    settings = Settings(
+        environ=os.environ,
+        keyring=system_keyring,
+        rng=np.random.default_rng(),
+        mode=made.config.llm_mode,  # type: ignore[arg-type]
+    )
     client = open_client(parse_address(made.config.llm), settings)
     n_slots = 2 * made.config.n_pairs
 
@@ -120,8 +127,7 @@ async def _run(made: Ab, price: Price | None, caps: Caps, concurrency: int, outp
             output.note(f"{done} of {planned} slots asked")
 
     try:
-        calls = PaidCalls(made.run_id, made.archive, client, budget, price)
-        return await run_ab(made, calls, watch, concurrency=concurrency)
+        return await run_ab(made, PaidCalls(made.run_id, made.archive, client, budget, price, traffic=traffic), watch)
     finally:
         await client.aclose()
 
@@ -161,6 +167,14 @@ def show_result(
     output.table(f"{run_id}: {comparison['n_pairs']} pairs, {comparison['n_clusters']} sets of parents", columns, rows)
     output.line("Score: mean over the new ones; B - A is the share of unequal pairs that B won, minus a half.")
     output.line(comparison["sentence"] + ".", style="bold")
+    uncounted = {side: n for side, n in result.get("uncounted", {}).items() if n}
+    if uncounted:
+        words = ", ".join(f"{n} of {side.upper()}" for side, n in uncounted.items())
+        output.line(
+            f"Calls without a token count: {words}. They stand with what was reserved, the most that they can have"
+            " used.",
+            style="yellow",
+        )
     ratio = comparison["token_ratio"]
     if ratio is not None and not 1 / COST_RATIO <= ratio <= COST_RATIO:
         output.line(f"Not at equal cost: B used {ratio:.2f} times the tokens of A.", style="yellow")

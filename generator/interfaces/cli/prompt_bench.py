@@ -70,7 +70,8 @@ def lint_(
     if found:
         n_fixable = sum(finding.fixable for finding in found)
         hint = f", {n_fixable} of them can be put right with --fix" if n_fixable else ""
-        output.line(f"{len(found)} finding{'s' if len(found) > 1 else ''} in {len(paths)} prompts{hint}.")
+        prompts = f"{len(paths)} prompt{'s' if len(paths) > 1 else ''}"
+        output.line(f"{len(found)} finding{'s' if len(found) > 1 else ''} in {prompts}{hint}.")
         raise typer.Exit(8)
     output.line(f"{len(paths)} prompt{'s' if len(paths) > 1 else ''}, nothing found.", style="green")
 
@@ -260,7 +261,10 @@ def _look_again(path: Path, bench: Bench, output: Output) -> None:
         output.line(f"{message.role}: {len(message.content):,} characters")
     for stored in stored_replies(prompt, kept_folder()):
         show_followed(stored, follow(prompt, stored.completion, bench.window, prompt.samples), output, whole=False)
-    output.line("clean" if not found else f"{len(found)} findings", style="red" if found else "green")
+    output.line(
+        "clean" if not found else f"{len(found)} finding{'s' if len(found) > 1 else ''}",
+        style="red" if found else "green",
+    )
 
 
 def _mark(path: Path) -> tuple[int, int] | None:

@@ -47,7 +47,7 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         alpha=(ending or {}).get("alpha"),
         nomination_id=(ending or {}).get("nomination_id"),
         opened=(ending or {}).get("opened"),
-        spend={"usd": spend.usd, "tokens": spend.tokens, "calls": spend.calls, "unpriced": spend.unpriced},
+        spend=asdict(spend),
         probe=None if probed is None else {"at": probed.at, "mode": probed.mode, "findings": list(probed.findings)},
     )
     history = history_of(archive, run_id)
@@ -113,7 +113,9 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         any_report = next(iter(reports.values())).report
         verdicts = [stored.verdict for stored in reports.values()]
         parts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("pass", "underpowered", "fail"))
-        found = f"Verdicts on the sealed window: {parts}. {any_report['n_candidates']} candidates were judged together"
+        n_judged = any_report["n_candidates"]
+        judged = f"{n_judged} candidates were judged together" if n_judged > 1 else "One candidate was judged"
+        found = f"Verdicts on the sealed window: {parts}. {judged}"
         detectable = any_report["minimum_detectable_sharpe"]
         if detectable is not None:
             found = f"{found}; an edge of Sharpe {number(detectable)} would have been found 4 times in 5"
@@ -124,8 +126,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
             if passed:
                 output.line(f"{plain(candidates[slot_id].name)} passed {' and '.join(passed)}.")
         years = (record.split["sealed"]["stop"] - record.split["open"]["start"]) / BARS_A_YEAR
-        table, n, alpha = load_table(workspace.home()), any_report["n_candidates"], any_report["alpha"]
-        output.line(quote(table, candidates=n, years=years, alpha=alpha))
+        table, alpha = load_table(workspace.home()), any_report["alpha"]
+        output.line(quote(table, candidates=n_judged, years=years, alpha=alpha))
         if ending is not None and ending.get("not_opened"):
             output.line(f"Nobody was judged blindly, only by length: {ending['not_opened']}.", style="yellow")
     for validity in history.validity:
@@ -137,7 +139,7 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         output.line(memory_of(archive, run_id))
     unfinished = sum(n for name, n in outcomes.items() if name in ("planned", "prompted", "responded", "valid"))
     if unfinished:
-        output.line(f"{unfinished} slots are not done. Continue: touchstone evolve --resume")
+        output.line(f"{unfinished} slot{_s(unfinished)} not done. Continue: touchstone evolve --resume")
     rejected = {name: n for name, n in outcomes.items() if name.startswith("rejected")}
     if rejected:
         parts = ", ".join(f"{name.removeprefix('rejected:')} {n}" for name, n in sorted(rejected.items()))
@@ -152,9 +154,8 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         )
         output.line(f"Questions by role: {asked}.")
     if spend.calls:
-        unpriced = f" ({spend.unpriced} calls unpriced)" if spend.unpriced else ""
         free = f", {spend.free} of them free of charge (recorded or by hand)" if spend.free else ""
-        output.line(f"Spent: ${spend.usd:.4f}, {spend.tokens} tokens in {spend.calls} calls{free}{unpriced}.")
+        output.line(f"Spent: {spend.in_words}{free}.")
     if probed is not None:
         answers = ", ".join(f"{found['name'].replace('_', ' ')} {found['answer']}" for found in probed.findings)
         output.line(f"Model {llm}, probed {probed.at[:10]}: {answers}.")
@@ -210,6 +211,10 @@ def _slot_event(
         report=stored.report if stored else None,
         rejection=rejected.data if rejected else None,
     )
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _rank(evaluation: Mapping[str, Any], stored: StoredReport | None) -> tuple[int, float]:

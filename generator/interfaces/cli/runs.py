@@ -17,7 +17,7 @@ from generator.interfaces.cli.evolve import drive, prompts_of
 from generator.interfaces.cli.output import Output, plain
 from generator.interfaces.cli.progress import ProgressView, counts
 from generator.interfaces.cli.prompt_ab import show_stored
-from generator.interfaces.cli.run_text import show_run, uplifts_of
+from generator.interfaces.cli.run_text import memory_of, show_run, uplifts_of
 from generator.interfaces.html.run_page import run_page
 from generator.replay import replay as replay_run
 from generator.run import Run, config_of
@@ -40,7 +40,8 @@ def list_(json_lines: Json = False) -> None:
     with workspace.opened() as archive:
         rows = []
         for run in archive.runs():
-            ended = any(event.kind == "finished" for event in archive.events(run.run_id) if event.slot_id is None)
+            ends = {event.kind: event.data for event in archive.events(run.run_id) if event.slot_id is None}
+            ended, forked = "finished" in ends, ends.get("forked", {}).get("into")
             outcomes = archive.count_outcomes(run.run_id)
             output.event(
                 "run",
@@ -48,6 +49,7 @@ def list_(json_lines: Json = False) -> None:
                 market=run.market,
                 seed=run.seed,
                 finished=ended,
+                forked_into=forked,
                 outcomes=outcomes,
                 at=run.created_at,
             )
@@ -57,7 +59,7 @@ def list_(json_lines: Json = False) -> None:
                     run.created_at[:16],
                     run.market,
                     str(run.seed),
-                    "finished" if ended else "open",
+                    "finished" if ended else f"forked into {forked}" if forked else "open",
                     counts(outcomes),
                 )
             )
@@ -87,7 +89,9 @@ def report(
     with workspace.opened() as archive:
         run_id = _of_the_loop(archive, run)
         history = history_of(archive, run_id)
-        page = run_page(history, uplifts_of(history), now=archive.now())
+        compared = uplifts_of(history)
+        memory = memory_of(archive, run_id) if compared else ""
+        page = run_page(history, compared, now=archive.now(), memory=memory)
     file = out if out is not None else workspace.home() / "reports" / f"{run_id}.html"
     try:
         if out is None:

@@ -6,11 +6,15 @@ Everything on it is in the archive; what a model or a file wrote is escaped text
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from typing import Any
 
 import numpy as np
 
+from backtesting.costs import CostModel
+from backtesting.terms import CASH, Terms
 from generator.archive_map import AXES, BETA, EXPOSURE, HOLDING, TURNOVER, cell_in_words
 from generator.config import MODEL_ARMS
+from generator.context import cost_words, terms_words
 from generator.history import MODEL_ORIGINS, History, SlotRow
 from generator.interfaces.html import plots
 from generator.interfaces.html.markup import Child, Markup, join, page, table, tag
@@ -45,12 +49,12 @@ th{font-weight:600;border-bottom:1px solid #bbb}
 """
 
 
-def run_page(history: History, comparisons: Sequence[Comparison], *, now: str) -> str:
-    """The page. `now` is printed as the time at which it was made."""
+def run_page(history: History, comparisons: Sequence[Comparison], *, now: str, memory: str = "") -> str:
+    """The page. `now` is printed as the time at which it was made, `memory` beside what the model added."""
     record = history.record
     sections = (
         _head(history, now),
-        _added(history, comparisons),
+        _added(history, comparisons, memory),
         _funnel(history),
         _best_so_far(history),
         _map(history),
@@ -74,6 +78,8 @@ def _head(history: History, now: str) -> Markup:
     facts = [
         ("market", record.market),
         ("model", str(config.get("llm", "none"))),
+        *_asked(record.config, config),
+        *_conditions(config),
         ("seed", str(record.seed)),
         ("slots", f"{done} of {len(rows)} done"),
         ("began (UTC)", record.created_at[:16].replace("T", " ")),
@@ -94,7 +100,22 @@ def _head(history: History, now: str) -> Markup:
     )
 
 
-def _added(history: History, comparisons: Sequence[Comparison]) -> Markup:
+def _conditions(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What trading costs, the conventions of the market, and what is claimed of the candidates."""
+    costs, terms, replaced = config.get("costs", ""), config.get("terms"), config.get("replace")
+    market = CASH if terms is None else Terms.of(terms)
+    words = costs if isinstance(costs, str) else cost_words(CostModel(**costs), market)
+    claims = f"to add to the book, and to take the place of {replaced}" if replaced else "to add to the book"
+    return [("costs", words), *([("terms", terms_words(market))] if terms else []), ("claims", claims)]
+
+
+def _asked(identity: Mapping[str, Any], config: Mapping[str, object]) -> list[tuple[str, str]]:
+    """How the model was asked: the workflow, and each prompt with its version."""
+    prompts = {str(template).partition(":")[0] for template in identity.get("prompts", {}).values()}
+    return [("workflow", str(config.get("workflow", ""))), ("prompts", ", ".join(sorted(prompts)))] if prompts else []
+
+
+def _added(history: History, comparisons: Sequence[Comparison], memory: str) -> Markup:
     if not comparisons:
         none = "The arm of the model took no part, or had no control beside it."
         return _section("What the model added", tag("p", none))
@@ -107,6 +128,7 @@ def _added(history: History, comparisons: Sequence[Comparison]) -> Markup:
     return _section(
         "What the model added",
         *(tag("p", comparison.sentence) for comparison in comparisons),
+        tag("p", memory) if memory else "",
         tag(
             "p",
             "Scores are t-statistics of what a candidate adds to the incumbents in the open window. They rank arms and"
@@ -289,20 +311,26 @@ def _cost(history: History) -> Markup:
     priced = history.spend.unpriced == 0
     rows = []
     for purpose, spend in sorted(history.by_purpose.items()):
-        words = f"${spend.usd:.4f}" if priced else f"{spend.tokens} tokens, unpriced"
+        words = f"${spend.usd:.4f}" if priced else f"{spend.tokens_in_words}, unpriced"
         rows.append((purpose, spend.usd if priced else float(spend.tokens), "#1f5fa8", words))
     cells = [
         (
             purpose,
             str(spend.calls),
             str(spend.tokens),
+            str(spend.reserved_tokens) if spend.reserved_tokens else "–",
             "unpriced" if spend.unpriced == spend.calls else f"{spend.usd:.4f}",
             str(spend.unpriced) if spend.unpriced else "–",
         )
         for purpose, spend in [*sorted(history.by_purpose.items()), ("all", history.spend)]
     ]
+    columns = ("purpose", "calls>", "tokens>", "of them reserved>", "USD>", "unpriced calls>")
+    note = "Reserved is the most that a call can have used, where no count came back; so are the dollars of such calls."
     return _section(
-        "Cost by purpose", plots.bars(rows), table(("purpose", "calls>", "tokens>", "USD>", "unpriced calls>"), cells)
+        "Cost by purpose",
+        plots.bars(rows),
+        table(columns, cells),
+        tag("p", note, class_="quiet") if history.spend.reserved_tokens else "",
     )
 
 

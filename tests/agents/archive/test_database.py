@@ -275,9 +275,8 @@ def test_a_reader_never_waits_for_a_writer(tmp_path: Path, run: RunRecord) -> No
     path = make(tmp_path / "touchstone.db")
     with Archive.open(path) as writer, Archive.open(path, read_only=True) as reader, writer.transaction():
         writer.add_run(run)
-        started = time.monotonic()
+        # A reader that waited would wait for itself here, and be told that the database is busy.
         assert reader.runs() == ()
-        assert time.monotonic() - started < 1.0
     with Archive.open(path) as archive:
         assert len(archive.runs()) == 1
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,7 +22,7 @@ USAGE = {"input_tokens": 300, "output_tokens": 40}
 def test_a_settled_call_costs_what_it_cost(planned: Archive) -> None:
     call_id = reserve(planned)
     # Open: the worst case counts.
-    assert planned.spend("r1") == Spend(usd=0.10, tokens=1000, calls=1, unpriced=0)
+    assert planned.spend("r1") == Spend(usd=0.10, tokens=1000, calls=1, unpriced=0, reserved_tokens=1000)
     planned.settle_call(call_id, reply="{}", usage=USAGE, cost_usd=0.02)
     # 300 + 40 = 340 tokens.
     assert planned.spend("r1") == Spend(usd=0.02, tokens=340, calls=1, unpriced=0)
@@ -35,8 +37,15 @@ def test_every_way_to_end_is_in_the_sum(planned: Archive) -> None:
     assert planned.abandon_calls("r1") == 1
     planned.settle_call(reserve(planned, "r1/0002", usd=None), reply="{}", usage=USAGE, cost_usd=None)
     # 0.02 + 0.10 (no usage) + 0.10 (timeout) + 0.03 + 0.10 (abandoned), and one call without a price;
-    # 340 + 1000 + 1000 + 340 + 1000 + 340 tokens.
-    assert planned.spend("r1") == Spend(usd=pytest.approx(0.35), tokens=4020, calls=6, unpriced=1)
+    # 340 + 1000 + 1000 + 340 + 1000 + 340 tokens, and three of the thousands were only reserved.
+    spend = planned.spend("r1")
+    assert spend == Spend(usd=pytest.approx(0.35), tokens=4020, calls=6, unpriced=1, reserved_tokens=3000)
+    assert spend.tokens_in_words == "4020 tokens (3000 of them reserved, not counted)"
+    assert spend.in_words == f"{spend.tokens_in_words} in 6 calls, $0.3500 and 1 unpriced"
+    assert Spend(0.0, 340, 1, 1).in_words == "340 tokens in 1 call, unpriced"
+    assert Spend(0.5, 340, 2, 0).in_words == "340 tokens in 2 calls, $0.5000"
+    one_by_one = sum((planned.spend_of(call) for call in planned.calls("r1")), Spend(0.0, 0, 0, 0))
+    assert one_by_one == replace(spend, usd=pytest.approx(0.35))
     assert planned.spend() == planned.spend("r1")
     assert planned.spend("other") == Spend(0.0, 0, 0, 0)
 

@@ -8,11 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.strategy import kernels_portfolio as kernels
+from agents.strategy.population import Population
 from agents.strategy.spec import PortfolioSpec, load_spec
 from agents.strategy.strategy import TradingStrategy
+from backtesting.backtest import simulate
 from backtesting.bars import Bars
+from backtesting.costs import CostModel
 from backtesting.decisions import TargetDecisions
 from backtesting.errors import DataError
+from backtesting.splits import Window
 
 
 def panel(close: np.ndarray, **features: np.ndarray) -> Bars:
@@ -199,3 +203,38 @@ def test_a_long_row_in_any_order_chooses_the_same() -> None:
         for count in (1, 50, 349, 350, 700):
             arguments = (score, everywhere, everywhere, everywhere, score, direction, count, 0.0, 1, 1.0, 1.0)
             np.testing.assert_array_equal(kernels.chosen_rows.compiled()(*arguments), chosen_by_sorting(*arguments))
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"rebalance": {"every_bars": 5, "band": 0.01}},
+        {"direction": "both", "gross": 1.5, "weight": {"kind": "score"}, "cap": 0.4},
+        {"direction": "short", "gross": 4, "cap": 4},  # ruinous
+        {"limits": {"net": 0.1}, "direction": "both"},
+        {"halt": {"drawdown": 0.05}},
+    ],
+)
+def test_a_population_judges_a_portfolio_as_the_engine_does(parts: dict[str, Any], gaps: bool) -> None:
+    rng = np.random.default_rng(6)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.04, (150, 6)), axis=0))
+    if gaps:
+        close[60:64, 1] = np.nan
+    config = {
+        "kind": "portfolio", "name": "tried", "hypothesis": "x", "score": "roc(close, 8)",
+        "select": {"kind": "count", "count": 2}, "rebalance": {"every_bars": 3, "band": 0.0}, **parts,
+    }  # fmt: skip
+    spec = load_spec(config, origin="")
+    assert isinstance(spec, PortfolioSpec)
+    bars, windows = panel(close), [Window(0, 150), Window(31, 90), Window(149, 150)]
+    costs = CostModel(2, 3, 1, 0.03, 0.05)
+    found = Population.from_specs([spec]).evaluate(bars, windows, costs, capital=1000.0)
+    for i, window in enumerate(windows):
+        result = simulate(TradingStrategy(spec).generate_signals(bars), costs, window=window, capital=1000.0)
+        assert found.final_equity[0, i] == result.equity[-1]
+        assert found.n_trades[0, i] == len(result.trades)
+        assert found.mean[0, i] == pytest.approx(result.returns.mean(), rel=1e-12, abs=1e-15)
+        for name in ("sharpe_ratio", "max_drawdown"):
+            value = getattr(found, name)[0, i]
+            assert value == pytest.approx(result.metrics[name], rel=1e-10, abs=1e-12, nan_ok=True)

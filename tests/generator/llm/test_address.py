@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from backtesting.errors import EndpointError, UsageError
-from generator.llm.address import NO_KEY, OPENAI_URL, api_key, is_loopback, parse_address
+from backtesting.errors import UsageError
+from generator.llm.address import OPENAI_URL, is_loopback, parse_address
 
 
 def test_model_alone_means_the_vendor() -> None:
@@ -99,25 +99,6 @@ def test_bad_address_is_refused_with_a_sentence(text: str, sentence: str) -> Non
 def test_loopback_is_only_this_machine() -> None:
     assert all(is_loopback(host) for host in ("localhost", "LOCALHOST.", "127.0.0.1", "127.9.9.9", "::1"))
     assert not any(is_loopback(host) for host in ("localhost.evil.com", "192.168.0.1", "10.0.0.1", "example.com", ""))
-
-
-def test_key_is_read_from_the_environment_that_is_passed_in() -> None:
-    key = api_key(parse_address("openai:m"), {"OPENAI_API_KEY": " sk-abc \n"})
-    assert key.reveal() == "sk-abc"
-    assert "abc" not in f"{key} {key!r}"
-
-
-def test_missing_key_is_fine_on_this_machine_only() -> None:
-    assert api_key(parse_address("openai:m@http://localhost:1/v1"), {}) == NO_KEY
-    with pytest.raises(EndpointError, match=r"OPENAI_API_KEY is not set.*--llm none"):
-        api_key(parse_address("openai:m"), {})
-
-
-@pytest.mark.parametrize("text", ["sk-one sk-two", "sk-ключ", "sk-a\nb"])
-def test_what_cannot_be_a_key_is_not_quoted(text: str) -> None:
-    with pytest.raises(EndpointError) as caught:
-        api_key(parse_address("openai:m"), {"OPENAI_API_KEY": text})
-    assert "sk-" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

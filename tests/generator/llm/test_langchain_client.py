@@ -30,7 +30,8 @@ ASKED = CompletionRequest(
     seed=7,
     schema=SCHEMA,
 )
-FAST = Patience(max_attempts=3, attempt_seconds=2.0, deadline_seconds=8.0)
+# A provider's package is imported inside the first attempt, which takes seconds on a busy machine.
+FAST = Patience(max_attempts=3, attempt_seconds=60.0, deadline_seconds=240.0)
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 
@@ -172,7 +173,7 @@ def test_text_over_the_cap_is_refused() -> None:
 def test_settings_of_a_request_reach_the_chat_model_and_its_retries_are_off() -> None:
     opened: list[Mapping[str, Any]] = []
     ask(message(), opened=opened)
-    assert opened == [{"max_tokens": 300, "max_retries": 0, "timeout": 2.0, "temperature": 0.5}]
+    assert opened == [{"max_tokens": 300, "max_retries": 0, "timeout": FAST.attempt_seconds, "temperature": 0.5}]
 
 
 def test_each_set_of_settings_has_one_chat_model() -> None:
@@ -405,8 +406,10 @@ def test_langchain_openai_body_that_is_no_completion_is_no_answer(chat_server: A
 def test_langchain_openai_silence_ends_at_the_deadline(chat_server: Any) -> None:
     chat_server.always(chat_server.hang())
     with pytest.raises(CallFailed) as caught:
-        over_http(chat_server, patience=Patience(max_attempts=3, attempt_seconds=0.3, deadline_seconds=4.0))
-    assert (caught.value.failure, len(chat_server.requests)) == ("timeout", 2)
+        over_http(chat_server, patience=Patience(max_attempts=3, attempt_seconds=0.3, deadline_seconds=60.0))
+    # On a busy machine the time may be up before the server has seen a request; our own count is exact.
+    assert (caught.value.failure, caught.value.attempts) == ("timeout", 2)
+    assert len(chat_server.requests) <= 2
 
 
 def test_langchain_openai_without_a_key_at_the_vendor_is_refused() -> None:

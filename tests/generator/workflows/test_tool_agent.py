@@ -128,7 +128,10 @@ def test_known_rule_is_named(kit: Any, archive: Archive) -> None:
     [
         ("Let me think.", "nothing was done: the reply holds no JSON object"),
         (act("buy_now"), "nothing was done: there is no tool 'buy_now'"),
-        (act("describe_data") + "\n" + act("describe_data"), "nothing was done: the reply holds 2 objects"),
+        (
+            act("describe_data") + "\n" + act("list_functions"),
+            "nothing was done: the reply holds 2 objects that are not",
+        ),
         (json.dumps({"tool": "search_archive", "query": 3}), "nothing was done: query is a text or null"),
         (json.dumps({"tool": "validate_spec", "spec": [1]}), "nothing was done: spec is an object or null"),
     ],

@@ -6,6 +6,7 @@ import pytest
 
 from agents.archive.records import ProbeRecord
 from agents.archive.store import Archive
+from generator.interfaces.cli import doctor
 from generator.interfaces.cli.doctor import CHECKS
 
 
@@ -68,8 +69,29 @@ def test_a_changed_row_breaks_the_audit_trail(touchstone: Callable[..., Any], ju
 def test_a_key_is_never_shown(touchstone: Callable[..., Any]) -> None:
     answer = touchstone("doctor", OPENAI_API_KEY="sk-very-secret-0123456789", COLUMNS="200")
     assert answer.code == 0
-    assert "a key is set in OPENAI_API_KEY" in answer.out
+    assert "TOUCHSTONE_LLM=none; a key is in the environment (OPENAI_API_KEY)" in answer.out
     assert "secret" not in answer.out + answer.err
+
+
+def test_a_key_in_the_keyring_is_told_by_its_place(
+    touchstone: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = {"OPENAI_API_KEY": "sk-very-secret-0123456789", "models.example.org": "sk-other-secret-0123456789"}
+    monkeypatch.setattr(doctor, "system_keyring", stored.get)
+    vendor = touchstone("doctor", COLUMNS="250")
+    other = touchstone("doctor", TOUCHSTONE_LLM="openai:m@https://models.example.org/v1", COLUMNS="250")
+    assert (vendor.code, other.code) == (0, 0)
+    assert "a key is in the system's keyring (touchstone, OPENAI_API_KEY)" in vendor.out
+    assert "a key is in the system's keyring (touchstone, models.example.org)" in other.out
+    assert "secret" not in vendor.out + vendor.err + other.out + other.err
+
+
+def test_a_model_that_needs_a_key_and_has_none_is_no_health(touchstone: Callable[..., Any]) -> None:
+    answer = touchstone("doctor", "--json", TOUCHSTONE_LLM="openai:gpt-5")
+    assert answer.code == 8
+    (ill,) = [event for event in answer.events if not event["healthy"]]
+    assert ill["name"] == "model"
+    assert "openai:gpt-5 needs a key, and there is none in the environment (OPENAI_API_KEY) nor in" in ill["found"]
 
 
 def conforming(server: Any, received: Any) -> Any:

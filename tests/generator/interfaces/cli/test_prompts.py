@@ -177,7 +177,7 @@ def test_lint_names_file_line_column_and_rule_and_ends_with_8(touchstone: Callab
     line = len(file.read_text(encoding="utf-8").splitlines())
     assert f"{file}:{line}:7: leak-date: 2009 is a date" in answer.out
     assert f"{file}:{line}:12: invisible-character: U+200B" in answer.out
-    assert "2 findings in 1 prompts, 1 of them can be put right with --fix" in answer.out
+    assert "2 findings in 1 prompt, 1 of them can be put right with --fix" in answer.out
     fixed = touchstone("prompts", "lint", "breakout", "--fix", "--json")
     assert fixed.code == 8
     assert [event["rule"] for event in fixed.events if event["event"] == "finding"] == ["leak-date"]
