@@ -14,10 +14,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agents.data_fetch.data_fetch import fetch_market_data
-from agents.data_fetch.frame import bars_from_frame
+from agents.data_fetch.data_fetch import fetch_recent_bars
 from agents.execution.paper import paper_orders
 from agents.manager.agent_manager import MetaAgentManager
+from agents.strategy.incumbents import panel_incumbents
 from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import Backtest
 from backtesting.costs import COSTS
@@ -53,10 +53,10 @@ class Generator(_Section):
 
 
 class Execution(_Section):
-    """The account that paper orders are made for."""
+    """The account that paper orders are made for; on a market of several symbols `held_units` is a number by symbol."""
 
     equity: Annotated[float, Field(gt=0)] = 100_000.0
-    held_units: float = 0.0
+    held_units: float | dict[str, float] = 0.0
 
 
 class Settings(_Section):
@@ -106,18 +106,21 @@ def run(settings: Settings) -> int:
             f"manager.costs is {settings.manager.costs!r}", next_step=f"choose one of {', '.join(COSTS)}"
         )
     manager = MetaAgentManager(metric=settings.manager.metric, backtest=Backtest(costs))
-    historical_data = fetch_market_data(days=settings.data.days, symbol=settings.data.symbol)
-    if historical_data is None:
+    bars = fetch_recent_bars(days=settings.data.days, symbol=settings.data.symbol)
+    if bars is None:
         logging.error("No prices, so nothing was evaluated; without a network, set data.symbol to sample:sp500")
         return 4
+    if bars.n_assets > 1:
+        for spec in panel_incumbents():
+            manager.update_agent(TradingStrategy(spec))
     if settings.generator.add_candidate:
-        bars = bars_from_frame(historical_data, symbol=settings.data.symbol, source=settings.data.symbol)
         manager.update_agent(generate_updated_agent(bars, llm=settings.generator.llm))
-    best_agent = manager.select_best_agent(historical_data)
+    best_agent = manager.select_best_agent(bars)
     if not isinstance(best_agent, TradingStrategy):
         return 8
-    live_signals = best_agent.generate_signals(historical_data)
-    logging.info("Signal: %s", live_signals.at(-1))
+    live_signals = best_agent.generate_signals(bars)
+    for asset in range(bars.n_assets):
+        logging.info("Signal: %s", live_signals.at(-1, asset))
     orders = paper_orders(live_signals, settings.execution.equity, settings.execution.held_units)
     for order in orders:
         logging.info("Paper order: %s", order)

@@ -1,8 +1,9 @@
 """Backtest: decisions and costs in, a full and honest report out.
 
 `simulate` is the one path from `Signals` to a `BacktestResult`; the evaluation, the gates, the monitor and the
-command line all come through here. It checks what it is given and then lets a compiled engine run: the fast one for
-one asset and plain terms, the general one for everything else; where both could run they give the same bytes.
+command line all come through here. It checks what it is given and then lets a compiled engine run: a fast one for one
+asset on plain terms, a fast one for targets of several assets on plain terms, the general one for everything else;
+where two could run they give the same bytes.
 It never chooses costs for a caller, never fetches, never fills a gap in the data.
 """
 
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from backtesting import inputs
+from backtesting import engine_shared, inputs
 from backtesting.bars import Bars, FloatArray
 from backtesting.costs import LIQUID_INDEX, CostModel
 from backtesting.decisions import Signals
@@ -129,6 +130,8 @@ def simulate(
     plain = bars.n_assets == 1 and costs.plain and terms.plain and signals.decisions.plain and not keep_positions
     if plain and not _long_gap(market.close[window.start : window.stop, 0], terms.delisted_after):
         books = _run_plain(market, conditions, orders)
+    elif isinstance(orders, TargetOrders) and engine_shared.knows(market, conditions, orders, complete=bars.complete):
+        books = engine_shared.run_targets(market, conditions, orders)
     else:
         books = _run_general(market, conditions, orders)
 

@@ -85,6 +85,11 @@ class Bars:
         arrays.update({f"feature:{name}": values for name, values in self.features.items()})
         return arrays_id(header, arrays)
 
+    @cached_property
+    def complete(self) -> bool:
+        """Whether every asset trades on every bar."""
+        return bool(np.isfinite(self.close).all())
+
     @property
     def has_volume(self) -> bool:
         return bool(np.isfinite(self.volume).any())
@@ -106,6 +111,17 @@ class Bars:
             close_only=self.close_only,
             features={name: values[:n_bars] for name, values in self.features.items()},
         )
+
+    def between(self, first: int, last: int) -> Self:
+        """The assets `first` to `last` - 1 alone, on every session. They were checked before and are not again."""
+        if not 0 <= first < last <= self.n_assets:
+            raise ValueError(f"between({first}, {last}): the bars hold {self.n_assets} assets")
+        part = object.__new__(type(self))
+        part.__dict__.update({item.name: getattr(self, item.name) for item in fields(self)})
+        part.__dict__.update({name: _columns(getattr(self, name), first, last) for name in FIELDS})
+        features = {name: _columns(values, first, last) for name, values in self.features.items()}
+        part.__dict__.update(symbols=self.symbols[first:last], features=MappingProxyType(features))
+        return part
 
     def without(self, symbol: str) -> Self:
         """The same market without one of its several symbols; every session stays."""
@@ -184,6 +200,12 @@ class Bars:
             f" ({len(rows)} such bars)",
             next_step="correct the file, or leave the dates out with ?from= and ?to= in the market address",
         )
+
+
+def _columns(values: FloatArray, first: int, last: int) -> FloatArray:
+    some = np.ascontiguousarray(values[:, first:last])
+    some.setflags(write=False)
+    return some
 
 
 def _read_only(values: Any, dtype: Any) -> np.ndarray[Any, Any]:

@@ -15,6 +15,7 @@ from math import inf
 import numpy as np
 
 from backtesting.bars import FloatArray
+from backtesting.kernel import Kernel
 from backtesting.statistics import IndexArray, common_block, stationary_bootstrap, step_up
 
 BAND_LEVEL = 0.01
@@ -63,12 +64,12 @@ def drawdown_band(promise: FloatArray, seen: FloatArray, *, drift: bool) -> Draw
     found = drawn = 0
     while drawn < BAND_REPS and 1 + found <= enough:
         # The same days added up in another order may differ by a rounding.
-        found += int(np.count_nonzero(_deepest(logs[_draws(n, m, block, drawn)]) <= fall + 1e-12))
+        found += int(np.count_nonzero(_falls(logs, _draws(n, m, block, drawn)) <= fall + 1e-12))
         drawn += _CHUNK
     return DrawdownBand(-float(np.expm1(fall)), (1 + found) / (1 + drawn), 1 + found > enough)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def _draws(n: int, m: int, block: float, first: int) -> IndexArray:
     """(_CHUNK, m) read-only indices into n bars; kept, because drawing is most of what a band costs."""
     rows = -(-m // n)  # a longer window is made of several resamples
@@ -76,6 +77,24 @@ def _draws(n: int, m: int, block: float, first: int) -> IndexArray:
     draws = stationary_bootstrap(n, block, _CHUNK * rows, rng).reshape(_CHUNK, rows * n)[:, :m].copy()
     draws.flags.writeable = False
     return draws
+
+
+def _fall_loop(logs: FloatArray, draws: IndexArray) -> FloatArray:
+    """(R,) lowest log account value against its earlier peak, of resamples (R, m) of finite log returns (n,)."""
+    lowest = np.zeros(len(draws))
+    for row in range(len(draws)):
+        path = peak = deepest = 0.0
+        for t in range(draws.shape[1]):
+            path += logs[draws[row, t]]
+            if path > peak:
+                peak = path
+            elif path - peak < deepest:
+                deepest = path - peak
+        lowest[row] = deepest
+    return lowest
+
+
+_falls = Kernel(_fall_loop)
 
 
 def _log(returns: FloatArray) -> FloatArray:

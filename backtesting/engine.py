@@ -1,4 +1,4 @@
-"""The compiled engine: one asset, plain terms, one pass over the bars of a window; `engine_panel.py` does the rest.
+"""The compiled engine: one asset, plain terms, one pass over the bars of a window; others do the rest.
 
 Its meaning is written in `engine_reference.py`, in loops made to be read; the two are held equal by a property
 test, so a rule is changed there first and here second. Nothing is checked here: `backtest.py` does that before.

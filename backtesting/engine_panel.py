@@ -438,7 +438,7 @@ def _end_bar(a: _Account, m: Market, c: Conditions, t: int, halt_drawdown: float
                 _pay(a.real, a.money, k, 2.0 * (notional * c.adverse + _fee(c, notional, abs(units))))
             if m.funding.shape[0] > 0:
                 _pay(a.real, a.money, k, m.funding[t, k] * _value(a, m, k))
-    if a.money[CASH] < 0.0:
+    if a.money[CASH] < 0.0 and c.financing_rate > 0.0:
         cost = c.financing_rate * -a.money[CASH]
         sizes = 0.0
         for place in range(n_held):
@@ -921,35 +921,76 @@ def _trade_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders, t: in
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _any_target(target: FloatArray, d: int) -> bool:
+    """Whether the decision of a bar names a target for any asset."""
+    row = target[d]
+    known = 0
+    for k in range(len(row)):
+        known += not math.isnan(row[k])
+    return known > 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _run_targets(a: _Account, m: Market, c: Conditions, o: TargetOrders) -> None:
-    real, whole, close = a.real, a.whole, m.close
-    n_assets = real.shape[1]
-    goals = np.empty(n_assets)
-    complete = _complete(close, c.start, c.stop)
+    goals = np.empty(a.real.shape[1])
+    complete = _complete(m.close, c.start, c.stop)
     for t in range(c.start, c.stop):
         if a.state[N_TRADES] > a.trades_real.shape[0]:
             return
-        _start_bar(a, m, c, t, complete)
-        if a.state[RUINED]:
-            return
-        if c.at_close:
-            for k in range(n_assets):
-                if not math.isnan(close[t, k]):
-                    real[PRICE, k] = close[t, k]
-        _trade_targets(a, m, c, o, t, goals)
-        if a.state[RUINED]:
-            return
         if complete:
-            for k in range(n_assets):
-                whole[DECIDED, k] = t
-            for place in range(a.state[N_HELD]):
-                real[LAST, a.held[place]] = close[t, a.held[place]]
+            _target_bar_of_all(a, m, c, o, t, goals)
         else:
-            for k in range(n_assets):
-                if not math.isnan(close[t, k]):
-                    whole[DECIDED, k] = t
-                    real[LAST, k] = close[t, k]
+            _target_bar(a, m, c, o, t, goals)
+        if a.state[RUINED]:
+            return
         _end_bar(a, m, c, t, o.halt_drawdown, o.halt_bars)
         if a.state[RUINED]:
             return
     _finish(a, m, c)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _target_bar(a: _Account, m: Market, c: Conditions, o: TargetOrders, t: int, goals: FloatArray) -> None:
+    real, whole, close = a.real, a.whole, m.close
+    n_assets = real.shape[1]
+    _start_bar(a, m, c, t, False)
+    if a.state[RUINED]:
+        return
+    if c.at_close:
+        for k in range(n_assets):
+            if not math.isnan(close[t, k]):
+                real[PRICE, k] = close[t, k]
+    _trade_targets(a, m, c, o, t, goals)
+    if a.state[RUINED]:
+        return
+    for k in range(n_assets):
+        if not math.isnan(close[t, k]):
+            whole[DECIDED, k] = t
+            real[LAST, k] = close[t, k]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _target_bar_of_all(a: _Account, m: Market, c: Conditions, o: TargetOrders, t: int, goals: FloatArray) -> None:
+    """`_target_bar` where every asset always trades: what is not held is looked at only when there is a target."""
+    real, whole, held, close, open_ = a.real, a.whole, a.held, m.close, m.open
+    n_assets = real.shape[1]
+    due = t > c.start and (a.state[HALTED_AT] != NONE or _any_target(o.target, t - 1))
+    if due:
+        for k in range(n_assets):
+            real[PRICE, k] = open_[t, k]
+            whole[DECIDED, k] = t - 1
+    else:
+        for place in range(a.state[N_HELD]):
+            real[PRICE, held[place]] = open_[t, held[place]]
+    if a.state[N_HELD] > 0 and _worth(a, m) <= 0.0:
+        _lose(a, m, t)
+        return
+    if due:
+        if c.at_close:
+            for k in range(n_assets):
+                real[PRICE, k] = close[t, k]
+        _trade_targets(a, m, c, o, t, goals)
+        if a.state[RUINED]:
+            return
+    for place in range(a.state[N_HELD]):
+        real[LAST, held[place]] = close[t, held[place]]

@@ -1,8 +1,9 @@
 """What the engine means, in plain loops over plain Python numbers; docs/engine.md says the same in prose.
 
-`engine.py` is its compiled twin for one asset and plain terms, `engine_panel.py` for everything. It never looks at a
-decision before the close that made it, and it checks nothing: `inputs.py` does that before. Slow on purpose; the tests
-hold the twins equal to it bit for bit. What surprises: a position may be opened, reversed and stopped on one bar.
+Its compiled twins are `engine.py` for one asset and plain terms, `engine_shared.py` for targets of assets that always
+trade on plain terms, `engine_panel.py` for everything. It never looks at a decision before the close that made it, and
+it checks nothing: `inputs.py` does that before. Slow on purpose; the tests hold the twins equal to it bit for bit. What
+surprises: a position may be opened, reversed and stopped on one bar.
 
 Time
     A decision is made at the close of bar t and filled at the open of the asset's next bar with a price; with

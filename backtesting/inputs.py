@@ -322,7 +322,7 @@ TARGET_RANGES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "band": (lambda value: value >= 0.0, "give 0 or more, 0.02 is 2 %"),
     "max_weight": _POSITIVE,
     "max_gross": _POSITIVE,
-    "max_net": _POSITIVE,
+    "max_net": (lambda value: value >= 0.0, "give 0 for sides that are equal, or more"),
     "halt_drawdown": _HALT,
     "halt_bars": _NOT_NEGATIVE,
 }

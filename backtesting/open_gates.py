@@ -11,14 +11,15 @@ from math import inf, isfinite, log, sqrt
 
 import numpy as np
 
+from backtesting.concentration import MAX_PROFIT_SHARE, Concentration, concentration
 from backtesting.drawdown_band import BAND_LEVEL, drawdown_band
 from backtesting.evaluation import MIN_RESIDUAL_SHARE
 from backtesting.nomination import Nominee
+from backtesting.replacement import Replacement
 from backtesting.result import BacktestResult, log_growth
 
 MIN_EXPOSED_BARS = 60
 MIN_TRADING_BARS = 6
-MAX_PROFIT_SHARE = 0.25
 SHORT_TRADE_BARS = 63
 MIN_NEIGHBOUR_SHARE = 0.25
 
@@ -65,19 +66,19 @@ def doubled_costs_gate(nominee: Nominee) -> GateResult:
 
 
 def concentration_gate(nominee: Nominee) -> GateResult:
-    """No single day or short trade carries more than a quarter of the open window's profit."""
-    share = profit_concentration(nominee.open_evaluation.result)
-    if not isfinite(share):
+    """No single day or short trade carries more of the open window's profit than a quarter, and than luck explains."""
+    found = profit_concentration(nominee.open_evaluation.result)
+    if not isfinite(found.share):
         return GateResult(
             "concentration", False, None, MAX_PROFIT_SHARE, None, "it made no profit that could be spread over days"
         )
     return GateResult(
         "concentration",
-        share <= MAX_PROFIT_SHARE,
-        share,
-        MAX_PROFIT_SHARE,
-        MAX_PROFIT_SHARE - share,
-        f"its best day or short trade carries {share:.0%} of the profit, at most {MAX_PROFIT_SHARE:.0%} is allowed",
+        found.held,
+        found.share,
+        found.allowed,
+        found.allowed - found.share,
+        f"its best day or short trade carries {found.share:.0%} of the profit, at most {found.allowed:.0%} is allowed",
     )
 
 
@@ -147,9 +148,7 @@ def dropped_symbols_gate(nominee: Nominee) -> GateResult:
     if not nominee.dropped_t:
         return GateResult("dropped-symbols", True, None, None, None, "there was no symbol to leave out")
     own = nominee.open_evaluation.alpha_t
-    symbol, worst = min(
-        ((symbol, t if isfinite(t) else 0.0) for symbol, t in nominee.dropped_t), key=lambda found: (found[1], found[0])
-    )
+    symbol, worst = _worst(nominee.dropped_t)
     least = MIN_NEIGHBOUR_SHARE * own if own > 0.0 else 0.0
     return _above("dropped-symbols", worst, least, f"without {symbol} its residual alpha has t = {worst:.2f}")
 
@@ -184,12 +183,65 @@ OPEN_GATES: dict[str, Callable[[Nominee], GateResult]] = {
 }
 
 
+OF_ITS_ALPHA = ("open-alpha", "sub-periods", "dropped-symbols", "neighbours")
+"""The open gates that ask for an alpha of its own. A claim on an incumbent's place asks the same of the difference."""
+
+
 def open_gates(nominee: Nominee) -> tuple[GateResult, ...]:
     """Every gate that needs the open window only; its numbers may be shown to anybody, at any time."""
     return tuple(gate(nominee) for gate in OPEN_GATES.values())
 
 
-def profit_concentration(result: BacktestResult) -> float:
+def replacement_gates(found: Replacement) -> tuple[GateResult, ...]:
+    """What a claim on an incumbent's place must show on the open window beside the gates that are not `OF_ITS_ALPHA`.
+
+    The difference, and not the candidate, has to be positive, last, stand doubled costs, spread over days, hold where
+    the candidate is slightly changed, and not hang on one symbol.
+    """
+    other = found.incumbent
+    if not isfinite(found.t):
+        nothing = f"day by day it does not differ from {other}, or {other} never moved"
+        return (GateResult("replace-difference", False, None, 0.0, None, nothing),)
+    positive = sum(mean > 0.0 for mean in found.fold_means)
+    spread = found.concentration
+    results = [
+        _above("replace-difference", found.t, 0.0, f"the difference to {other} has t = {found.t:.2f}"),
+        _above(
+            "replace-doubled-costs",
+            found.doubled_costs_annual,
+            0.0,
+            f"with all costs doubled it earns {found.doubled_costs_annual:.1%} a year more than {other}",
+        ),
+        GateResult(
+            "replace-concentration",
+            spread.held,
+            spread.share if isfinite(spread.share) else None,
+            spread.allowed if isfinite(spread.share) else MAX_PROFIT_SHARE,
+            spread.allowed - spread.share if isfinite(spread.share) else None,
+            f"one day carries {spread.share:.0%} of the difference, at most {spread.allowed:.0%} is allowed"
+            if isfinite(spread.share)
+            else f"it did not earn more than {other}",
+        ),
+        _at_least(
+            "replace-sub-periods",
+            positive,
+            (len(found.fold_means) + 1) // 2,
+            f"it earned more than {other} in {positive} of {len(found.fold_means)} parts of the window",
+        ),
+    ]
+    least = MIN_NEIGHBOUR_SHARE * found.t if found.t > 0.0 else 0.0
+    if found.neighbours_t:
+        middle = float(np.median(np.nan_to_num(found.neighbours_t, nan=0.0)))
+        words = f"slightly changed, its difference to {other} has t = {middle:.2f} (median)"
+        results.append(_above("replace-neighbours", middle, least, words))
+    if found.dropped_t:
+        symbol, worst = _worst(found.dropped_t)
+        words = f"without {symbol} its difference to {other} has t = {worst:.2f}"
+        results.append(_above("replace-dropped-symbols", worst, least, words))
+    return tuple(results)
+
+
+def profit_concentration(result: BacktestResult) -> Concentration:
     """Largest share of the total log growth that one bar, or one trade of at most 63 bars, contributes.
 
     Longer positions are judged by their days: a rule that is always in has a single trade. Log growth and not money, or
@@ -198,17 +250,17 @@ def profit_concentration(result: BacktestResult) -> float:
     """
     total = log_growth(result)
     if not total > 0.0:
-        return float("nan")
+        return concentration((), total)
     # One account value before the window, so that value[i] is the account before bar i of the window.
     value = np.concatenate([[result.capital], result.equity])
-    largest = float(np.max(np.log1p(result.returns)))
     several = len({trade.asset for trade in result.trades}) > 1
+    trades = []
     for trade in result.trades:
         first, last = trade.entry_bar - result.window.start, trade.exit_bar - result.window.start
         if last - first < SHORT_TRADE_BARS:
             after = value[first] + trade.pnl if several else value[last + 1]
-            largest = max(largest, log(after / value[first]) if after > 0.0 else -inf)
-    return largest / total
+            trades.append(log(after / value[first]) if after > 0.0 else -inf)
+    return concentration((np.log1p(result.returns), np.array(trades)), total)
 
 
 @dataclass(frozen=True)
@@ -245,6 +297,10 @@ def doubtful_profit(result: BacktestResult, doubtful: Sequence[int]) -> Doubtful
     share = float(np.sum(logs[np.array(sorted(touched)) - window.start])) / total
     by_chance = 2.33 * float(np.std(logs)) * sqrt(m * (1.0 - m / n)) / total
     return DoubtfulProfit(m, share, m / n + max(MAX_PROFIT_SHARE, by_chance))
+
+
+def _worst(dropped_t: Sequence[tuple[str, float]]) -> tuple[str, float]:
+    return min(((symbol, t if isfinite(t) else 0.0) for symbol, t in dropped_t), key=lambda found: (found[1], found[0]))
 
 
 def _at_least(name: str, value: int, least: int, found: str) -> GateResult:

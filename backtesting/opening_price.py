@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi
 
-from backtesting.blind_test import REPS
+from backtesting.blind_test import SMALLEST_P
 from backtesting.errors import CheckFailed
 
 
@@ -31,14 +31,14 @@ def alpha_for_opening(alpha: float, earlier: Sequence[EarlierOpening]) -> float:
     window.
 
     Raises:
-        CheckFailed: what is left is below 1 / 2000, the smallest p-value that 1999 resamples can show.
+        CheckFailed: what is left is below `SMALLEST_P`, the smallest p-value that the test can show.
     """
     weight = 1.0
     for opening in earlier:
         weight *= 0.9 if opening.n_passed == 0 else 0.1 * 2.0**-opening.n_nominees
     opening_number = len(earlier) + 1
     left = alpha * weight * 6.0 / (pi * opening_number) ** 2
-    if left < 1.0 / (REPS + 1):
+    if left < SMALLEST_P:
         raise CheckFailed(
             f"the sealed window is spent: opening {opening_number} would have {left:.2g} of {alpha:g} left",
             kept="the candidates and their open-window evidence are kept, nothing was opened",

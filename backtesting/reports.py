@@ -67,7 +67,7 @@ def held_report(
     columns[:, :4] = trade_whole[:n_trades]
     numbers = trade_real[:n_trades].copy()
     equity, moves, values = measure_held(
-        prices.open, prices.high, prices.low, prices.close, columns, numbers, window.start, window.stop,
+        prices.open, prices.high, prices.low, prices.close, prices.steps, columns, numbers, window.start, window.stop,
         rates.capital, rates.commission, periods_per_year,
     )  # fmt: skip
     return HeldReport(equity, columns, numbers, moves, values)

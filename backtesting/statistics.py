@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri, stdtr, stdtrit
 
-from backtesting.bars import BoolArray, FloatArray
+from backtesting.bars import BoolArray, FloatArray, IntArray
 
 MIN_BARS = 20
 FLAT = 1e-10
@@ -27,6 +27,7 @@ EULER_GAMMA = 0.5772156649015329
 SHORTEST_BLOCK = 10.0
 BLOCK_STEP = 1.25
 _CHUNK = 100
+_COLUMNS = 128
 
 IndexArray = npt.NDArray[np.int32]
 SingleArray = npt.NDArray[np.float32]
@@ -57,15 +58,19 @@ def hac_t(x: FloatArray) -> float:
 def hac_ts(streams: FloatArray) -> FloatArray:
     """(N,) `hac_t` of every column of (n, N)."""
     usable = _usable(streams)
-    x = streams[:, usable]
-    n = len(x)
-    centred = x - x.mean(axis=0)
+    n = len(streams)
     lags = min(int(4.0 * (n / 100.0) ** (2.0 / 9.0)), n - 1)
-    total = np.einsum("tn,tn->n", centred, centred) / n
-    for k in range(1, lags + 1):
-        total += 2.0 * (1.0 - k / (lags + 1.0)) * np.einsum("tn,tn->n", centred[k:], centred[:-k]) / n
     t = np.full(streams.shape[1], np.nan)
-    t[usable] = x.mean(axis=0) / np.sqrt(np.where(total > 0.0, total, np.nan) / n)
+    columns = np.flatnonzero(usable)
+    # A hundred columns at a time stay in the processor's cache over all lags.
+    for some in (columns[at : at + _COLUMNS] for at in range(0, len(columns), _COLUMNS)):
+        x = streams[:, some]
+        mean = x.mean(axis=0)
+        centred = x - mean
+        total = np.einsum("tn,tn->n", centred, centred) / n
+        for k in range(1, lags + 1):
+            total += 2.0 * (1.0 - k / (lags + 1.0)) * np.einsum("tn,tn->n", centred[k:], centred[:-k]) / n
+        t[some] = mean / np.sqrt(np.where(total > 0.0, total, np.nan) / n)
     return t
 
 
@@ -253,10 +258,12 @@ def max_t(
     usable &= np.isfinite(shift)
     statistic = np.full(streams.shape[1], np.nan)
     p_adjusted = np.ones(streams.shape[1])
-    x = np.ascontiguousarray(streams[:, usable])
+    x = np.ascontiguousarray(_columns(streams, usable))
     if x.shape[1] == 0:
         return MaxT(statistic, p_adjusted, np.empty(0), float("nan"))
-    error, draws = _null_draws(x, block, _count_chunks(len(x), block, reps, rng))
+    # Large products are quicker, small ones stop sooner.
+    rows = _CHUNK if enough is not None else 5 * _CHUNK
+    error, draws = _null_draws(x, block, _count_chunks(len(x), block, reps, rng, rows))
     observed = small_sample(x.mean(axis=0) / error, len(x), block)
     weighted = observed + shift[usable]
     order = np.argsort(-weighted, kind="stable")
@@ -341,13 +348,12 @@ def effective_trials(streams: FloatArray) -> float:
 
     Shown beside the true count, never used in its place. NaN without a usable stream.
     """
-    x = streams[:, _usable(streams)]
+    x = _columns(streams, _usable(streams))
     count = x.shape[1]
     if count < 2:
         return float(count) if count else float("nan")
-    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
     # The variance of the sum of N standardised streams is N + N (N - 1) r.
-    average = (float(np.var(scaled.sum(axis=1))) - count) / (count * (count - 1.0))
+    average = (float(np.var(x @ (1.0 / x.std(axis=0)))) - count) / (count * (count - 1.0))
     return float(min(max(average + (1.0 - average) * count, 1.0), count))
 
 
@@ -360,9 +366,19 @@ def _noncentrality(n_candidates: int, alpha: float, power: float) -> float:
 def _usable(streams: FloatArray) -> BoolArray:
     if len(streams) < MIN_BARS:
         return np.zeros(streams.shape[1], dtype=np.bool_)
-    finite = np.isfinite(streams).all(axis=0)
-    usable: BoolArray = finite & (np.where(finite, streams, 0.0).std(axis=0) > FLAT)
+    with np.errstate(invalid="ignore"):
+        reach = streams.max(axis=0) - streams.min(axis=0)
+    # Two bars that far apart make a standard deviation of at least this; the others are worth a closer look.
+    usable: BoolArray = np.isfinite(reach) & (reach / sqrt(2.0 * len(streams)) > FLAT)
+    doubtful = np.flatnonzero(np.isfinite(reach) & ~usable)
+    if len(doubtful):
+        usable[doubtful] = streams[:, doubtful].std(axis=0) > FLAT
     return usable
+
+
+def _columns(streams: FloatArray, chosen: BoolArray) -> FloatArray:
+    """The chosen columns of (n, N); the streams themselves, not a copy, where all are."""
+    return streams if chosen.all() else streams[:, chosen]
 
 
 def _longest_block(n: int) -> float:
@@ -381,19 +397,27 @@ def _null_draws(x: FloatArray, block: float, chunks: Iterable[SingleArray]) -> t
     if not 1.0 <= block <= n / 2.0:
         raise ValueError(f"the mean block length has to be within 1 and half of the {n} bars, got {block}")
     error = np.sqrt(bootstrap_variance(x, block) / n)
-    deviation = x.std(axis=0)
-    scaled = ((x - x.mean(axis=0)) / deviation).astype(np.float32)
+    deviation, mean_of = x.std(axis=0), x.mean(axis=0)
 
     def draws() -> Iterator[SingleArray]:
-        moments = np.hstack([scaled, scaled * scaled])
+        # Standardised streams and their squares, side by side; some rows at a time, which stay in the cache.
+        moments = np.empty((n, 2 * x.shape[1]), dtype=np.float32)
+        for at in range(0, n, _CHUNK):
+            scaled = moments[at : at + _CHUNK, : x.shape[1]]
+            scaled[:] = (x[at : at + _CHUNK] - mean_of) / deviation
+            np.square(scaled, out=moments[at : at + _CHUNK, x.shape[1] :])
         unit = (deviation / error).astype(np.float32)
         for counts in chunks:
             # Both sums in one product: what it takes is the time to read the resamples.
-            sums = counts @ moments / np.float32(n)
-            mean = sums[:, : len(error)]
-            spread = sums[:, len(error) :] - mean * mean
+            sums = counts @ moments
+            sums /= np.float32(n)
+            mean, spread = sums[:, : len(error)], sums[:, len(error) :]
+            spread -= mean * mean
             # A resample may hold the same bar only, in theory; it then counts as an ordinary one.
-            yield mean / np.sqrt(np.where(spread > 1e-6, spread, np.float32(1.0))) * unit
+            spread[~(spread > 1e-6)] = 1.0
+            mean /= np.sqrt(spread, out=spread)
+            mean *= unit
+            yield mean
 
     return error, draws()
 
@@ -401,21 +425,45 @@ def _null_draws(x: FloatArray, block: float, chunks: Iterable[SingleArray]) -> t
 def _index_chunks(n: int, block: float, reps: int, rng: np.random.Generator) -> Iterator[IndexArray]:
     """The rows of `stationary_bootstrap`, some at a time."""
     position = np.arange(n, dtype=np.int32)
-    for at in range(0, reps, _CHUNK):
-        uniform = rng.random((min(_CHUNK, reps - at), 2, n))
-        rows = len(uniform)
-        starts = uniform[:, 0] < 1.0 / block
-        starts[:, 0] = True
-        first = np.flatnonzero(starts)
+    for rows, first, origin in _block_chunks(n, block, reps, rng):
         # Within a block, index minus position is constant.
-        shift = ((uniform[:, 1][starts] * n).astype(np.int64) - first % n).astype(np.int32)
+        shift = (origin - first % n).astype(np.int32)
         chunk = np.repeat(shift, np.diff(first, append=rows * n)).reshape(rows, n) + position
         chunk[chunk >= n] -= n
         yield chunk
 
 
-def _count_chunks(n: int, block: float, reps: int, rng: np.random.Generator) -> Iterator[SingleArray]:
-    """The rows of `bootstrap_counts`, some at a time."""
-    for chunk in _index_chunks(n, block, reps, rng):
-        cells = chunk + (np.arange(len(chunk), dtype=np.int32) * n)[:, None]
-        yield np.bincount(cells.ravel(), minlength=cells.size).reshape(cells.shape).astype(np.float32)
+def _count_chunks(
+    n: int, block: float, reps: int, rng: np.random.Generator, rows: int = _CHUNK
+) -> Iterator[SingleArray]:
+    """The rows of `bootstrap_counts`, so many at a time; the same whatever `rows`, a multiple of `_CHUNK`, is."""
+    waiting: list[SingleArray] = []
+    for number, (made, first, origin) in enumerate(_block_chunks(n, block, reps, rng), start=1):
+        # A block is a step up at its first bar and a step down after its last; the counts are the running sum.
+        base = first - first % n
+        end = origin + np.diff(first, append=made * n)
+        wraps = end > n
+        steps = np.bincount(base + origin, minlength=made * n)
+        steps += np.bincount(base[wraps], minlength=made * n)
+        stops = (base + np.where(wraps, end - n, end))[end != n]
+        steps -= np.bincount(stops, minlength=made * n)
+        waiting.append(steps.reshape(made, n).cumsum(axis=1, dtype=np.int32).astype(np.float32))
+        if number % (rows // _CHUNK) == 0:
+            yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def _block_chunks(
+    n: int, block: float, reps: int, rng: np.random.Generator
+) -> Iterator[tuple[int, IntArray, IntArray]]:
+    """The blocks of some resamples at a time: rows, place of each block's first bar in them, bar that it begins with.
+
+    Places count through the rows, n to a row; every row begins with a block.
+    """
+    for at in range(0, reps, _CHUNK):
+        uniform = rng.random((min(_CHUNK, reps - at), 2, n))
+        starts = uniform[:, 0] < 1.0 / block
+        starts[:, 0] = True
+        yield len(uniform), np.flatnonzero(starts), (uniform[:, 1][starts] * n).astype(np.int64)

@@ -20,6 +20,8 @@ _OPEN = 6
 # Buckets in which the order statistics are looked for.
 _BUCKETS = 1024
 _NAMES = tuple(METRICS)
+# Of all runs of bars under a peak: lowest fall, sum of each one's lowest, sum of squares, longest, bars, how many.
+_WORST, _LOWS, _SQUARES, _LONGEST, _UNDER, _N_RUNS = range(6)
 _N_METRICS = 35
 
 
@@ -121,23 +123,29 @@ def _of_returns(
     values[16] = _ratio(fourth / n, (second / n) * (second / n), _FLAT**4)
 
 
-def _of_falls(
-    n: int,
-    worst_fall: float,
-    longest: int,
-    run_lows: float,
-    n_runs: int,
-    under: int,
-    fall_squares: float,
-    values: FloatArray,
-) -> None:
+def _surface(peak: float, run: int, low: float, squares: float, falls: FloatArray) -> None:
+    """End a run of bars under a peak: the lowest account below it, and the sum of the squares of all.
+
+    Divided by the peak here, once, and not on each of its bars.
+    """
+    fall = low / peak
+    falls[_WORST] = min(falls[_WORST], fall)
+    falls[_LOWS] += fall
+    falls[_SQUARES] += squares / (peak * peak)
+    falls[_LONGEST] = max(falls[_LONGEST], run)
+    falls[_UNDER] += run
+    falls[_N_RUNS] += 1.0
+
+
+def _of_falls(n: int, falls: FloatArray, values: FloatArray) -> None:
     """Drawdowns and their runs; after `_of_returns`, whose growth the Calmar ratio divides."""
-    values[5] = _ratio(values[1], -worst_fall, _FLAT)
-    values[7] = worst_fall
-    values[8] = float(longest)
-    values[9] = run_lows / n_runs if n_runs > 0 else 0.0
-    values[10] = under / n_runs if n_runs > 0 else 0.0
-    values[11] = math.sqrt(fall_squares / n)
+    n_runs = falls[_N_RUNS]
+    values[5] = _ratio(values[1], -falls[_WORST], _FLAT)
+    values[7] = falls[_WORST]
+    values[8] = falls[_LONGEST]
+    values[9] = falls[_LOWS] / n_runs if n_runs > 0.0 else 0.0
+    values[10] = falls[_UNDER] / n_runs if n_runs > 0.0 else 0.0
+    values[11] = math.sqrt(falls[_SQUARES] / n)
 
 
 def _of_tails(
@@ -210,61 +218,88 @@ def _rank_with_zeros(values: FloatArray, n: int, n_zeros: int, rank: int) -> flo
 
 def _tails_with_zeros(
     moved: FloatArray, m: int, n_zeros: int, low: float, high: float, ranks: IntArray, found: FloatArray
-) -> None:
+) -> float:
     """The values of ascending ranks among the first m values and `n_zeros` zeros; low <= 0 <= high if there are any.
 
     By counting into buckets and sorting out one bucket for each rank.
+
+    Returns:
+        The sum of the values below the first one found, in bar order; `found[4]` says how many they are.
     """
     width = high - low
     scale = (_BUCKETS - 1) / width if width > 0.0 else 0.0
     if not scale < math.inf:
         scale = 0.0
     counts = np.zeros(_BUCKETS, np.int64)
-    places = np.empty(m, np.int32)
+    places = np.empty(m, np.uint32)
     for t in range(m):
-        places[t] = int((moved[t] - low) * scale)
+        places[t] = np.uint32(int((moved[t] - low) * scale))
     for t in range(m):
         counts[places[t]] += 1
     middle = int((0.0 - low) * scale)
     if n_zeros > 0:
         counts[middle] += n_zeros
-    room = np.empty(m)
+    buckets = np.empty(4, np.int64)
+    befores = np.empty(4, np.int64)
     bucket = 0
     before = 0
-    gathered = -1
-    size = 0
-    for place in range(ranks.shape[0]):
+    for place in range(4):
         while before + counts[bucket] <= ranks[place]:
             before += counts[bucket]
             bucket += 1
-        if bucket != gathered:
+        buckets[place] = bucket
+        befores[place] = before
+    # Both ends in one pass. Written to the next free place whether it is wanted or not: cheaper than a branch that is
+    # missed.
+    lowest = np.empty(m + 1)
+    highest = np.empty(m + 1)
+    n_lowest = 0
+    n_highest = 0
+    for t in range(m):
+        lowest[np.uint64(n_lowest)] = moved[t]
+        n_lowest += places[t] <= buckets[1]
+        highest[np.uint64(n_highest)] = moved[t]
+        n_highest += places[t] >= buckets[2]
+    room = np.empty(m + 1)
+    gathered = -1
+    size = 0
+    for place in range(4):
+        if buckets[place] != gathered:
+            gathered = buckets[place]
             size = 0
-            for t in range(m):
-                if places[t] == bucket:
-                    room[size] = moved[t]
-                    size += 1
-            gathered = bucket
-        zeros = n_zeros if bucket == middle else 0
-        found[place] = _rank_with_zeros(room, size, zeros, ranks[place] - before)
+            side, n_side = (lowest, n_lowest) if place < 2 else (highest, n_highest)
+            for t in range(n_side):
+                room[size] = side[t]
+                size += int((side[t] - low) * scale) == gathered
+        zeros = n_zeros if gathered == middle else 0
+        found[place] = _rank_with_zeros(room, size, zeros, ranks[place] - befores[place])
+    beyond = 0.0
+    n_beyond = 0
+    for t in range(n_lowest):
+        if lowest[t] < found[0]:
+            beyond += lowest[t]
+            n_beyond += 1
+    found[4] = n_beyond
+    return beyond
 
 
-def _of_stream(
-    moved: FloatArray,
-    m: int,
-    n: int,
-    periods: float,
-    grown: float,
-    total: float,
-    gains: float,
-    losses: float,
-    loss_squares: float,
-    least: float,
-    best: float,
-    values: FloatArray,
-) -> None:
-    """What follows from n returns, of which the first m of `moved` are given and the others are zero."""
-    mean = total / n
+def _of_stream(moved: FloatArray, m: int, n: int, periods: float, grown: float, values: FloatArray) -> float:
+    """What follows from n returns, of which the first m of `moved` are given and the others are zero; their mean."""
     n_zeros = n - m
+    total = gains = losses = loss_squares = 0.0
+    best = 0.0 if n_zeros > 0 else -math.inf
+    least = 0.0 if n_zeros > 0 else math.inf
+    for t in range(m):
+        r = moved[t]
+        total += r
+        # Without a branch that nobody can foresee; what is added is 0 where it was nothing.
+        fallen = min(r, 0.0)
+        gains += max(r, 0.0)
+        losses -= fallen
+        loss_squares += fallen * fallen
+        best = max(best, r)
+        least = min(least, r)
+    mean = total / n
     second = n_zeros * (mean * mean)
     third = -second * mean
     fourth = second * (mean * mean)
@@ -283,21 +318,20 @@ def _of_stream(
     ranks[1] = min(ranks[0] + 1, n - 1)
     ranks[2] = int(high_place)
     ranks[3] = min(ranks[2] + 1, n - 1)
-    found = np.empty(4)
+    found = np.zeros(5)
     if ranks[1] <= ranks[2]:
-        _tails_with_zeros(moved, m, n_zeros, least, best, ranks, found)
+        beyond = _tails_with_zeros(moved, m, n_zeros, least, best, ranks, found)
     else:
-        # Fewer than three bars: the ranks of the two tails cross.
+        # Fewer than three bars: the ranks of the two tails cross, and nothing is below the least.
         found[0], found[1], found[2], found[3] = least, best, least, best
-    beyond = 0.0
-    n_beyond = 0
-    for t in range(m):
-        if moved[t] < found[0]:
-            beyond += moved[t]
-            n_beyond += 1
+        beyond = 0.0
+    n_beyond = int(found[4])
     if found[0] > 0.0:
         n_beyond += n_zeros
     _of_tails(found, low_place, high_place, beyond, n_beyond, values)
+    values[17] = best
+    values[18] = least
+    return mean
 
 
 def _measure(
@@ -318,55 +352,35 @@ def _measure(
     values = np.full(_N_METRICS, math.nan)
     root = math.sqrt(periods)
 
-    # One pass over the curve: returns, their sums, drawdowns and their runs.
     before = capital
     peak = capital
-    total = gains = losses = loss_squares = fall_squares = exposed = traded = 0.0
-    best = -math.inf
-    least = math.inf
-    worst_fall = 0.0
-    run = longest = n_runs = under = 0
-    run_low = run_lows = 0.0
+    exposed = traded = 0.0
+    falls = np.zeros(6)
+    run = 0
+    low = squares = 0.0
     for t in range(n):
         value = equity[t]
         # A ruined account stays at 0 and returns 0, not 0/0.
-        r = (value - before) / before if before > 0.0 else 0.0
+        returns[t] = (value - before) / before if before > 0.0 else 0.0
         before = value
-        returns[t] = r
-        total += r
-        # Without a branch that nobody can foresee; what is added is 0 where it was nothing.
-        fallen = min(r, 0.0)
-        gains += max(r, 0.0)
-        losses -= fallen
-        loss_squares += fallen * fallen
-        best = max(best, r)
-        least = min(least, r)
         exposed += gross[t]
         traded += turnover[t]
-        if value >= peak:
-            peak = value
-            if run > 0:
-                run_lows += run_low
-                n_runs += 1
-                run = 0
-        else:
-            fall = value / peak - 1.0
-            fall_squares += fall * fall
-            worst_fall = min(worst_fall, fall)
-            run_low = min(run_low, fall) if run > 0 else fall
+        below = value - peak
+        if below < 0.0:
+            squares += below * below
+            low = min(low, below)
             run += 1
-            under += 1
-            longest = max(longest, run)
+            continue
+        if run > 0:
+            _surface(peak, run, low, squares, falls)
+            run = 0
+            low = squares = 0.0
+        peak = value
     if run > 0:
-        run_lows += run_low
-        n_runs += 1
+        _surface(peak, run, low, squares, falls)
 
-    mean = total / n
-    grown = equity[n - 1] / capital
-    _of_stream(returns, n, n, periods, grown, total, gains, losses, loss_squares, least, best, values)
-    _of_falls(n, worst_fall, longest, run_lows, n_runs, under, fall_squares, values)
-    values[17] = best
-    values[18] = least
+    mean = _of_stream(returns, n, n, periods, equity[n - 1] / capital, values)
+    _of_falls(n, falls, values)
     values[19] = exposed / n
     values[20] = traded / n * periods
 
@@ -414,6 +428,7 @@ def _measure_held(
     high: FloatArray,
     low: FloatArray,
     close: FloatArray,
+    steps: FloatArray,
     whole: IntArray,
     real: FloatArray,
     start: int,
@@ -424,7 +439,8 @@ def _measure_held(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Equity, excursions and metrics of long trades that are all of the account, one after another.
 
-    Only held bars are looked at one by one; a stretch without a position returns nothing on each of its bars.
+    Only held bars are looked at one by one; a stretch without a position returns nothing on each of its bars. From one
+    held close to the next the account returns what the price does, which `steps` has for all candidates.
     """
     n = stop - start
     n_trades = whole.shape[0]
@@ -436,12 +452,9 @@ def _measure_held(
 
     cash = capital
     peak = capital
-    total = gains = losses = loss_squares = fall_squares = traded = costs_paid = 0.0
-    best = -math.inf
-    least = math.inf
-    worst_fall = 0.0
-    run = longest = n_runs = under = exposed = 0
-    run_low = run_lows = 0.0
+    falls = np.zeros(6)
+    run = exposed = 0
+    low_account = squares = traded = costs_paid = 0.0
     at = start
     for k in range(n_trades + 1):
         first = whole[k, 1] if k < n_trades else stop
@@ -449,84 +462,62 @@ def _measure_held(
         flat = first - at
         for t in range(at - start, first - start):
             equity[t] = cash
-        if flat > 0:
-            best = max(best, 0.0)
-            least = min(least, 0.0)
-            if cash >= peak:
-                peak = cash
-                if run > 0:
-                    run_lows += run_low
-                    n_runs += 1
-                    run = 0
-            else:
-                fall = cash / peak - 1.0
-                fall_squares += flat * (fall * fall)
-                worst_fall = min(worst_fall, fall)
-                run_low = min(run_low, fall) if run > 0 else fall
-                run += flat
-                under += flat
-                longest = max(longest, run)
+        below = cash - peak
+        if flat > 0 and below < 0.0:
+            squares += flat * (below * below)
+            low_account = min(low_account, below)
+            run += flat
         if k == n_trades:
             break
         units = real[k, 2]
         entry = real[k, 0]
+        leave = real[k, 1]
         open_end = whole[k, 3] == _OPEN
         last = whole[k, 2] if open_end else whole[k, 2] - 1
-        bottom = min(entry, real[k, 1])
-        top = max(entry, real[k, 1])
+        end = last + 1 if open_end else last + 2
+        bottom = min(entry, leave)
+        top = max(entry, leave)
         traded += units * entry / cash
         costs_paid += real[k, 4]
         exposed += last - first + 1
-        before = cash
         # Held, and then the bar of the exit.
-        for t in range(first, last + 1 if open_end else last + 2):
+        r = (units * close[first] - cash) / cash
+        for t in range(first, end):
+            # Unsigned, so that no place is taken for one counted from the end.
+            bar = np.uint64(t)
             if t <= last:
-                value = units * close[t]
-                bottom = min(bottom, low[t])
-                top = max(top, high[t])
+                cash = units * close[bar]
+                bottom = min(bottom, low[bar])
+                top = max(top, high[bar])
+                if t > first:
+                    r = steps[bar]
             else:
-                traded += units * real[k, 1] / (units * open_[t])
-                value = units * real[k, 1] * (1.0 - commission)
-            equity[t - start] = value
-            r = (value - before) / before
-            before = value
-            moved[m] = r
+                traded += units * leave / (units * open_[t])
+                before = cash
+                cash = units * leave * (1.0 - commission)
+                r = (cash - before) / before
+            equity[np.uint64(t - start)] = cash
+            moved[np.uint64(m)] = r
             m += 1
-            total += r
-            # Without a branch that nobody can foresee; what is added is 0 where it was nothing.
-            fallen = min(r, 0.0)
-            gains += max(r, 0.0)
-            losses -= fallen
-            loss_squares += fallen * fallen
-            best = max(best, r)
-            least = min(least, r)
-            if value >= peak:
-                peak = value
-                if run > 0:
-                    run_lows += run_low
-                    n_runs += 1
-                    run = 0
-            else:
-                fall = value / peak - 1.0
-                fall_squares += fall * fall
-                worst_fall = min(worst_fall, fall)
-                run_low = min(run_low, fall) if run > 0 else fall
+            below = cash - peak
+            if below < 0.0:
+                squares += below * below
+                low_account = min(low_account, below)
                 run += 1
-                under += 1
-                longest = max(longest, run)
-        cash = before
-        at = last + 1 if open_end else last + 2
+                continue
+            if run > 0:
+                _surface(peak, run, low_account, squares, falls)
+                run = 0
+                low_account = squares = 0.0
+            peak = cash
+        at = end
         moves[k, 0] = bottom / entry - 1.0
         moves[k, 1] = top / entry - 1.0
     if run > 0:
-        run_lows += run_low
-        n_runs += 1
+        _surface(peak, run, low_account, squares, falls)
 
-    grown = equity[n - 1] / capital
-    _of_stream(moved, m, n, periods, grown, total, gains, losses, loss_squares, least, best, values)
-    _of_falls(n, worst_fall, longest, run_lows, n_runs, under, fall_squares, values)
-    values[17] = best
-    values[18] = least
+    _of_stream(moved, m, n, periods, equity[n - 1] / capital, values)
+    _of_falls(n, falls, values)
     values[19] = exposed / n
     values[20] = traded / n * periods
     _of_trades(whole, real, moves, np.ones(1), equity[n - 1] - capital, costs_paid, values)
@@ -534,7 +525,7 @@ def _measure_held(
 
 
 _HELPERS = (
-    _finite, _ratio, _kth, _rank_with_zeros, _tails_with_zeros, _between,
+    _finite, _ratio, _kth, _rank_with_zeros, _tails_with_zeros, _between, _surface,
     _of_returns, _of_tails, _of_stream, _of_falls, _of_trades,
 )  # fmt: skip
 measure = Kernel(_measure, _HELPERS)

@@ -32,7 +32,6 @@ from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
 from backtesting.bars import FloatArray, IntArray
 
 Words = npt.NDArray[np.uint64]
-Flags = npt.NDArray[np.uint8]
 Table = npt.NDArray[np.int64]
 
 # Columns of the whole-number part of a candidate: rows of conditions, rows and kinds of what it reads at an entry.
@@ -75,26 +74,23 @@ MIN_BLOCK = 16
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def pack_bits(flags: Flags, words: Words) -> None:
-    """Bytes of 0 and 1, 64 a word, into words; bar t is bit t % 64."""
-    eights = flags.view(np.uint64)
-    for w in range(len(words)):
+def put_row(values: FloatArray, row: FloatArray, known: Words) -> None:
+    """Copy (n_bars,) numbers into a row, NaN behind the last bar, and set the bits of the bars that are not NaN."""
+    n_bars = len(values)
+    for w in range(len(known)):
         word = np.uint64(0)
-        for b in range(8):
-            # The multiplication gathers the lowest bits of eight bytes in the highest byte.
-            gathered = (eights[8 * w + b] * np.uint64(0x0102040810204080)) >> np.uint64(56)
-            word |= gathered << np.uint64(8 * b)
-        words[w] = word
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def known_bars(rows: FloatArray, known: Words, begin: int, end: int) -> None:
-    """Bits of the bars at which rows begin..end - 1 are not NaN."""
-    flags = np.empty(rows.shape[1], np.uint8)
-    for i in range(begin, end):
-        for t in range(rows.shape[1]):
-            flags[t] = rows[i, t] == rows[i, t]
-        pack_bits(flags, known[i])
+        if 64 * (w + 1) <= n_bars:
+            here = values[64 * w : 64 * (w + 1)]
+            there = row[64 * w : 64 * (w + 1)]
+            for b in range(64):
+                there[b] = here[b]
+            for b in range(64):
+                word |= np.uint64(here[b] == here[b]) << np.uint64(b)
+        else:
+            for t in range(64 * w, 64 * (w + 1)):
+                row[t] = values[t] if t < n_bars else math.nan
+                word |= np.uint64(row[t] == row[t]) << np.uint64(t - 64 * w)
+        known[w] = word
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -164,13 +160,27 @@ def combine_words(words: Words, steps: Table) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def return_sums(close: FloatArray) -> FloatArray:
+def close_steps(close: FloatArray) -> FloatArray:
+    """(n_bars,) simple returns from close to close; the first bar has none, which is written as 0."""
+    out = np.empty(len(close))
+    out[0] = 0.0
+    before, now, steps = close[:-1], close[1:], out[1:]
+    for t in range(len(steps)):
+        steps[t] = (now[t] - before[t]) / before[t]
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def return_sums(steps: FloatArray) -> FloatArray:
     """(2, n_bars) running sums of close-to-close returns and of their squares; the first bar has none."""
-    out = np.zeros((2, len(close)))
-    for t in range(1, len(close)):
-        step = (close[t] - close[t - 1]) / close[t - 1]
-        out[0, t] = out[0, t - 1] + step
-        out[1, t] = out[1, t - 1] + step * step
+    out = np.zeros((2, len(steps)))
+    total = 0.0
+    squares = 0.0
+    for t in range(1, len(steps)):
+        total += steps[t]
+        squares += steps[t] * steps[t]
+        out[0, t] = total
+        out[1, t] = squares
     return out
 
 
@@ -672,7 +682,36 @@ def simulate_t1(
                 elif marked < floor:
                     worst = marked / peak
                     floor = marked
-                t = t + 1 if held != 0 else _next_bit(opens, t, stop - 1) + 1
+                if held == 0:
+                    t = _next_bit(opens, t, stop - 1) + 1
+                    continue
+                t += 1
+                if held < 0 or at_risk:
+                    continue
+                # The same steps on the bars at which nothing can happen but a level that is touched.
+                quiet = min(stop, leave_at + 1)
+                # Unsigned, so that no place is taken for one counted from the end.
+                for place in range(t, quiet):
+                    at = np.uint64(place)
+                    level = best - trail
+                    if not level > stop_level:
+                        level = stop_level
+                    if lowest[at] <= level or highest[at] >= target_level:
+                        break
+                    last = close[at]
+                    best = max(best, last)
+                    marked = cash + units * last
+                    step = (marked - equity) / equity
+                    total += step
+                    squares += step * step
+                    equity = marked
+                    if marked > peak:
+                        peak = marked
+                        floor = peak * worst
+                    elif marked < floor:
+                        worst = marked / peak
+                        floor = marked
+                    t += 1
             if ruined:
                 equity = 0.0
                 worst = 0.0
@@ -712,9 +751,16 @@ class Prices:
         return np.minimum(self.open, self.low)
 
     @cached_property
+    def steps(self) -> FloatArray:
+        """Of `close_steps`."""
+        steps = close_steps(self.close)
+        steps.setflags(write=False)
+        return steps
+
+    @cached_property
     def sums(self) -> FloatArray:
         """Of `return_sums`."""
-        return return_sums(self.close)
+        return return_sums(self.steps)
 
     @cached_property
     def table(self) -> FloatArray:
@@ -866,7 +912,7 @@ def warm() -> int:
     close = np.linspace(1.0, 2.0, 64)
     prices = prices_of(close, close, close, close)
     rows, words = np.zeros((1, 64)), np.zeros((4, 1), np.uint64)
-    known_bars(rows, words, 0, 1)
+    put_row(prices.close, rows[0], words[1])
     compare_rows(rows, words, np.array([[0, 0, 2, 3]], np.int64), words)
     combine_words(words, np.zeros((1, 4), np.int64))
     whole, real = np.zeros((2, N_WHOLE), np.int64), np.ones((2, N_REAL))
@@ -877,5 +923,5 @@ def warm() -> int:
 
 
 KERNELS: tuple[Any, ...] = (
-    known_bars, compare_rows, combine_words, return_sums, drawdown_table, simulate_t0, simulate_t1,
+    put_row, compare_rows, combine_words, close_steps, return_sums, drawdown_table, simulate_t0, simulate_t1,
 )  # fmt: skip

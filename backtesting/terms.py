@@ -4,8 +4,9 @@ The defaults are those of a cash account in shares that trades at the next open.
 a market: multiplier, lots, rolls and funding are named by the caller or are not there.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
 
 from backtesting.errors import InvalidConfig
 
@@ -51,6 +52,18 @@ class Terms:
                 raise _refused(name, getattr(self, name), "0 or more")
         if not 0.0 <= self.haircut <= 1.0:
             raise _refused("haircut", self.haircut, "0 to 1")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """The terms of `as_dict`, read back from JSON."""
+        read: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**read)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every term by name, as JSON holds it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @property
     def plain(self) -> bool:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from backtesting.diagnostics import cscv, diagnose
-from backtesting.statistics import bootstrap_counts, common_block, effective_trials, hac_ts, max_t
+from backtesting.statistics import bootstrap_counts, common_block, hac_ts, max_t
 
 CANDIDATES, BARS, REPS, BLOCK = 1_000, 2_500, 1_000, 10.0
 PEER_REPS, PEER_SPLITS, SPLITS = 20, 10, 12_870
@@ -53,8 +53,7 @@ def ours(x: np.ndarray[Any, Any]) -> dict[str, Any]:
 
     def everything() -> None:
         hac_ts(x)
-        max_t(x, block=common_block(x), reps=REPS, rng=rng)
-        effective_trials(x)
+        max_t(x, block=common_block(x), reps=REPS, rng=rng)  # the number of effective trials is part of its answer
 
     return {
         "bootstrap_means": timed(lambda: bootstrap_counts(BARS, BLOCK, REPS, rng) @ small / BARS),
@@ -117,7 +116,6 @@ def verdict() -> dict[str, Any]:
     from agents.strategy.expression.evaluate import EvaluationCache
     from agents.strategy.spec import check_for_bars, load_spec
     from agents.strategy.strategy import TradingStrategy
-    from backtesting.costs import COSTS
     from backtesting.gates import judge
     from backtesting.nomination import Nomination
     from backtesting.splits import LEAD_BARS
@@ -144,7 +142,7 @@ def verdict() -> dict[str, Any]:
             bars_id=run.bars.bars_id,
             open_bars_id=run.open.bars.bars_id,
             split=run.split,
-            costs=COSTS[run.config.costs],
+            costs=run.config.cost_model,
             alpha=seal.alpha,
             seed=1,
             n_trials=len(looks),

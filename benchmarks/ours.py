@@ -2,11 +2,14 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import side
 import works
+from numba import njit
 
+from agents.strategy.accounts import evaluate_accounts
 from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.population import Population, PopulationCache
 from agents.strategy.spec import load_spec
@@ -86,23 +89,7 @@ def reports(bars: Bars, configs: list[dict]):
     return run
 
 
-def panel(data: dict[str, np.ndarray]):
-    population = Population.from_configs([works.config_sma(*pair) for pair in works.pairs(100)])
-    symbols = [close_bars(column, str(k)) for k, column in enumerate(data["panel"].T)]
-    window = [Window(0, symbols[0].n_bars)]
-
-    def run() -> side.Answer:
-        found = population.evaluate_each(symbols, window, COSTS, threads=THREADS)
-        return {
-            "final_equity": float(np.mean([metrics.final_equity for metrics in found])),
-            "trades": float(np.mean([metrics.n_trades for metrics in found])),
-        }
-
-    return run
-
-
-def shared_account(data: dict[str, np.ndarray]):
-    close = data["panel"]
+def panel_bars(close: np.ndarray) -> Bars:
     opened = np.vstack((close[:1], close[:-1]))
     days = np.datetime64("1900-01-01") + np.arange(len(close))
     unknown = np.full(close.shape, np.nan)
@@ -110,14 +97,40 @@ def shared_account(data: dict[str, np.ndarray]):
     bars = Bars(
         names, days, opened, np.maximum(opened, close), np.minimum(opened, close), close, unknown, source="panel"
     )
+    assert bars.bars_id
+    return bars
+
+
+def panel(data: dict[str, np.ndarray]):
+    population = Population.from_configs([works.config_sma(*pair) for pair in works.pairs(100)])
+    bars = panel_bars(data["panel"])
+    window = Window(0, bars.n_bars)
+
+    def run() -> side.Answer:
+        found = evaluate_accounts(population, bars, window, COSTS, threads=THREADS)
+        return {
+            "final_equity": float(found.together.final_equity.mean()),
+            "trades": float(found.each.n_trades.mean()),
+        }
+
+    return run
+
+
+def shared_account(data: dict[str, np.ndarray], *, report: bool):
+    bars = panel_bars(data["panel"])
     spec = load_spec(works.config_x(126), origin="")
     assert not isinstance(spec, list), spec
+    population, window = Population.from_specs([spec]), [Window(0, bars.n_bars)]
+
+    def gates() -> side.Answer:
+        found = population.evaluate(bars, window, COSTS)
+        return {"final_equity": float(found.final_equity[0, 0]), "trades": float(found.n_trades[0, 0])}
 
     def run() -> side.Answer:
         result = simulate(TradingStrategy(spec).generate_signals(bars, cache=EvaluationCache()), COSTS)
         return {"final_equity": float(result.equity[-1]), "trades": float(len(result.trades))}
 
-    return run
+    return run if report else gates
 
 
 def from_text(bars: Bars, *, warm: bool):
@@ -146,6 +159,24 @@ def plan_only(bars: Bars):
     return run
 
 
+@njit(nogil=True)
+def spin(values: np.ndarray, times: int) -> None:
+    for _ in range(times):
+        for at in range(len(values)):
+            values[at] = 0.5 * values[at] + 1.0
+
+
+def loop():
+    """As much arithmetic in one thread as in two, on numbers that no other thread reads."""
+
+    def run() -> side.Answer:
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(lambda _: spin(np.ones(1_024), 200_000 // THREADS), range(THREADS)))
+        return {"threads": float(THREADS)}
+
+    return run
+
+
 def main() -> None:
     data = works.load()
     sweep.warm()
@@ -162,13 +193,15 @@ def main() -> None:
             "c": lambda: many(sp500, [works.config_c(work) for work in works.sets_c()]),
             "d": lambda: one(close_bars(data["minute"], "minute"), 60, 240),
             "e": lambda: panel(data),
-            "x": lambda: shared_account(data),
+            "x": lambda: shared_account(data, report=False),
+            "x report": lambda: shared_account(data, report=True),
             "long": lambda: many(
                 close_bars(data["minute"][:200_000], "long"), [works.config_sma(*pair) for pair in works.pairs(10_000)]
             ),
             "population": lambda: from_text(wti, warm=False),
             "population warm": lambda: from_text(wti, warm=True),
             "plan": lambda: plan_only(wti),
+            "loop": loop,
         }
     )
 

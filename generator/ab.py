@@ -476,8 +476,8 @@ def _frozen(
     entries: dict[str, Entry] = {}
     for record in archive.runs():
         same = record.bars_id == bars_id and record.split == split
-        costs = record.config.get("config", {}).get("costs")
-        if "kind" in record.config or not same or costs != config.costs:
+        settings = record.config.get("config", {})
+        if "kind" in record.config or not same or settings.get("costs") != config.costs or settings.get("terms"):
             continue
         arms = {slot.slot_id: slot.arm for slot in archive.slots(record.run_id)}
         for slot_id, stored in archive.evaluations(record.run_id).items():

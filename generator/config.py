@@ -4,11 +4,18 @@ What only limits a run (budgets, concurrency) is not part of it: raising a budge
 identity of a run is the content id of its RunConfig together with the data, prompts and code used.
 """
 
-from typing import Annotated, Self
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
+from difflib import get_close_matches
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from backtesting.costs import COSTS
+from backtesting.costs import COSTS, CostModel
+from backtesting.errors import InvalidConfig
+from backtesting.terms import CASH, Terms
+
+Made = TypeVar("Made")
 
 MODEL_ARMS = ("llm", "llm-independent")
 """`llm-independent` gets the same prompt without parents and without feedback: what a model does without the search."""
@@ -33,6 +40,65 @@ WORKFLOWS: dict[str, dict[str, str]] = {
     "tool-agent": {"agent": "tool_agent", "result": "tool_result"},
 }
 """The ways of asking a model for one candidate: each one's roles, and the prompt that a role uses by itself."""
+
+
+def read_costs(values: Mapping[str, Any]) -> CostModel:
+    """A cost model from plain data, as strictly as a spec is read; ValueError says what is wrong."""
+    _refuse_unknown(values, CostModel)
+    missing = [item.name for item in fields(CostModel) if item.default is MISSING and item.name not in values]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} is missing: a cost that is not written down would be zero in silence")
+    return _checked(lambda: CostModel(**{name: _number(name, value) for name, value in values.items()}))
+
+
+def read_terms(values: Mapping[str, Any]) -> Terms:
+    """Terms from plain data; what is left out is the default of `Terms`. ValueError says what is wrong."""
+    _refuse_unknown(values, Terms)
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if value is None and name in _WORDS:
+            found[name] = None
+        elif name in _WORDS:
+            if not isinstance(value, str):
+                raise ValueError(f"{name} is {value!r}, wanted is a word")
+            found[name] = value
+        elif name in _WHOLE:
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ValueError(f"{name} is {value!r}, wanted is a whole number")
+            found[name] = value
+        elif isinstance(value, list | tuple):
+            if name not in ("multiplier", "lot"):
+                raise ValueError(f"{name} is one number, not a list")
+            found[name] = tuple(_number(name, item) for item in value)
+        else:
+            found[name] = _number(name, value)
+    return _checked(lambda: Terms(**found))
+
+
+_WORDS = ("fill", "roll", "funding")
+_WHOLE = ("roll_every", "delisted_after")
+
+
+def _checked(make: Callable[[], Made]) -> Made:
+    try:
+        return make()
+    except InvalidConfig as error:
+        raise ValueError(error.what) from None
+
+
+def _refuse_unknown(values: Mapping[str, Any], kind: type[CostModel] | type[Terms]) -> None:
+    known = [item.name for item in fields(kind)]
+    for name in values:
+        if name not in known:
+            near = get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"unknown key {str(name)[:40]!r}{hint}; known are {', '.join(known)}")
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} is {value!r}, wanted is a number")
+    return float(value)
 
 
 class RoleConfig(BaseModel):
@@ -64,10 +130,15 @@ class RunConfig(BaseModel):
         llm_mode: how the wire schema is asked for: enforced by the server, as JSON, or in words only.
         arms: shares of the slots by arm; empty for the usual ones (with a model 60, 15, 10 and 15 %, without 1:1).
         block: slots a block; every slot of a block sees the archive as it was when the block began.
-        costs: name of the cost model.
+        costs: name of a cost model, or the numbers of one, all of them.
+        terms: the conventions of the market where they are not those of a cash account in shares, all of them. Numbers
+            and conventions are part of the run, and not the files that they were read from.
         open_share: share of the history that proposers may see.
         alpha: chance of promoting anything worthless that the sealed window may be spent on, over all runs on it.
         edge_of_interest: annual Sharpe of the residual that would be worth having; decides what "underpowered" means.
+        replace: an active agent; each candidate is then nominated to take its place as well. Empty for none.
+        after_cutoff: judge what a model proposed that may know the first sealed days blindly on the days after, instead
+            of by its length on all of them.
         queue: how many candidates go into the review queue.
         prompt: id of the prompt that proposes; repair_prompt: of the one that repairs.
         reflect: after each block the model may write a few lessons, which later prompts of the arm `llm` see.
@@ -88,10 +159,13 @@ class RunConfig(BaseModel):
     llm_mode: Annotated[str, Field(pattern="^(schema|json|text)$")] = "schema"
     arms: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     block: Annotated[int, Field(ge=1, le=1_000)] = 10
-    costs: str = "liquid-index"
+    costs: str | dict[str, Any] = "liquid-index"
+    terms: dict[str, Any] | None = None
     open_share: Annotated[float, Field(ge=0.1, le=0.9)] = 0.30
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
     edge_of_interest: Annotated[float, Field(gt=0, le=10)] = 1.0
+    replace: Annotated[str, Field(max_length=100)] = ""
+    after_cutoff: bool = False
     queue: Annotated[int, Field(ge=1, le=100)] = 5
     prompt: str = "propose"
     repair_prompt: str = "repair"
@@ -106,10 +180,21 @@ class RunConfig(BaseModel):
 
     @field_validator("costs")
     @classmethod
-    def _known_costs(cls, value: str) -> str:
-        if value not in COSTS:
-            raise ValueError(f"unknown cost model {value!r}; known: {', '.join(COSTS)}")
-        return value
+    def _known_costs(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if isinstance(value, str):
+            if value not in COSTS:
+                raise ValueError(f"unknown cost model {value!r}; known: {', '.join(COSTS)}, or a file with the numbers")
+            return value
+        # In full, so that what a number would be by default is written on the run as well.
+        return read_costs(value).as_dict()
+
+    @field_validator("terms")
+    @classmethod
+    def _known_terms(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value is None:
+            return None
+        terms = read_terms(value)
+        return None if terms == CASH else terms.as_dict()
 
     @model_validator(mode="after")
     def _known_arms(self) -> Self:
@@ -137,6 +222,16 @@ class RunConfig(BaseModel):
         if asked:
             raise ValueError(f"the role {sorted(asked)[0]!r} needs a model; leave its llm out to use the run's")
         return self
+
+    @property
+    def cost_model(self) -> CostModel:
+        """What trading costs in this run."""
+        return COSTS[self.costs] if isinstance(self.costs, str) else CostModel(**self.costs)
+
+    @property
+    def market_terms(self) -> Terms:
+        """How the market of this run trades."""
+        return CASH if self.terms is None else Terms.of(self.terms)
 
     def role(self, name: str) -> RoleConfig:
         """The settings of a role of the workflow, the run's own filled in where it has none."""

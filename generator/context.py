@@ -24,6 +24,7 @@ from backtesting.costs import CostModel
 from backtesting.errors import InvalidConfig
 from backtesting.evaluation import market_returns
 from backtesting.splits import Window
+from backtesting.terms import CASH, Terms
 from generator.config import CARD
 from generator.outputs import OutputForm, form_of
 from generator.selection import Chosen, Snapshot
@@ -115,10 +116,34 @@ def market_card(card: Prompt, bars: Bars, window: Window) -> tuple[str, ...]:
     return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
-def cost_words(costs: CostModel) -> str:
-    """The cost model in a few words."""
+def cost_words(costs: CostModel, terms: Terms = CASH) -> str:
+    """The cost model in a few words, and what of the terms makes trading dearer.
+
+    No multiplier and no size of a lot: they would name the contract.
+    """
     side = costs.commission_bps + costs.half_spread_bps + costs.slippage_bps
-    return f"{side:g} basis points a side, {costs.borrow_annual:.2%} a year on short positions"
+    words = [f"{side:g} basis points a side, {costs.borrow_annual:.2%} a year on short positions"]
+    if costs.commission_per_unit or costs.commission_minimum:
+        words.append("commissions that weigh on small orders")
+    if costs.impact:
+        words.append("a price that moves against large orders")
+    if costs.participation:
+        words.append(f"no order that opens more than {costs.participation:.2%} of a usual bar's volume")
+    if terms.roll_every or terms.roll is not None:
+        words.append("both sides again whenever a held contract rolls")
+    if terms.funding is not None:
+        words.append("funding between longs and shorts at every close")
+    if any(lot > 0.0 for lot in (terms.lot if isinstance(terms.lot, tuple) else (terms.lot,))):
+        words.append("whole contracts only")
+    if terms.fill == "close":
+        words.append("fills at the close of the next bar")
+    return ", ".join(words)
+
+
+def terms_words(terms: Terms) -> str:
+    """Every convention that is not that of a cash account in shares; for people, since it may name the contract."""
+    usual = CASH.as_dict()
+    return ", ".join(f"{name} {value}" for name, value in terms.as_dict().items() if value != usual[name])
 
 
 def parent_records(parents: Sequence[Chosen]) -> list[dict[str, Any]]:
@@ -166,6 +191,7 @@ def propose_inputs(
     *,
     max_warmup: int,
     n_tried: int,
+    terms: Terms = CASH,
 ) -> dict[str, Any]:
     """The inputs of a prompt that proposes: those that it declares and no others.
 
@@ -179,7 +205,9 @@ def propose_inputs(
             f"the prompt {prompt.id!r} cannot propose a rule: {why}",
             next_step=f"a prompt that proposes may use {', '.join(PROPOSE_INPUTS)}",
         )
-    return known_inputs(prompt, card, bars, window, costs, snapshot, parents, max_warmup=max_warmup, n_tried=n_tried)
+    return known_inputs(
+        prompt, card, bars, window, costs, snapshot, parents, max_warmup=max_warmup, n_tried=n_tried, terms=terms
+    )
 
 
 def known_inputs(
@@ -193,11 +221,12 @@ def known_inputs(
     *,
     max_warmup: int,
     n_tried: int,
+    terms: Terms = CASH,
 ) -> dict[str, Any]:
     """Those of PROPOSE_INPUTS that a prompt declares; what else it declares, the workflow that uses it gives."""
     givers: dict[str, Callable[[], Any]] = {
         **_market_givers(prompt, card, bars, window),
-        "costs": lambda: cost_words(costs),
+        "costs": lambda: cost_words(costs, terms),
         "warmup_limit": lambda: max_warmup,
         "n_tried": lambda: n_tried,
         "parents": lambda: parent_records(parents[: parents_wanted(prompt)]),
@@ -216,6 +245,7 @@ def inputs_by_role(
     *,
     max_warmup: int,
     n_tried: int,
+    terms: Terms = CASH,
 ) -> dict[str, dict[str, Any]]:
     """What the loop gives to each role of a workflow; `prompts` by role, and the market card under CARD.
 
@@ -223,7 +253,16 @@ def inputs_by_role(
     """
     return {
         role: (propose_inputs if role == "propose" else known_inputs)(
-            prompt, prompts[CARD], bars, window, costs, snapshot, parents, max_warmup=max_warmup, n_tried=n_tried
+            prompt,
+            prompts[CARD],
+            bars,
+            window,
+            costs,
+            snapshot,
+            parents,
+            max_warmup=max_warmup,
+            n_tried=n_tried,
+            terms=terms,
         )
         for role, prompt in prompts.items()
         if role not in (CARD, REPAIR)

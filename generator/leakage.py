@@ -8,12 +8,13 @@ The grade of a candidate is the worst of everything in its lineage: a variation 
 knew. Hiding names and dates in the prompt lowers what is recalled and proves nothing, so it changes no grade. Made-up
 markets are in nobody's memory: there everybody is blind.
 
-Not done yet: judging a grade-B candidate blindly on the part of the sealed window after the cutoff.
+A grade-B candidate is blind on the days 90 days after the last cutoff in its lineage. A run that asks for it judges it
+there (`blind_after`), if enough days are left; a person has no cutoff and is judged by length.
 """
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -48,10 +49,15 @@ class KnownModel:
 
 @dataclass(frozen=True)
 class Leakage:
-    """A grade and half a sentence that says why."""
+    """A grade and half a sentence that says why.
+
+    Attributes:
+        blind_after: of grade B, the last day that anybody in the lineage may know; None where there is no such day.
+    """
 
     grade: Grade
     reason: str
+    blind_after: date | None = None
 
     @property
     def route(self) -> Route:
@@ -91,7 +97,19 @@ def grade_model(name: str, first_sealed: date, models: Sequence[KnownModel]) -> 
         return Leakage(Grade.C, f"its model {name} {why}")
     if first_sealed > known.cutoff + MARGIN:
         return Leakage(Grade.A, f"all sealed days come after what its model {name} can know ({known.cutoff})")
-    return Leakage(Grade.B, f"its model {name} may know these days (cutoff {known.cutoff})")
+    reason = f"its model {name} may know these days (cutoff {known.cutoff})"
+    return Leakage(Grade.B, reason, known.cutoff + MARGIN)
+
+
+def worst_of(found: Iterable[Leakage]) -> Leakage:
+    """The worst grade of several, the first of equals, blind only after the last day that any of them may know."""
+    several = list(found)
+    worst = max(several, key=lambda leakage: leakage.grade)
+    if worst.grade is not Grade.B:
+        return worst
+    known = [leakage.blind_after for leakage in several if leakage.grade is Grade.B]
+    days = [day for day in known if day is not None]
+    return replace(worst, blind_after=max(days) if len(days) == len(known) else None)
 
 
 def grade_lineage(
@@ -117,7 +135,7 @@ def grade_lineage(
         own = Leakage(Grade.A, "no model and no person proposed it")
     else:
         own = Leakage(Grade.B, "a person may remember these days")
-    return max([own, *parents], key=lambda leakage: leakage.grade)
+    return worst_of([own, *parents])
 
 
 def grade_all(

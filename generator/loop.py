@@ -309,6 +309,7 @@ class _Loop:
             parents,
             max_warmup=LEAD_BARS,
             n_tried=len(shown.candidates),
+            terms=run.open.terms,
         )
         return Task(slot, inputs, parents, shown), odds
 

@@ -5,7 +5,7 @@ of the spec, the bars and the number of trials so far, so a resumed run makes th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 from typing import Any
@@ -22,9 +22,11 @@ from backtesting.bars import Bars, FloatArray
 from backtesting.costs import CostModel
 from backtesting.evaluation import Evaluation, evaluate, evaluation_of, market_returns, residual, residual_hedge
 from backtesting.nomination import COST_FACTOR, Nominee
+from backtesting.replacement import Replacement, difference_t, replacement_of
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS, Split, Window
 from backtesting.statistics import hac_t
+from backtesting.terms import CASH, Terms
 from generator.behaviour import Behaviour, behaviour_of
 
 LATER_BARS = 63
@@ -42,7 +44,7 @@ class OpenWindow:
     Attributes:
         bars: cut at the end of the open window.
         window: the bars that count; the lead before it only warms up.
-        costs: the run's cost model.
+        costs, terms: the run's cost model, and the conventions of its market.
         incumbents: result by incumbent name.
     """
 
@@ -50,21 +52,25 @@ class OpenWindow:
     window: Window
     costs: CostModel
     incumbents: Mapping[str, BacktestResult]
+    terms: Terms = CASH
 
     @classmethod
-    def of(cls, bars: Bars, split: Split, costs: CostModel, incumbents: Sequence[TradingStrategy]) -> "OpenWindow":
+    def of(
+        cls, bars: Bars, split: Split, costs: CostModel, incumbents: Sequence[TradingStrategy], terms: Terms = CASH
+    ) -> "OpenWindow":
         """Cut the bars and run the incumbents."""
         cut = bars.upto(split.open.stop)
-        bare = cls(cut, split.open, costs, {})
+        bare = cls(cut, split.open, costs, {}, terms)
         results = {strategy.name: bare.simulate(strategy) for strategy in incumbents}
-        return cls(cut, split.open, costs, results)
+        return cls(cut, split.open, costs, results, terms)
 
     def simulate(self, strategy: TradingStrategy, *, cost_factor: float = 1.0) -> BacktestResult:
         """The strategy on the open window, costs multiplied."""
         costs = self.costs if cost_factor == 1.0 else self.costs.times(cost_factor)
         # Positions tell the rules of a panel apart, and nothing reads them of a simulation with other costs.
         keep = self.bars.n_assets > 1 and cost_factor == 1.0
-        return simulate(strategy.generate_signals(self.bars), costs, window=self.window, keep_positions=keep)
+        signals = strategy.generate_signals(self.bars)
+        return simulate(signals, costs, window=self.window, terms=self.terms, keep_positions=keep)
 
     @cached_property
     def doubtful(self) -> tuple[int, ...]:
@@ -103,6 +109,24 @@ class OpenWindow:
         doubled = self.simulate(strategy, cost_factor=COST_FACTOR)
         return Nominee(evaluation, doubled, strategy, doubtful=self.doubtful)
 
+    def replacement(self, look: Nominee, incumbent: TradingStrategy) -> Replacement:
+        """What this window says about a candidate in the place of an incumbent, without neighbours; no new trial."""
+        doubled = self.simulate(incumbent, cost_factor=COST_FACTOR)
+        return replacement_of(
+            incumbent.name,
+            look.open_evaluation.result.returns,
+            self.incumbents[incumbent.name].returns,
+            self.market,
+            doubled=(look.open_doubled_costs.returns, doubled.returns),
+            periods_per_year=self.bars.periods_per_year,
+        )
+
+    def replacement_t(self, found: Replacement, result: BacktestResult) -> float:
+        """The t-statistic of the difference to the same incumbent, of a neighbour that may begin later."""
+        skipped = result.window.start - self.window.start
+        other = self.incumbents[found.incumbent].returns[skipped:]
+        return difference_t(result.returns, other, self.market[skipped:], found.scale)
+
     def neighbours_t(self, spec: Spec) -> tuple[tuple[str, BacktestResult, float], ...]:
         """The rule slightly changed: spec id, result and t-statistic of the residual alpha of each neighbour.
 
@@ -114,7 +138,8 @@ class OpenWindow:
         for other, window in [*((n, self.window) for n in neighbours(spec)), (spec, later)]:
             if check_for_bars(other, self.bars, max_warmup=LEAD_BARS):
                 continue
-            result = simulate(TradingStrategy(other).generate_signals(self.bars), self.costs, window=window)
+            signals = TradingStrategy(other).generate_signals(self.bars)
+            result = simulate(signals, self.costs, window=window, terms=self.terms)
             found.append((other.spec_id, result, self._alpha_t(result)))
         return tuple(found)
 
@@ -136,7 +161,9 @@ class OpenWindow:
             rest = self.bars.without(symbol)
             if check_for_bars(spec, rest, max_warmup=LEAD_BARS):
                 continue
-            result = simulate(TradingStrategy(spec).generate_signals(rest), self.costs, window=self.window)
+            signals = TradingStrategy(spec).generate_signals(rest)
+            left = _without(self.terms, self.bars.symbols.index(symbol))
+            result = simulate(signals, self.costs, window=self.window, terms=left)
             found.append((symbol, rest, result, self._alpha_t(result)))
         return tuple(found)
 
@@ -146,6 +173,15 @@ class OpenWindow:
         names = sorted(self.incumbents)
         book = np.column_stack([self.market, *(self.incumbents[name].returns for name in names)])[skipped:]
         return hac_t(residual(result.returns, book, residual_hedge(result.returns, book)))
+
+
+def _without(terms: Terms, asset: int) -> Terms:
+    """The terms of the panel without one of its assets."""
+
+    def left(value: float | tuple[float, ...]) -> float | tuple[float, ...]:
+        return (*value[:asset], *value[asset + 1 :]) if isinstance(value, tuple) else value
+
+    return replace(terms, multiplier=left(terms.multiplier), lot=left(terms.lot))
 
 
 def open_trial(evaluation: Evaluation, slot: Slot, *, bars_id: str, series: str, stream_id: str) -> Trial:

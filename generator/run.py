@@ -7,6 +7,7 @@ finished it is shown.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,7 @@ from agents.strategy.incumbents import panel_incumbents, shipped_incumbents
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
 from backtesting.bars import Bars
-from backtesting.costs import COSTS
-from backtesting.errors import CheckFailed, InvalidConfig, StorageError
+from backtesting.errors import CheckFailed, InvalidConfig, StorageError, UsageError
 from backtesting.hashing import content_id
 from backtesting.opening_price import EarlierOpening, alpha_for_opening
 from backtesting.splits import EMBARGO_BARS, MIN_WINDOW_BARS, Split, Window, plan_split
@@ -120,6 +120,8 @@ def open_run(
     """
     Registry(archive).ensure_shipped(shipped_incumbents())
     incumbents = active_incumbents(archive, bars)
+    if config.replace:
+        check_replaceable(archive, config.replace)
     split = plan_split(bars, open_share=config.open_share)
     identity = identity_of(config, bars, incumbents, prompts, parent)
     run_id = f"r-{content_id(identity).removeprefix('b2:')[:10]}"
@@ -134,6 +136,8 @@ def open_run(
     )
     if continues is not None:
         _check_unchanged(continues, record)
+    # Before anything is stored: a market that lacks what the terms ask for must not leave a run behind.
+    window = OpenWindow.of(bars, split, config.cost_model, incumbents, config.market_terms)
     known = {run.run_id: run for run in archive.runs()}
     resumed = run_id in known
     if resumed:
@@ -141,7 +145,6 @@ def open_run(
     else:
         plan = plan_slots(run_id, n_slots=config.slots, block=config.block, shares=config.shares, seed=config.seed)
         record = archive.add_run(record, plan)
-    window = OpenWindow.of(bars, split, COSTS[config.costs], incumbents)
     return Run(record, config, bars, split, window, incumbents, prompts, archive, resumed)
 
 
@@ -223,6 +226,32 @@ def active_incumbents(archive: Archive, bars: Bars) -> tuple[TradingStrategy, ..
     known = {agent.spec_id for agent in agents}
     usual = [TradingStrategy(spec) for spec in panel_incumbents()] if bars.n_assets > 1 else []
     return (*agents, *(strategy for strategy in usual if strategy.spec_id not in known))
+
+
+def check_replaceable(archive: Archive, name: str) -> None:
+    """Refuse, before anything is proposed, a claim on a place that a pass could not give.
+
+    Raises:
+        UsageError: there is no such agent, or it is not active; CheckFailed: it is the only active one.
+    """
+    agent = Registry(archive).agent(name)
+    if agent.state != "active":
+        raise UsageError(
+            f"{name} cannot be replaced, it is in state {agent.state!r}",
+            next_step="name an active agent: touchstone agents list",
+        )
+    if len(archive.agents("active")) == 1:
+        raise CheckFailed(
+            f"{name} is the only active agent: without it nothing would be left to compare candidates with",
+            next_step="leave --replace out, so that what passes joins it",
+        )
+
+
+def blind_bars(bars: Bars, blind_after: date, sealed: Window) -> tuple[int, int]:
+    """The first sealed bar after a day, and how many bars are missing for a blind test from there; 0 if none."""
+    after = int(np.searchsorted(bars.sessions, np.datetime64(blind_after), side="right"))
+    start = max(after, sealed.start)
+    return start, max(0, MIN_WINDOW_BARS - (sealed.stop - start))
 
 
 def seal_of(run: Run) -> Seal:

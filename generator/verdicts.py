@@ -17,14 +17,18 @@ import numpy as np
 from agents.archive.records import SealedOpening, Trial, series_key
 from agents.data_fetch.quality import doubtful_bars
 from agents.strategy.code_length import code_bits
-from backtesting.costs import COSTS
-from backtesting.errors import CheckFailed
+from backtesting.bars import Bars
+from backtesting.errors import CheckFailed, DataError
 from backtesting.gates import GateReport, Judgement, Verdict, judge
 from backtesting.nomination import Nomination, Nominee, Route
-from backtesting.open_gates import open_gates
+from backtesting.open_gates import OF_ITS_ALPHA, open_gates, replacement_gates
+from backtesting.replacement import with_neighbours
 from backtesting.result import BacktestResult
-from generator.leakage import Leakage, grade_all, load_models
-from generator.run import Run, Seal, seal_of
+from backtesting.splits import MIN_WINDOW_BARS, plan_split
+from generator.config import RunConfig
+from generator.leakage import Leakage, grade_all, grade_model, load_models, worst_of
+from generator.llm.address import parse_address
+from generator.run import Run, Seal, blind_bars, seal_of
 
 _ORDER = {Verdict.PASS: 0, Verdict.UNDERPOWERED: 1, Verdict.FAIL: 2}
 
@@ -90,7 +94,7 @@ def _opened(run: Run, nomination: Nomination, seal: Seal) -> SealedOpening:
             last_session=str(sessions[window.stop - 1]),
             bars_id=run.bars.bars_id,
             nomination_id=nomination.nomination_id,
-            n_nominees=len(nomination.nominees),
+            n_nominees=nomination.n_hypotheses,
             alpha=seal.alpha,
             by=run.run_id,
             n_trials=nomination.n_trials,
@@ -109,26 +113,23 @@ def nominate(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> Nomination:
     finders: dict[str, list[str]] = {}
     for slot_id, look in looks.items():
         finders.setdefault(look.spec_id, []).append(slot_id)
-    strictest = {
-        slots[0]: max((graded[slot_id] for slot_id in slots), key=lambda found: found.grade)
-        for slots in finders.values()
-    }
-    nominees = tuple(
-        _completed(run, slot_id, looks[slot_id], grade, seal.broken) for slot_id, grade in strictest.items()
-    )
+    strictest = {slots[0]: worst_of(graded[slot_id] for slot_id in slots) for slots in finders.values()}
+    nominees = tuple(_completed(run, slot_id, looks[slot_id], grade, seal) for slot_id, grade in strictest.items())
     return Nomination(
         nominees=nominees,
         incumbents=run.incumbents,
         bars_id=run.bars.bars_id,
         open_bars_id=run.open.bars.bars_id,
         split=replace(run.split, sealed=seal.window),
-        costs=COSTS[run.config.costs],
+        costs=run.config.cost_model,
+        terms=run.config.market_terms,
         alpha=seal.alpha,
         occam_alpha=run.config.alpha,
         seed=run.config.seed,
         n_trials=run.archive.count_trials(run.series) if seal.n_trials is None else seal.n_trials,
         code_version=run.record.engine_version,
         doubtful=tuple(np.flatnonzero(doubtful_bars(run.bars)).tolist()),
+        replaces=run.config.replace,
     )
 
 
@@ -156,17 +157,20 @@ def grades(run: Run, looks: Mapping[str, Nominee], seal: Seal) -> dict[str, Leak
     return grade_all(lineages, first_sealed=first, synthetic=synthetic, models=load_models())
 
 
-def _completed(run: Run, slot_id: str, look: Nominee, leakage: Leakage, broken: str) -> Nominee:
+def _completed(run: Run, slot_id: str, look: Nominee, leakage: Leakage, seal: Seal) -> Nominee:
     """The nominee with its neighbours and with symbols left out; each is a look at the open window and a trial.
 
     Without sealed days a rule that might have been judged blindly is judged by its length, as if its proposer had known
     them: that test spends no window and holds against any memory.
     """
+    if run.config.replace:
+        incumbent = next(strategy for strategy in run.incumbents if strategy.name == run.config.replace)
+        look = replace(look, replacement=run.open.replacement(look, incumbent))
     spec = look.strategy.spec  # type: ignore[attr-defined]
     neighbours_t: tuple[float, ...] = ()
     dropped_t: tuple[tuple[str, float], ...] = ()
-    # Whoever fails another open gate cannot pass, so its neighbours are not worth a look.
-    if all(gate.passed for gate in open_gates(look)):
+    # Whoever fails another open gate of every claim cannot pass, so its neighbours are not worth a look.
+    if _may_pass(look):
         found = run.open.neighbours_t(spec)
         neighbours_t = tuple(t for _, _, t in found)
         for spec_id, result, _ in found:
@@ -176,15 +180,47 @@ def _completed(run: Run, slot_id: str, look: Nominee, leakage: Leakage, broken: 
         for _, rest, result, _ in dropped:
             series = series_key(rest.symbols)
             run.archive.add_trial(_changed_look(run, slot_id, look.spec_id, rest.bars_id, series, result))
-    declined = bool(broken) and leakage.route is Route.BLIND
+        if (claim := look.replacement) is not None:
+            around = tuple(run.open.replacement_t(claim, result) for _, result, _ in found)
+            without = tuple((symbol, run.open.replacement_t(claim, result)) for symbol, _, result, _ in dropped)
+            look = replace(look, replacement=with_neighbours(claim, around, without))
+    route, reason, blind_from = route_of(run, leakage, seal)
     return replace(
         look,
         neighbours_t=neighbours_t,
         dropped_t=dropped_t,
-        route=Route.OCCAM if declined else leakage.route,
-        route_reason=f"the sealed window cannot judge it: {broken}" if declined else leakage.reason,
+        route=route,
+        route_reason=reason,
+        blind_from=blind_from,
         code_bits=code_bits(spec),
     )
+
+
+def _may_pass(look: Nominee) -> bool:
+    """Whether the open gates leave a claim of the nominee standing."""
+    failed = {gate.name for gate in open_gates(look) if not gate.passed}
+    if not failed:
+        return True
+    claim = look.replacement
+    return claim is not None and failed <= set(OF_ITS_ALPHA) and all(gate.passed for gate in replacement_gates(claim))
+
+
+def route_of(run: Run, leakage: Leakage, seal: Seal) -> tuple[Route, str, int | None]:
+    """Which test judges a nominee of this grade in this run, half a sentence why, and where its blind days begin.
+
+    A rule whose proposers may know a part of the sealed days is judged blindly on those after, if the run asks for it
+    and enough of them are there; else by its length.
+    """
+    if leakage.route is Route.BLIND and seal.broken:
+        return Route.OCCAM, f"the sealed window cannot judge it: {seal.broken}", None
+    if leakage.route is not Route.OCCAM or not run.config.after_cutoff or seal.broken:
+        return leakage.route, leakage.reason, None
+    if leakage.blind_after is None:
+        return Route.OCCAM, f"{leakage.reason}, and no day is known after which they would be clean", None
+    start, missing = blind_bars(run.bars, leakage.blind_after, seal.window)
+    if missing:
+        return Route.OCCAM, f"{leakage.reason}, and {missing} more bars are needed for a blind test after it", None
+    return Route.AFTER, f"{leakage.reason} and is judged on the days after {leakage.blind_after}", start
 
 
 def _changed_look(run: Run, slot_id: str, spec_id: str, bars_id: str, series: str, result: BacktestResult) -> Trial:
@@ -204,6 +240,31 @@ def _changed_look(run: Run, slot_id: str, spec_id: str, bars_id: str, series: st
         slot_id=slot_id,
         stream_id=run.archive.add_stream(result.returns),
     )
+
+
+def check_after_cutoff(config: RunConfig, bars: Bars) -> None:
+    """Refuse, before anything is asked, a blind test on the days after a model's cutoff where too few are there.
+
+    Raises:
+        DataError: says how many bars are missing.
+    """
+    if not config.after_cutoff or config.market.startswith("synthetic:"):
+        return
+    split = plan_split(bars, open_share=config.open_share)
+    first = date.fromisoformat(str(bars.sessions[split.sealed.start]))
+    known = load_models()
+    for llm in sorted({str(config.role(name).llm) for name in config.asked} - {"none"}):
+        found = grade_model(parse_address(llm).model, first, known)
+        if found.blind_after is None:
+            continue
+        start, missing = blind_bars(bars, found.blind_after, split.sealed)
+        if missing:
+            raise DataError(
+                f"{config.market} has {max(0, split.sealed.stop - start)} sealed bars after {found.blind_after}, which"
+                f" {llm} may know up to; a blind test needs {MIN_WINDOW_BARS}, {missing} more",
+                kept="nothing was asked and nothing was opened",
+                next_step="leave --after-cutoff out: its rules are judged by their length; or wait for more days",
+            )
 
 
 def queue(looks: Mapping[str, Nominee], judgement: Judgement, size: int) -> tuple[str, ...]:

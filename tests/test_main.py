@@ -112,3 +112,24 @@ def test_the_example_runs_the_full_command_too() -> None:
 
     config = RunConfig.model_validate(json.loads(EXAMPLE.read_text(encoding="utf-8"))["evolve"])
     assert config.market == "sample:sp500"
+
+
+def test_on_a_panel_portfolios_take_part_and_orders_are_for_every_symbol(
+    main: Any, settings: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    file = settings(
+        data={"symbol": "synthetic:panel?assets=4&years=8", "days": 2000}, execution={"held_units": {"panel-002": 3.0}}
+    )
+    assert main.main(["--config", str(file)]) == 0
+    assert "Agent panel_momentum achieved sharpe_ratio" in caplog.text
+    signals = [message for message in caplog.messages if message.startswith("Signal: ")]
+    assert len(signals) == 4
+    assert "panel-004" in signals[-1]
+
+
+def test_held_units_of_a_symbol_that_is_not_there_are_refused(
+    main: Any, settings: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main.main(["--config", str(settings(execution={"held_units": {"XYZ": 3.0}}))]) == 2
+    assert "'XYZ' is held, but the market has no such symbol" in caplog.text

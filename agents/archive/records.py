@@ -414,9 +414,10 @@ class Promotion:
     Attributes:
         evaluation: of the open window, as JSON.
         digest: what the review must be bound to, recomputed from what is stored now.
+        replaces: the agent whose place it takes, which retires with it; empty if it joins the others.
 
     Raises:
-        CheckFailed: the report is no pass, the review is no approval, or one of them is about something else.
+        CheckFailed: the report is no pass for this, the review is no approval, or one of them is about something else.
     """
 
     candidate: Candidate
@@ -425,6 +426,7 @@ class Promotion:
     review: Review
     digest: str
     who: str
+    replaces: str = ""
 
     def __post_init__(self) -> None:
         name = self.candidate.name
@@ -440,6 +442,18 @@ class Promotion:
                 f"{name} cannot be promoted, its verdict is {self.report.verdict!r}",
                 next_step="a reviewer may send it to paper trading with `touchstone review approve --waive`",
             )
+        joins, places = passed_claims(self.report.report)
+        if self.replaces and self.replaces not in places:
+            raise CheckFailed(
+                f"{name} cannot take the place of {self.replaces}: it passed to"
+                f" {' and '.join([*(['be added to the book'] if joins else []), *(f'replace {p}' for p in places)])}",
+                next_step=f"promote it for what it passed, or test that: touchstone evolve --replace {self.replaces}",
+            )
+        if not self.replaces and not joins:
+            raise CheckFailed(
+                f"{name} cannot join the others: it passed to replace {', '.join(places)}, not to be added to the book",
+                next_step=f"promote it in that place: touchstone agents promote {name} --replace {places[0]}",
+            )
         if self.review.decision != "approve":
             raise CheckFailed(
                 f"{name} cannot be promoted, the review says {self.review.decision!r}",
@@ -450,6 +464,16 @@ class Promotion:
                 f"the approval of {name} is stale: spec, evidence, data or code changed since",
                 next_step="run the loop again and review the new evidence",
             )
+
+
+def passed_claims(report: Json) -> tuple[bool, tuple[str, ...]]:
+    """What a passing gate report is a pass for: whether to join the book, and whose places it may take."""
+    claims = report.get("claims") or []
+    if not claims:
+        return report.get("verdict") == "pass", ()
+    passed = [claim for claim in claims if claim["verdict"] == "pass"]
+    places = tuple(str(claim["incumbent"]) for claim in passed if claim["claim"] == "replace")
+    return any(claim["claim"] == "add" for claim in passed), places
 
 
 @dataclass(frozen=True)

@@ -354,18 +354,44 @@ class Verdicts(AuditTrail):
             return tuple(record_of(Transition, row) for row in connection.execute(query))
 
     def promote(self, promotion: Promotion) -> AgentRecord:
-        """Candidate, report and review become an agent in `shadow`: all of it or nothing, in one transaction."""
-        return self.add_agent(
-            promotion.candidate.name,
-            promotion.candidate.spec_id,
-            promotion.candidate.spec,
-            origin=promotion.candidate.origin,
-            state="shadow",
-            who=promotion.who,
-            reason=f"promoted: passed the gate and review {promotion.review.review_id}",
-            slot_id=promotion.candidate.slot_id,
-            review_id=promotion.review.review_id,
-        )
+        """Candidate, report and review become an agent in `shadow`: all of it or nothing, in one transaction.
+
+        Where it takes an agent's place, that one retires in the same transaction.
+
+        Raises:
+            CheckFailed: the agent to be replaced is not active, or is the last that is.
+        """
+        review, replaces = promotion.review.review_id, promotion.replaces
+        place = f" in the place of {replaces}" if replaces else ""
+        with self.transaction():
+            agent = self.add_agent(
+                promotion.candidate.name,
+                promotion.candidate.spec_id,
+                promotion.candidate.spec,
+                origin=promotion.candidate.origin,
+                state="shadow",
+                who=promotion.who,
+                reason=f"promoted{place}: passed the gate and review {review}",
+                slot_id=promotion.candidate.slot_id,
+                review_id=review,
+            )
+            if replaces:
+                active = [other.agent_id for other in self.agents("active")]
+                if replaces not in active:
+                    raise CheckFailed(
+                        f"{agent.agent_id} cannot take the place of {replaces}, which is not active any more",
+                        kept="nobody was promoted and nobody retired",
+                        next_step=f"see `touchstone agents show {replaces}`",
+                    )
+                if len(active) == 1:
+                    raise CheckFailed(
+                        f"{replaces} is the only active agent, and {agent.agent_id} would begin in shadow",
+                        kept="nobody was promoted and nobody retired",
+                        next_step="keep it until another agent is active: candidates are compared with the active ones",
+                    )
+                why = f"replaced by {agent.agent_id}, which was shown to earn more on the same days, review {review}"
+                self.add_transition(Transition(replaces, "active", "retired", why, promotion.who, review))
+        return agent
 
     def verify_audit(self) -> AuditBreak | None:
         """The first break of the chain, or the first opening, review or transition that is not as it was audited."""

@@ -1,7 +1,8 @@
 """Fetching prices: a market address in, checked bars out. The one dict of sources is here."""
 
 import logging
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,14 +73,7 @@ def fetch_market_data(
     Yahoo and from the last bar elsewhere.
     """
     try:
-        if days < 1:
-            raise UsageError(f"days is {days}", next_step="ask for one day or more")
-        market = parse_market(symbol if symbol.partition(":")[0] in SCHEMES else f"yahoo:{symbol}")
-        if market.scheme == "yahoo" and market.start is None:
-            # Asked for at the source: a price below zero further back must not spoil the days that are wanted.
-            start = clock().date() - timedelta(days=days)
-            market = Market(market.scheme, market.name, start, market.end, market.periods)
-        bars = fetch_bars(market, cache_dir=cache_dir, clock=clock)
+        market, bars = _recent(days, symbol, cache_dir, clock)
         if bars.n_assets > 1:
             raise UsageError(
                 f"{market.address} names {bars.n_assets} symbols", next_step="ask for one symbol at a time"
@@ -88,6 +82,33 @@ def fetch_market_data(
         logger.error("No market data for %s: %s", symbol, error)
         return None
     return _frame(bars, days)
+
+
+def fetch_recent_bars(
+    days: int = 365, symbol: str = "CL=F", *, cache_dir: Path | None = None, clock: Clock = utc_now
+) -> Bars | None:
+    """As `fetch_market_data`, as Bars and of any number of symbols: one market, or a panel."""
+    try:
+        market, bars = _recent(days, symbol, cache_dir, clock)
+        first = bars.sessions[-1].astype(date) - timedelta(days=days - 1)
+        if market.start is None and bars.sessions[0].astype(date) < first:
+            # There is no way to cut off the beginning of bars, so they are asked for anew.
+            bars = fetch_bars(replace(market, start=first), cache_dir=cache_dir, clock=clock)
+    except TouchstoneError as error:
+        logger.error("No market data for %s: %s", symbol, error)
+        return None
+    return bars
+
+
+def _recent(days: int, symbol: str, cache_dir: Path | None, clock: Clock) -> tuple[Market, Bars]:
+    if days < 1:
+        raise UsageError(f"days is {days}", next_step="ask for one day or more")
+    market = parse_market(symbol if symbol.partition(":")[0] in SCHEMES else f"yahoo:{symbol}")
+    if market.scheme == "yahoo" and market.start is None:
+        # Asked for at the source: a price below zero further back must not spoil the days that are wanted.
+        start = clock().date() - timedelta(days=days)
+        market = replace(market, start=start)
+    return market, fetch_bars(market, cache_dir=cache_dir, clock=clock)
 
 
 def _frame(bars: Bars, days: int) -> "pd.DataFrame":

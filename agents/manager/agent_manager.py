@@ -26,7 +26,7 @@ from backtesting.backtest import Backtest
 from backtesting.decisions import Signals
 from backtesting.errors import InvalidConfig
 from backtesting.metrics import METRICS
-from backtesting.open_gates import MAX_PROFIT_SHARE, MIN_EXPOSED_BARS, profit_concentration
+from backtesting.open_gates import MIN_EXPOSED_BARS, profit_concentration
 from backtesting.result import BacktestResult
 
 logger = logging.getLogger(__name__)
@@ -159,9 +159,11 @@ def _doubt(result: BacktestResult) -> str:
     exposed = int(np.count_nonzero(result.exposure))
     if exposed < MIN_EXPOSED_BARS:
         return f"it held a position on {exposed} bars, {MIN_EXPOSED_BARS} are needed"
-    share = profit_concentration(result)
-    if share > MAX_PROFIT_SHARE:
-        return f"its best day or short trade carries {share:.0%} of its profit, at most {MAX_PROFIT_SHARE:.0%} may be"
+    found = profit_concentration(result)
+    if found.share > found.allowed:
+        return (
+            f"its best day or short trade carries {found.share:.0%} of its profit, at most {found.allowed:.0%} may be"
+        )
     return ""
 
 

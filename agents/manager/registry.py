@@ -1,15 +1,16 @@
 """Registry: the agents there are, with their states and histories, and the one way into it for a candidate.
 
 An agent changes state only through a recorded transition. Shipped incumbents enter as `active`: they are what a
-candidate is compared with. A candidate enters as `shadow`, which is paper trading without capital. Not done yet:
-`pilot` and `active` for a candidate, which only evidence from after the promotion can earn, and retirement.
+candidate is compared with. A candidate enters as `shadow`, which is paper trading without capital. One that passed in
+an incumbent's place retires that incumbent as it enters. Not done yet: `pilot` and `active` for a candidate, which only
+evidence from after the promotion can earn, and retirement for any other reason.
 """
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, Protocol
 
-from agents.archive.records import AgentRecord, Promotion, ReviewItem, Transition
+from agents.archive.records import AgentRecord, Promotion, ReviewItem, Transition, passed_claims
 from agents.archive.store import Archive
 from agents.manager.review import digest_of, find_item
 from backtesting.errors import CheckFailed, UsageError
@@ -79,16 +80,18 @@ class Registry:
         """The transitions of an agent, oldest first."""
         return self._archive.transitions(self.agent(name).agent_id)
 
-    def promote(self, ref: str, *, who: str, code_version: str) -> AgentRecord:
+    def promote(self, ref: str, *, who: str, code_version: str, replaces: str = "") -> AgentRecord:
         """An approved candidate becomes an agent in `shadow`: candidate, report, review and agent in one transaction.
 
         Args:
             ref: the candidate, see `find_item`.
+            replaces: the agent whose place it takes. Left out, it joins the others if it passed for that, and takes the
+                one place that it passed for if not.
             code_version: of the code that runs now; an approval of another version's evidence is stale.
 
         Raises:
-            CheckFailed: no passing report, no approval, a stale one, an agent already, or a broken audit trail;
-                the attempt is in the audit trail.
+            CheckFailed: no passing report, or none for this claim, no approval, a stale one, an agent already, nobody
+                to replace, or a broken audit trail; the attempt is in the audit trail.
         """
         archive = self._archive
         try:
@@ -116,6 +119,7 @@ class Registry:
                         f"{name} cannot be promoted, it was never evaluated on the open window",
                         next_step="run the loop again for the evidence",
                     )
+                joins, places = passed_claims(item.report.report)
                 return archive.promote(
                     Promotion(
                         candidate=item.candidate,
@@ -124,6 +128,7 @@ class Registry:
                         review=item.review,
                         digest=digest_of(archive, item, code_version),
                         who=who,
+                        replaces=replaces or ("" if joins or len(places) != 1 else places[0]),
                     )
                 )
         except CheckFailed as refusal:

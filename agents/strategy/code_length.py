@@ -100,7 +100,7 @@ PROTECT_FIELDS = (
 def code_bits(spec: Spec) -> float:
     """Length of a spec's canonical rule in bits; name, hypothesis and source are free."""
     rule = spec.rule()
-    if "orders" in rule or "halt" in rule:
+    if any(part in rule for part in ("orders", "halt", "limits")):
         return _spelt_bits(rule)
     if isinstance(spec, RulesSpec):
         return _cost(KIND_SHARES["rules"]) + _rules_bits(spec, rule)

@@ -2,7 +2,8 @@
 
 Rules that all of them keep:
 - Causal, bit for bit: row t depends on rows 0..t alone, so a kernel on the first t rows equals the first t rows of it.
-- One order of summation: left to right in time. No fast-math, no fused or reordered sums, no threads.
+- One order of summation: left to right in time, where a kernel does not state another one. No fast-math, no fused or
+  reordered sums, no threads.
 - A running sum is taken relative to a bar of its window and taken afresh every `window` bars, so an outlier leaves no
   rounding behind for ever; and a window of equal values gives exactly that value, and exactly zero dispersion.
 - A NaN spoils the windows that hold it. A recursion skips it: NaN at that bar, the state is kept.
@@ -22,36 +23,100 @@ NAN = math.nan
 
 
 def _rolling_mean(x: FloatArray, window: int) -> FloatArray:
-    """Mean of the last `window` bars."""
-    out = np.full(x.shape, NAN)
+    """Mean of the last `window` bars.
+
+    The bars are cut into blocks as long as the window, so a window is the end of one block and the beginning of the
+    next (van Herk's way with minima). Both ends are running sums of differences from the first bar of the later block,
+    which every such window holds: nothing is ever subtracted again, no bar outside a window can leave a rounding in
+    it, and a window of equal values is a sum of zeros.
+    """
+    n_bars = x.shape[0]
+    out = np.empty(x.shape)
+    out[: window - 1] = NAN
+    if n_bars < window:
+        return out
     length = float(window)
+    # before[i]: of the last window - 1 - i bars of the earlier block; since[i]: of the first i + 1 of the later one.
+    before = np.zeros(window)
+    since = np.zeros(window)
     for k in range(x.shape[1]):
-        streak = 0
-        turn = 0
-        equal = 0
-        base = 0.0
+        base = x[0, k]
         total = 0.0
-        before = NAN
-        for t in range(x.shape[0]):
-            value = x[t, k]
-            if math.isnan(value):
-                streak = 0
-                before = NAN
-                continue
-            equal = equal + 1 if value == before else 1
-            before = value
-            streak += 1
-            if streak < window:
-                continue
-            turn = turn + 1 if streak > window and turn < window - 1 else 0
-            if turn == 0:
-                base = value
-                total = 0.0
-                for i in range(t - window + 1, t + 1):
-                    total += x[i, k] - base
-            else:
-                total += (value - base) - (x[t - window, k] - base)
-            out[t, k] = value if equal >= window else base + total / length
+        for t in range(window):
+            total += x[t, k] - base
+        out[window - 1, k] = base + total / length
+        for first in range(window, n_bars, window):
+            size = min(window, n_bars - first)
+            earlier = x[first - window : first, k]
+            later = x[first : first + size, k]
+            means = out[first : first + size, k]
+            base = later[0]
+            total = 0.0
+            behind = 0.0
+            # Two sums that do not wait for each other. The first difference of the later block is zero, unless it
+            # is NaN; the oldest bar of the earlier block is in no window that ends in the later one.
+            since[0] = base - base
+            for i in range(1, size):
+                total += later[i] - base
+                since[i] = total
+                behind += earlier[window - i] - base
+                before[window - 1 - i] = behind
+            for i in range(size, window):
+                behind += earlier[window - i] - base
+                before[window - 1 - i] = behind
+            for i in range(size):
+                means[i] = base + (before[i] + since[i]) / length
+    return out
+
+
+def _rolling_means(x: FloatArray, window: int) -> FloatArray:
+    """`_rolling_mean` of many assets, the same operations on each, bar by bar over all of them.
+
+    Side by side they are in one line of the cache and in one instruction; one after another each of them would wait for
+    its own sums and for every line.
+    """
+    n_bars, n_assets = x.shape
+    out = np.empty(x.shape)
+    out[: window - 1] = NAN
+    if n_bars < window:
+        return out
+    length = float(window)
+    base = x[0].copy()
+    total = np.zeros(n_assets)
+    for t in range(window):
+        now = x[t]
+        for k in range(n_assets):
+            total[k] += now[k] - base[k]
+    for k in range(n_assets):
+        out[window - 1, k] = base[k] + total[k] / length
+    before = np.zeros((window, n_assets))
+    since = np.zeros((window, n_assets))
+    behind = np.zeros(n_assets)
+    for first in range(window, n_bars, window):
+        size = min(window, n_bars - first)
+        for k in range(n_assets):
+            base[k] = x[first, k]
+            total[k] = 0.0
+            behind[k] = 0.0
+            since[0, k] = base[k] - base[k]
+        for i in range(1, size):
+            now = x[first + i]
+            sums = since[i]
+            for k in range(n_assets):
+                total[k] += now[k] - base[k]
+                sums[k] = total[k]
+        for i in range(1, window):
+            now = x[first - i]
+            sums = before[window - 1 - i]
+            for k in range(n_assets):
+                behind[k] += now[k] - base[k]
+                sums[k] = behind[k]
+        for i in range(size):
+            means = out[first + i]
+            earlier = before[i]
+            later = since[i]
+            for k in range(n_assets):
+                means[k] = base[k] + (earlier[k] + later[k]) / length
     return out
 
 
@@ -680,7 +745,17 @@ def _raised(x: FloatArray, y: FloatArray) -> FloatArray:
     return out
 
 
-rolling_mean = Kernel(_rolling_mean)
+rolling_mean_alone = Kernel(_rolling_mean)
+rolling_mean_together = Kernel(_rolling_means)
+# Assets above which they are faster side by side.
+TOGETHER = 16
+
+
+def rolling_mean(x: FloatArray, window: int) -> FloatArray:
+    """Mean of the last `window` bars; see `_rolling_mean`."""
+    return (rolling_mean_together if x.shape[1] >= TOGETHER else rolling_mean_alone)(x, window)
+
+
 rolling_sum = Kernel(_rolling_sum)
 rolling_stdev = Kernel(_rolling_stdev)
 smoothed = Kernel(_smoothed)

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,27 +25,33 @@ from agents.strategy.expression import canonical
 from agents.strategy.expression.evaluate import EvaluationCache, numbers, truth
 from agents.strategy.expression.nodes import AND, AT_LEAST, BOOLEAN, GREATER, NOT, OR, Node
 from agents.strategy.expression.parse import parse, parse_condition
+from agents.strategy.portfolio import portfolio_rows
 from agents.strategy.spec import (
     AtrRiskSizing,
     FractionSizing,
+    PortfolioSpec,
     Protect,
     RulesSpec,
     Spec,
     VolatilitySizing,
+    derived_nodes,
     load_spec,
 )
 from agents.strategy.strategy import TradingStrategy
 from agents.strategy.truth import FALSE, TRUE
-from backtesting import sweep
+from backtesting import engine_shared, inputs, sweep
 from backtesting.backtest import CAPITAL, simulate
 from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
 from backtesting.costs import CostModel
+from backtesting.decisions import Signals, TargetDecisions
 from backtesting.errors import InvalidConfig, UsageError
 from backtesting.executor import Executor
+from backtesting.inputs import TargetOrders
 from backtesting.metrics import FLAT
 from backtesting.reports import HeldReport, Reports, held_report, trade_room
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
+from backtesting.terms import CASH, Terms
 
 DEFAULT_CACHE_BYTES = 512 * 1024 * 1024
 NEVER = "False"
@@ -53,7 +60,7 @@ _NEVER_NODE = canonical.FALSE
 # What the kernels of `sweep` know. A spec or a cost model that says more than this is left to the engine.
 _PROSE = {"kind", "name", "hypothesis", "source"}
 _KNOWN_PARTS = _PROSE | {"long", "short", "protect", "sizing"}
-_KNOWN_SIDE = {"enter", "exit"}
+_KNOWN_SIDES = {("enter",), ("enter", "exit"), ("exit", "enter")}
 _DISTANCES = ("stop", "trail", "target")
 _KNOWN_PROTECT = {f"{kind}_{unit}" for kind in _DISTANCES for unit in ("atr", "share")} | {"max_bars", "atr_window"}
 _KNOWN_COSTS = {"commission_bps", "half_spread_bps", "slippage_bps", "borrow_annual", "financing_annual"}
@@ -78,6 +85,7 @@ class RuleKey(NamedTuple):
     max_bars: int
 
 
+_NO_SIDE = (NEVER, NEVER)
 # The last three of a key.
 Protection = tuple[tuple[tuple[int, float], ...], int, int]
 _NO_DISTANCE = (sweep.NONE, 0.0)
@@ -116,23 +124,24 @@ class Reader:
             self._texts.clear()
             self._simple.clear()
             self.conditions.clear()
-        enter_long = exit_long = enter_short = exit_short = NEVER
-        side = config.get("long")
-        if side is not None:
-            if not side.keys() <= _KNOWN_SIDE:
+        known = self._texts.get
+        texts: list[str] = []
+        for name in ("long", "short"):
+            side = config.get(name)
+            if side is None:
+                texts += _NO_SIDE
+                continue
+            if tuple(side) not in _KNOWN_SIDES:
                 return None
-            enter_long, exit_long = self.condition(side["enter"]), self.condition(side.get("exit"))
-        side = config.get("short")
-        if side is not None:
-            if not side.keys() <= _KNOWN_SIDE:
-                return None
-            enter_short, exit_short = self.condition(side["enter"]), self.condition(side.get("exit"))
+            for part in (side["enter"], side.get("exit")):
+                texts.append(known(part) or self.condition(part))
         size = self._size(config.get("sizing"))
         if size is None:
             return None
         protection = self._protection(config.get("protect"))
         if protection is None:
             return None
+        enter_long, exit_long, enter_short, exit_short = texts
         return RuleKey(enter_long, exit_long, enter_short, exit_short, size, *protection)
 
     def condition(self, text: Any) -> str:
@@ -270,12 +279,17 @@ class Plan:
     whole: sweep.Table
     real: FloatArray
 
+    @cached_property
+    def all_in(self) -> BoolArray:
+        """(n_candidates,) which of them are long and all of the account, see `sweep.is_t0`."""
+        return sweep.is_t0(self.whole, self.real, never=0)
+
     def needed(self, chosen: IntArray) -> BoolArray:
         """(n_conditions,) what some candidates need."""
         if len(chosen) == len(self.whole):
             return np.ones(len(self.conditions), dtype=np.bool_)
         need = np.zeros(len(self.conditions), dtype=np.bool_)
-        need[self.whole[chosen][:, _CONDITION_COLUMNS]] = True
+        need[self.whole[chosen, _CONDITIONS]] = True
         for operation, out, a, b in self.steps[::-1].tolist():
             if need[out]:
                 need[a] = True
@@ -291,6 +305,7 @@ class _Planner:
         self.known = conditions
         self.numbers: dict[str, int] = {"": 0}
         self.number_nodes: list[Node] = [_NEVER_NODE]
+        self.measures: dict[tuple[str, int], int] = {}
         self.pairs: dict[tuple[str, str], int] = {}
         self.pair_numbers: list[tuple[int, int]] = []
         self.conditions: dict[str, int] = {NEVER: 0}
@@ -306,12 +321,12 @@ class _Planner:
         return at
 
     def measure(self, name: str, window: int) -> int:
-        at = self.numbers.get(f"{name}({window})")
+        at = self.measures.get((name, window))
         if at is None:
             node = parse(f"{name}({window})")
             if not isinstance(node, Node):
                 raise ValueError(f"{name}({window}) is no expression")
-            at = self.number(node)
+            at = self.measures[name, window] = self.number(node)
         return at
 
     def condition(self, text: str) -> int:
@@ -385,20 +400,21 @@ class _Planner:
 def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) -> Plan:
     """The plan of some rules; `conditions` says what their texts stand for (`Reader.conditions`)."""
     planner = _Planner(conditions)
-    place = planner.condition
-    whole, real = [], []
+    place, known = planner.condition, planner.conditions.get
+    whole: list[int] = []
+    real: list[float] = []
     for key in keys:
-        kind, size, multiple, cap, window = key.size
-        size_row = planner.measure(_MEASURES[kind], window) if kind != sweep.FRACTION else 0
-        atr_row = planner.measure("atr", key.atr_window) if key.atr_window else 0
-        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = key.distances
-        whole.append(
-            (
-                place(key.enter_long), place(key.exit_long), place(key.enter_short), place(key.exit_short),
-                kind, size_row, stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, key.max_bars,
-            )
+        *texts, (kind, size, multiple, cap, window), distances, atr_window, max_bars = key
+        for text in texts:
+            at = known(text)
+            whole.append(place(text) if at is None else at)
+        atr_row = planner.measure("atr", atr_window) if atr_window else 0
+        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = distances
+        whole += (
+            kind, planner.measure(_MEASURES[kind], window) if window else 0,
+            stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, max_bars,
         )  # fmt: skip
-        real.append((size, multiple, cap, stop, trail, target))
+        real += (size, multiple, cap, stop, trail, target)
     return Plan(
         numbers=tuple(planner.number_nodes),
         pairs=tuple(planner.pairs),
@@ -412,8 +428,8 @@ def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) 
     )
 
 
-def _table(rows: Sequence[tuple[int, ...]], columns: int) -> sweep.Table:
-    return np.array(rows, dtype=np.int64).reshape(-1, columns)
+def _table(values: Sequence[Any], columns: int) -> sweep.Table:
+    return np.array(values, dtype=np.int64).reshape(-1, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -511,7 +527,7 @@ class Store:
         self.kept = kept
         self.prices = sweep.prices_of(*(getattr(bars, name)[:, 0] for name in ("open", "high", "low", "close")))
         self.n_words = -(-bars.n_bars // 64)
-        self.rows = np.full((1, self.n_words * 64), np.nan)
+        self.rows = np.empty((1, self.n_words * 64))
         self.known = np.zeros((1, self.n_words), np.uint64)
         self.words = np.zeros((1, self.n_words), np.uint64)
         self.row_of: dict[str, int] = {"": 0}
@@ -530,9 +546,7 @@ class Store:
         if at is None:
             at = self.row_of[node.text] = len(self.row_of)
             self._make_room(at + 1)
-            self.rows[at, : self.bars.n_bars] = numbers(node, self.bars, self.values)[:, 0]
-            self.rows[at, self.bars.n_bars :] = np.nan
-            sweep.known_bars(self.rows, self.known, at, at + 1)
+            sweep.put_row(_column(numbers(node, self.bars, self.values)), self.rows[at], self.known[at])
         return at
 
     def _make_room(self, n_rows: int) -> None:
@@ -553,13 +567,15 @@ class Store:
         if not new.any():
             return at
         pair, plane = plan.planes[:, 0], plan.planes[:, 1]
-        compared = new & (pair >= 0)
-        at[compared] = self._compare(plan, np.unique(pair[compared]), threads)[pair[compared]] + plane[compared]
-        rest = np.flatnonzero(new & (pair < 0))
+        compared, rest = (new & (pair >= 0)).nonzero()[0], (new & (pair < 0)).nonzero()[0]
+        # Room for all of them at once: a matrix that grows is copied.
+        self._reserve(2 * len(compared) + len(rest))
+        pairs = pair[compared]
+        at[compared] = self._compare(plan, _distinct(pairs), threads)[pairs] + plane[compared]
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
         for place, node in plan.others.items():
             if new[place]:
-                self.words[at[place]] = _packed(self._holds(node), self.n_words)
+                self.words[at[place]] = pack_holds(self._holds(node), self.n_words)
         steps: sweep.Table = plan.steps[new[plan.steps[:, 1]]]
         if len(steps):
             counted = steps[:, 0] == sweep.RUN
@@ -585,9 +601,12 @@ class Store:
             operands = plan.pair_numbers[new]
             row_of = np.zeros(len(plan.numbers), dtype=np.int64)
             self._make_room(len(self.row_of) + len(plan.numbers))
-            for number in np.unique(operands).tolist():
+            for number in _distinct(operands).tolist():
                 row_of[number] = self.row(plan.numbers[number])
-            pairs = np.column_stack((row_of[operands], at[new], at[new] + 1))
+            pairs = np.empty((len(new), 4), dtype=np.int64)
+            pairs[:, :2] = row_of[operands]
+            pairs[:, 2] = at[new]
+            pairs[:, 3] = pairs[:, 2] + 1
             # Neighbours share their first row, which then stays in the nearest cache.
             pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
             sweep.compare(self.rows, self.known, pairs, self.words, threads=threads)
@@ -602,25 +621,43 @@ class Store:
 
     def _new_words(self, n: int) -> int:
         """The first of `n` new word rows."""
+        self._reserve(n)
         first = self.n_words_used
         self.n_words_used += n
-        if self.n_words_used > len(self.words):
-            self.words = _grown(self.words, self.n_words_used)
         return first
+
+    def _reserve(self, n: int) -> None:
+        if self.n_words_used + n > len(self.words):
+            self.words = _grown(self.words, self.n_words_used + n)
+
+
+def _distinct(places: IntArray) -> IntArray:
+    """Each place once, ascending; of small numbers, for which counting is far cheaper than sorting."""
+    return np.bincount(places.ravel()).nonzero()[0]
 
 
 def _chosen(items: Sequence[Any], places: IntArray) -> Sequence[Any]:
     return items if len(places) == len(items) else [items[place] for place in places.tolist()]
 
 
+def _column(values: FloatArray) -> FloatArray:
+    """The first asset's, read-only in any case, so that numba sees one type and compiles once."""
+    column = values[:, 0]
+    column.setflags(write=False)
+    return column
+
+
 def _grown(matrix: np.ndarray[Any, Any], at_least: int) -> np.ndarray[Any, Any]:
-    """The matrix with more rows, all zero; they are not even touched before they are used."""
-    larger = np.zeros((max(2 * len(matrix), at_least), matrix.shape[1]), matrix.dtype)
-    larger[: len(matrix)] = matrix
+    """The matrix with more rows, which are not even touched before they are written, like the first one of numbers."""
+    larger = np.empty((max(2 * len(matrix), at_least), matrix.shape[1]), matrix.dtype)
+    larger[1 : len(matrix)] = matrix[1:]
+    if matrix.dtype == np.uint64:
+        larger[0] = 0
     return larger
 
 
-def _packed(holds: np.ndarray[Any, Any], n_words: int) -> sweep.Words:
+def pack_holds(holds: np.ndarray[Any, Any], n_words: int) -> sweep.Words:
+    """(n_bars,) truth as bits, 64 bars a word."""
     flags = np.zeros(n_words * 8, np.uint8)
     packed = np.packbits(holds, bitorder="little")
     flags[: len(packed)] = packed
@@ -636,10 +673,10 @@ def simulate_plan(
 ) -> FloatArray:  # fmt: skip
     """(n_chosen, n_windows, N_METRICS) of some candidates of a plan, in the order of the fields of `GateMetrics`."""
     spans = np.array([(window.start, window.stop) for window in windows], dtype=np.int64).reshape(-1, 2)
-    rates = _rates(bars, costs, capital)
+    rates = rates_of(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
     store = Store(bars, EvaluationCache(), kept=False) if cache is None else cache.store(bars)
-    size = _UNKEPT_BLOCK if cache is None else _block_size(bars, cache)
+    size = _UNKEPT_BLOCK * threads if cache is None else _block_size(bars, cache)
     for begin in range(0, len(chosen), size):
         block = chosen[begin : begin + size]
         store = store if cache is None else cache.store(bars)
@@ -647,11 +684,12 @@ def simulate_plan(
         swept = sweep.sweep(
             store.prices, store.rows, store.words, whole, plan.real[block], spans, rates, never=0, threads=threads
         )
-        out[begin : begin + size] = _metrics(swept, (spans[:, 1] - spans[:, 0]).astype(float), bars.periods_per_year)
+        out[begin : begin + size] = gate_rows(swept, (spans[:, 1] - spans[:, 0]).astype(float), bars.periods_per_year)
     return out
 
 
-def _rates(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
+def rates_of(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
+    """The costs as the kernels read them, a bar of this market."""
     return sweep.Rates(
         capital, costs.adverse, costs.commission,
         costs.borrow_annual / bars.periods_per_year, costs.financing_annual / bars.periods_per_year,
@@ -661,22 +699,26 @@ def _rates(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
 def placed(plan: Plan, chosen: IntArray, store: Store, *, threads: int = 1) -> sweep.Table:
     """The whole-number part of some candidates with the rows of a store, which then holds all that they need."""
     word_of = store.fill(plan, plan.needed(chosen), threads=threads)
-    row_of = np.zeros(len(plan.numbers), dtype=np.int64)
-    for number in np.unique(plan.whole[chosen][:, _NUMBER_COLUMNS]).tolist():
-        row_of[number] = store.row(plan.numbers[number]) if number else 0
     whole = plan.whole[chosen]
-    whole[:, _CONDITION_COLUMNS] = word_of[whole[:, _CONDITION_COLUMNS]]
-    whole[:, _NUMBER_COLUMNS] = row_of[whole[:, _NUMBER_COLUMNS]]
+    places = whole[:, _CONDITIONS]
+    places[:] = word_of[places]
+    places = whole[:, _NUMBERS]
+    if places.any():
+        row_of = np.zeros(len(plan.numbers), dtype=np.int64)
+        for number in _distinct(places).tolist():
+            row_of[number] = store.row(plan.numbers[number]) if number else 0
+        places[:] = row_of[places]
     return whole
 
 
-_CONDITION_COLUMNS = [sweep.ENTER_LONG, sweep.EXIT_LONG, sweep.ENTER_SHORT, sweep.EXIT_SHORT]
-_NUMBER_COLUMNS = [sweep.SIZE_ROW, sweep.STOP_ROW, sweep.TRAIL_ROW, sweep.TARGET_ROW]
+_CONDITIONS = slice(sweep.ENTER_LONG, sweep.EXIT_SHORT + 1)
+_NUMBERS = slice(sweep.SIZE_ROW, sweep.TARGET_ROW + 1, sweep.STOP_ROW - sweep.SIZE_ROW)
 
 
-def _metrics(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> FloatArray:
+def gate_rows(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> FloatArray:
+    """(..., N_METRICS) in the order of the fields of `GateMetrics`, from (..., N_OUT) that `sweep.sweep` gives."""
     total, squares = swept[..., sweep.RETURN_SUM], swept[..., sweep.RETURN_SQUARES]
-    out = np.empty((*swept.shape[:2], N_METRICS))
+    out = np.empty((*swept.shape[:-1], N_METRICS))
     out[..., 0] = swept[..., sweep.FINAL_EQUITY]
     out[..., 1] = swept[..., sweep.N_TRADES]
     out[..., 2] = mean = total / n_bars
@@ -689,7 +731,65 @@ def _metrics(swept: FloatArray, n_bars: FloatArray, periods_per_year: float) -> 
     return out
 
 
-# Candidates at a time where nothing is kept: their conditions stay near, and threads still get enough to do.
+def gate_row(result: BacktestResult) -> tuple[float, ...]:
+    """The fields of `GateMetrics` of one result."""
+    variance = float(result.returns.var(ddof=1)) if result.window.n_bars > 1 else np.nan
+    return (
+        float(result.equity[-1]), float(len(result.trades)), float(result.returns.mean()), variance,
+        result.metrics["sharpe_ratio"], result.metrics["max_drawdown"],
+    )  # fmt: skip
+
+
+def gates_of_curves(curves: FloatArray, n_trades: FloatArray, capital: float, periods_per_year: float) -> FloatArray:
+    """(n_curves, 1, N_METRICS) of some equity curves (n_curves, n_bars) that begin with `capital`."""
+    n_bars = curves.shape[1]
+    before = np.column_stack((np.full(len(curves), capital), curves[:, :-1]))
+    # A ruined account stays at 0 and returns 0, not 0/0.
+    returns = np.divide(curves - before, before, out=np.zeros(curves.shape), where=before > 0.0)
+    rows = np.empty((len(curves), 1, N_METRICS))
+    rows[:, 0, 0] = curves[:, -1]
+    rows[:, 0, 1] = n_trades
+    rows[:, 0, 2] = returns.mean(axis=1)
+    rows[:, 0, 3] = returns.var(axis=1, ddof=1) if n_bars > 1 else np.nan
+    deviation = np.sqrt(rows[:, 0, 3])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rows[:, 0, 4] = np.where(deviation > FLAT, rows[:, 0, 2] / deviation, np.nan) * np.sqrt(periods_per_year)
+    peaks = np.maximum.accumulate(curves, axis=1)
+    rows[:, 0, 5] = np.minimum((curves / np.maximum(peaks, capital)).min(axis=1) - 1.0, 0.0)
+    rows[~np.isfinite(rows[:, 0, 0])] = np.nan
+    return rows
+
+
+def as_metrics(rows: FloatArray) -> GateMetrics:
+    """The last axis of (..., N_METRICS) as names."""
+    return GateMetrics(*(np.ascontiguousarray(rows[..., column]) for column in range(N_METRICS)))
+
+
+def _shared_account(
+    spec: PortfolioSpec, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
+    values: EvaluationCache, terms: Terms,
+) -> FloatArray | None:  # fmt: skip
+    """(n_windows, N_METRICS) of a portfolio whose account `engine_shared` knows, without a curve or a trade to keep.
+
+    Its targets stay rows of the bars that rebalance, and nobody asks what a trade went through while it was held.
+    """
+    kept = TargetDecisions(np.broadcast_to(np.nan, bars.close.shape), band=spec.rebalance.band)
+    market = inputs.market(Signals(spec.name, bars, kept), costs, terms)
+    orders = TargetOrders(kept.target, kept.band, np.inf, np.inf, np.inf, 0.0, 0)
+    spans = [inputs.conditions(bars, costs, terms, window, capital, False) for window in windows]
+    if not all(engine_shared.knows(market, span, orders, complete=bars.complete) for span in spans):
+        return None
+    every = spec.rebalance.every_bars
+    orders = orders._replace(target=inputs.ready(portfolio_rows(spec, derived_nodes(spec), bars, values)))
+    out = np.empty((len(windows), N_METRICS))
+    for i, span in enumerate(spans):
+        books = engine_shared.run_targets(market, span, orders, every=every)
+        trades = np.array([float(len(books.whole))])
+        out[i] = gates_of_curves(books.equity[None, :], trades, capital, bars.periods_per_year)[0, 0]
+    return out
+
+
+# Candidates at a time and thread where nothing is kept: their conditions stay near.
 _UNKEPT_BLOCK = 1024
 
 
@@ -698,13 +798,19 @@ def _block_size(bars: Bars, cache: PopulationCache) -> int:
     return max(64, cache.max_bytes // 4 // (4 * 8 * -(-bars.n_bars // 64)))
 
 
-def _is_simple(bars: Bars, costs: CostModel) -> bool:
-    """Whether the kernels know these bars and costs: one asset, no missing bar, no cost that they never heard of."""
-    further = any(getattr(costs, field.name) != 0 for field in fields(costs) if field.name not in _KNOWN_COSTS)
-    return bars.n_assets == 1 and not further and not np.isnan(bars.close).any()
+def _is_simple(bars: Bars, costs: CostModel, terms: Terms) -> bool:
+    """Whether the kernels know these bars, costs and terms: one asset, no missing bar, nothing they never heard of."""
+    return bars.n_assets == 1 and terms.plain and not says_more(costs) and not np.isnan(bars.close).any()
 
 
-def _check(bars: Bars, windows: Sequence[Window], capital: float) -> None:
+@lru_cache(maxsize=64)
+def says_more(costs: CostModel) -> bool:
+    """Whether there are costs that the kernels never heard of."""
+    return any(getattr(costs, field.name) != 0 for field in fields(costs) if field.name not in _KNOWN_COSTS)
+
+
+def check_asked(bars: Bars, windows: Sequence[Window], capital: float) -> None:
+    """Refuse windows outside the bars, and capital that is not positive (UsageError)."""
     for window in windows:
         if not 0 <= window.start < window.stop <= bars.n_bars:
             raise UsageError(
@@ -772,6 +878,11 @@ class Population:
         return len(self._keys)
 
     @property
+    def places(self) -> IntArray:
+        """(n_candidates,) where each stands in `plan`; -1 for those that only the engine itself can simulate."""
+        return self._at
+
+    @property
     def n_general(self) -> int:
         """How many candidates only the engine itself can simulate."""
         return int((self._at < 0).sum())
@@ -798,33 +909,36 @@ class Population:
         capital: float = CAPITAL,
         cache: PopulationCache | None = None,
         threads: int = 1,
+        terms: Terms = CASH,
     ) -> GateMetrics:
         """Gate metrics of every candidate in every window, flat at its first bar.
 
         Args:
-            bars: of one asset; a panel is understood, but goes through the engine candidate by candidate.
+            bars: of one asset; on a panel every candidate has one account for all symbols, and they go one by one.
             windows: each inside the bars; they may overlap.
             cache: kept over generations by the caller; the result does not depend on it.
             threads: at most this many; small work uses one. The result does not depend on it.
+            terms: the conventions of the market; with any that are not those of a cash account in shares every
+                candidate goes through the engine.
 
         Raises:
-            UsageError: a window outside the bars, or capital that is not positive.
+            UsageError: a window outside the bars, or capital that is not positive; or what `simulate` refuses.
         """
-        _check(bars, windows, capital)
-        simple = _is_simple(bars, costs)
+        check_asked(bars, windows, capital)
+        simple = _is_simple(bars, costs, terms)
         out = np.empty((len(self), len(windows), N_METRICS))
         if simple and self._distinct:
             rows = self._rows(bars, windows, costs, float(capital), cache, threads)
             out[self._at >= 0] = rows[self._at[self._at >= 0]]
         for candidate in np.flatnonzero(self._at < 0) if simple else range(len(self)):
-            out[candidate] = self._general(int(candidate), bars, windows, costs, capital, cache)
+            out[candidate] = self._general(int(candidate), bars, windows, costs, capital, cache, terms)
         if cache is not None:
             cache.trim()
-        return GateMetrics(*(np.ascontiguousarray(out[:, :, column]) for column in range(N_METRICS)))
+        return as_metrics(out)
 
     def evaluate_each(
         self, markets: Sequence[Bars], windows: Sequence[Window], costs: CostModel, *,
-        capital: float = CAPITAL, threads: int = 1,
+        capital: float = CAPITAL, threads: int = 1, terms: Terms = CASH,
     ) -> list[GateMetrics]:  # fmt: skip
         """As `evaluate`, on each of several markets, an account for every candidate and market.
 
@@ -834,7 +948,7 @@ class Population:
         """
 
         def on(bars: Bars) -> GateMetrics:
-            return self.evaluate(bars, windows, costs, capital=capital)
+            return self.evaluate(bars, windows, costs, capital=capital, terms=terms)
 
         if threads == 1 or len(markets) < 2:
             return [on(bars) for bars in markets]
@@ -843,16 +957,16 @@ class Population:
 
     def report(
         self, candidate: int, bars: Bars, window: Window, costs: CostModel, *, capital: float = CAPITAL,
-        cache: PopulationCache | None = None,
+        cache: PopulationCache | None = None, terms: Terms = CASH,
     ) -> BacktestResult:  # fmt: skip
         """The full report of one candidate, by the engine itself."""
         values = EvaluationCache() if cache is None else cache.values
         signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
-        return simulate(signals, costs, window=window, capital=capital)
+        return simulate(signals, costs, window=window, capital=capital, terms=terms)
 
     def reports(
         self, candidates: Sequence[int], bars: Bars, window: Window, costs: CostModel, *,
-        capital: float = CAPITAL, cache: PopulationCache | None = None, threads: int = 1,
+        capital: float = CAPITAL, cache: PopulationCache | None = None, threads: int = 1, terms: Terms = CASH,
     ) -> Reports:  # fmt: skip
         """The full reports of some candidates: curve, trades and every metric, as columns.
 
@@ -861,42 +975,44 @@ class Population:
         Raises:
             UsageError: as `evaluate`.
         """
-        _check(bars, [window], capital)
+        check_asked(bars, [window], capital)
         cache = PopulationCache() if cache is None else cache
-        names = [source["name"] if isinstance(source, Mapping) else source.name for source in self._sources]
+        sources = [self._sources[candidate] for candidate in candidates]
+        names = [source["name"] if isinstance(source, Mapping) else source.name for source in sources]
         at = self._at[list(candidates)]
         held: dict[int, int] = {}
-        if _is_simple(bars, costs) and (at >= 0).any():
-            chosen = np.unique(at[at >= 0])
+        if _is_simple(bars, costs, terms):
+            chosen = _distinct(at[at >= 0])
+            chosen = chosen[self.plan.all_in[chosen]]
             store = cache.store(bars)
             whole, real = placed(self.plan, chosen, store, threads=threads), self.plan.real[chosen]
-            admitted = np.flatnonzero(sweep.is_t0(whole, real, never=0))
-            held = {int(chosen[row]): int(row) for row in admitted}
-        rates = _rates(bars, costs, float(capital))
+            held = {place: row for row, place in enumerate(chosen.tolist())}
+        rates = rates_of(bars, costs, float(capital))
 
         room = trade_room(window)
 
         def made(place: int) -> HeldReport | BacktestResult:
             row = held.get(int(at[place]))
             if row is None:
-                return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache)
+                return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache, terms=terms)
             one = slice(row, row + 1)
             return held_report(
                 store.prices, store.words, whole[one], real[one], window, rates, float(bars.periods_per_year), room
             )
 
         found = [made(place) for place in range(len(candidates))]
-        return Reports([names[candidate] for candidate in candidates], found, bars, window, costs, float(capital))
+        return Reports(names, found, bars, window, costs, float(capital))
 
     def streams(
         self, candidates: Sequence[int], bars: Bars, window: Window, costs: CostModel, *,
-        capital: float = CAPITAL, cache: PopulationCache | None = None,
+        capital: float = CAPITAL, cache: PopulationCache | None = None, terms: Terms = CASH,
     ) -> FloatArray:  # fmt: skip
         """(n_candidates, n_bars of the window) returns a bar of those that are asked for."""
         cache = PopulationCache() if cache is None else cache
         out = np.empty((len(candidates), window.n_bars))
         for i, candidate in enumerate(candidates):
-            out[i] = self.report(candidate, bars, window, costs, capital=capital, cache=cache).returns
+            found = self.report(candidate, bars, window, costs, capital=capital, cache=cache, terms=terms)
+            out[i] = found.returns
         return out
 
     def _rows(
@@ -916,18 +1032,19 @@ class Population:
 
     def _general(
         self, candidate: int, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
-        cache: PopulationCache | None,
+        cache: PopulationCache | None, terms: Terms,
     ) -> FloatArray:  # fmt: skip
-        out = np.empty((len(windows), N_METRICS))
         values = EvaluationCache() if cache is None else cache.values
-        signals = TradingStrategy(self.spec(candidate)).generate_signals(bars, cache=values)
+        spec = self.spec(candidate)
+        if isinstance(spec, PortfolioSpec) and spec.halt is None and spec.limits is None:
+            found = _shared_account(spec, bars, windows, costs, capital, values, terms)
+            if found is not None:
+                return found
+        out = np.empty((len(windows), N_METRICS))
+        signals = TradingStrategy(spec).generate_signals(bars, cache=values)
         for i, window in enumerate(windows):
-            result = simulate(signals, costs, window=window, capital=capital)
-            variance = float(result.returns.var(ddof=1)) if window.n_bars > 1 else np.nan
-            out[i] = (
-                result.equity[-1], len(result.trades), result.returns.mean(), variance,
-                result.metrics["sharpe_ratio"], result.metrics["max_drawdown"],
-            )  # fmt: skip
+            result = simulate(signals, costs, window=window, capital=capital, terms=terms)
+            out[i] = gate_row(result)
         return out
 
 
@@ -936,7 +1053,7 @@ class Job:
     """One evaluation, to be run in blocks of configurations, wherever an executor runs them.
 
     Attributes:
-        bars, windows, costs, capital: as in `Population.evaluate`.
+        bars, windows, costs, capital, terms: as in `Population.evaluate`.
         threads: of each worker; 1 where there is a worker a core.
     """
 
@@ -945,11 +1062,14 @@ class Job:
     costs: CostModel
     capital: float = CAPITAL
     threads: int = 1
+    terms: Terms = CASH
 
     def __call__(self, configs: Sequence[Mapping[str, Any]]) -> GateMetrics:
         """One block: configurations that a `load_spec` has accepted."""
         population = Population.from_configs(configs)
-        return population.evaluate(self.bars, self.windows, self.costs, capital=self.capital, threads=self.threads)
+        return population.evaluate(
+            self.bars, self.windows, self.costs, capital=self.capital, threads=self.threads, terms=self.terms
+        )
 
 
 def evaluate_in_blocks(

@@ -190,7 +190,8 @@ class Orders(_Part):
     """How entries become orders: at a limit, not again too soon, not too many at once.
 
     A limit order rests that far below the close of the decision (a short entry: above) for `limit_bars` bars, and is
-    filled only when the price trades through it.
+    filled only when the price trades through it. With `whole_account` a size on a panel is a fraction of the account
+    and not of the symbol's share of it: larger sizes come first, and what the account does not have is cut.
     """
 
     limit_atr: Annotated[Number, Field(ge=0, le=20)] | None = None
@@ -200,6 +201,7 @@ class Orders(_Part):
     cooldown_bars: Annotated[int, Field(ge=1, le=250)] | None = None
     rearm: bool = False
     max_positions: Annotated[int, Field(ge=1, le=500)] | None = None
+    whole_account: bool = False
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -218,6 +220,7 @@ class Orders(_Part):
             *(() if self.rests else ("limit_bars",)),
             *(() if self.limit_atr is not None else ("atr_window",)),
             *(() if self.rearm else ("rearm",)),
+            *(() if self.whole_account else ("whole_account",)),
         }
         return self.model_dump(exclude_none=True, exclude=idle) or None
 
@@ -234,6 +237,29 @@ class Halt(_Part):
     def rule(self) -> dict[str, Any]:
         """The parts that do something."""
         return self.model_dump(exclude_none=True)
+
+
+class Limits(_Part):
+    """Bounds on what is held, as fractions of the account's equity, kept whenever it trades; between trades it drifts.
+
+    `weight` is the largest position in one symbol, `gross` the sum of the sizes of all, `net` the most by which longs
+    may outweigh shorts, or shorts longs: with 0 the two sides are equal.
+    """
+
+    weight: Annotated[Number, Field(ge=0.001, le=4)] | None = None
+    gross: Annotated[Number, Field(ge=0.01, le=4)] | None = None
+    net: Annotated[Number, Field(ge=0, le=4)] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.weight is None and self.gross is None and self.net is None:
+            raise PydanticCustomError("limits", "limits bound nothing; give weight, gross or net")
+        return self
+
+    def rule(self) -> dict[str, Any]:
+        """The parts that do something: longs outweigh shorts by no more than all sizes together."""
+        idle = self.net is not None and self.gross is not None and self.net >= self.gross
+        return self.model_dump(exclude_none=True, exclude={"net"} if idle else None)
 
 
 class SignPosition(_Part):
@@ -363,6 +389,10 @@ def _halting(halt: Halt | None) -> dict[str, Any]:
     return {} if halt is None else {"halt": halt.rule()}
 
 
+def _limiting(limits: Limits | None) -> dict[str, Any]:
+    return {} if limits is None else {"limits": limits.rule()}
+
+
 class RulesSpec(_Spec):
     """Entries and exits, long, short, or both."""
 
@@ -416,6 +446,7 @@ class ScoreSpec(_Spec):
     sizing: Sizing = Field(default_factory=lambda: FractionSizing(kind="fraction"))
     rebalance: Rebalance = Field(default_factory=Rebalance)
     halt: Halt | None = None
+    limits: Limits | None = None
 
     @property
     def expressions(self) -> dict[str, str]:
@@ -432,6 +463,7 @@ class ScoreSpec(_Spec):
             "sizing": self.sizing.model_dump(),
             "rebalance": self.rebalance.model_dump(),
             **_halting(self.halt),
+            **_limiting(self.limits),
         }
 
 
@@ -453,6 +485,7 @@ class PortfolioSpec(_Spec):
     cap: Annotated[Number, Field(ge=0.001, le=4)] = 1.0
     rebalance: PortfolioRebalance = Field(default_factory=PortfolioRebalance)
     halt: Halt | None = None
+    limits: Limits | None = None
 
     @model_validator(mode="after")
     def _can_happen(self) -> Self:
@@ -480,6 +513,7 @@ class PortfolioSpec(_Spec):
             "cap": self.cap,
             "rebalance": self.rebalance.model_dump(),
             **_halting(self.halt),
+            **_limiting(self.limits),
         }
 
 
@@ -494,7 +528,11 @@ class Member(_Part):
     def _one_of_two(self) -> Self:
         if (self.agent is None) is (self.spec is None):
             raise PydanticCustomError("member", "give an agent's name or a spec, one of the two")
-        found = [] if self.spec is None else [part for part in ("orders", "halt") if getattr(self.spec, part, None)]
+        found = (
+            []
+            if self.spec is None
+            else [part for part in ("orders", "halt", "limits") if getattr(self.spec, part, None)]
+        )
         if found:
             raise PydanticCustomError("member", f"a member is followed on paper, where {found[0]} mean nothing")
         return self
@@ -533,6 +571,7 @@ class EnsembleSpec(_Spec):
     gross: Annotated[Number, Field(ge=0.01, le=4)] = 1.0
     rebalance: Rebalance = Field(default_factory=Rebalance)
     halt: Halt | None = None
+    limits: Limits | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -579,6 +618,7 @@ class EnsembleSpec(_Spec):
             "gross": self.gross,
             "rebalance": self.rebalance.model_dump(),
             **_halting(self.halt),
+            **_limiting(self.limits),
         }
 
     def config(self) -> dict[str, Any]:
@@ -669,10 +709,22 @@ def rule_text(spec: Spec) -> str:
         lines = _score_text(spec)
     else:
         lines = _portfolio_text(spec) if isinstance(spec, PortfolioSpec) else _ensemble_text(spec)
+    limits = None if isinstance(spec, RulesSpec) else spec.limits
+    if limits is not None:
+        lines.append(_limits_text(limits))
     if spec.halt is not None:
         again = f"decides again {spec.halt.bars} bars later" if spec.halt.bars is not None else "never trades again"
         lines.append(f"At a drawdown of more than {100 * spec.halt.drawdown:g} % it leaves everything, and {again}.")
     return "\n".join(lines)
+
+
+def _limits_text(limits: Limits) -> str:
+    said = [f"no symbol above {100 * limits.weight:g} %"] if limits.weight is not None else []
+    said += [f"all sizes together at most {100 * limits.gross:g} %"] if limits.gross is not None else []
+    if limits.net is not None:
+        apart = f"at most {100 * limits.net:g} % apart" if limits.net > 0.0 else "equal"
+        said.append(f"longs and shorts {apart}")
+    return f"Whenever it trades: {', '.join(said)}, of equity."
 
 
 def _rules_text(spec: RulesSpec) -> list[str]:
@@ -701,6 +753,8 @@ def _orders_text(orders: Orders | None) -> list[str]:
         lines.append("An entry counts again only after its condition was false.")
     if orders.max_positions is not None:
         lines.append(f"At most {orders.max_positions} position(s) at once, the largest first.")
+    if orders.whole_account:
+        lines.append("On several symbols a size is one of the whole account, which they share: the largest first.")
     return lines
 
 
@@ -980,6 +1034,7 @@ _PARTS: dict[str, type[_Part]] = {
     "kelly": KellySizing,
     "orders": Orders,
     "halt": Halt,
+    "limits": Limits,
     "sign": SignPosition,
     "linear": LinearPosition,
     "rebalance": Rebalance,

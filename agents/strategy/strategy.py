@@ -6,6 +6,7 @@ and has no state beyond its compiled rule, so one instance serves many markets.
 On a panel a rule or a score trades each symbol by itself, on a share of the account of its own: what the spec says of
 equity, it means of 1/n of it, n being the symbols of the panel, listed or not. The share of a symbol that is not there
 stays in cash: a share that grew when another symbol was delisted would trade on a date that the rule knows nothing of.
+The orders of a rule may say otherwise (`whole_account`): then its symbols share one account.
 """
 
 from collections.abc import Mapping
@@ -113,9 +114,9 @@ class TradingStrategy:
         if isinstance(spec, ScoreSpec):
             return self._score(spec, bars, cache)
         if isinstance(spec, PortfolioSpec):
-            return replace(portfolio_targets(spec, self._compiled(), bars, cache), **_halt_terms(spec.halt))
+            return replace(portfolio_targets(spec, self._compiled(), bars, cache), **_account_terms(spec))
         decided = [TradingStrategy(member.spec)._decisions(bars, cache) for member, _ in spec.in_order]
-        return replace(ensemble_targets(spec, decided, bars), **_halt_terms(spec.halt))
+        return replace(ensemble_targets(spec, decided, bars), **_account_terms(spec))
 
     def _compiled(self) -> dict[str, Node]:
         if self._nodes is None:
@@ -131,7 +132,8 @@ class TradingStrategy:
         }
         flags = (fired["long.enter"], fired["long.exit"], fired["short.enter"], fired["short.exit"])
         whole = sizes(spec.sizing, nodes.get("sizing"), lambda: paper_sides(*flags), bars, cache)
-        size = whole / bars.n_assets
+        orders = spec.orders or Orders()
+        size = whole if orders.whole_account else whole / bars.n_assets
         distances = {kind: np.full(bars.close.shape, np.nan) for kind in ("stop", "trail", "target")}
         if spec.protect is not None:
             for kind in tuple(distances):
@@ -143,7 +145,6 @@ class TradingStrategy:
                 if share is not None or multiple is not None:
                     # A position whose protection cannot be placed is not entered.
                     size = np.where(np.isnan(distances[kind]), np.nan, size)
-        orders = spec.orders or Orders()
         limit_price = self._limit_price(orders, fired, bars, cache)
         if limit_price is not None:
             # Without a price it would be an order at the market, which nobody asked for.
@@ -191,7 +192,7 @@ class TradingStrategy:
         # NaN keeps what is held: on the bars between two looks, and where the score is not known.
         skipped = np.arange(bars.n_bars) % spec.rebalance.every_bars != 0
         target[skipped] = np.nan
-        return TargetDecisions(target=target, band=spec.rebalance.band / bars.n_assets, **_halt_terms(spec.halt))
+        return TargetDecisions(target=target, band=spec.rebalance.band / bars.n_assets, **_account_terms(spec))
 
 
 # Ways of weighing members that need no history of their own.
@@ -200,6 +201,12 @@ _FIXED = ("equal", "given")
 
 def _halt_terms(halt: Halt | None) -> dict[str, Any]:
     return {} if halt is None else {"halt_drawdown": halt.drawdown, "halt_bars": halt.bars or 0}
+
+
+def _account_terms(spec: ScoreSpec | PortfolioSpec | EnsembleSpec) -> dict[str, Any]:
+    """What holds for the account as a whole: the halt, and the limits of targets."""
+    limits = {} if spec.limits is None else spec.limits.model_dump(exclude_none=True)
+    return _halt_terms(spec.halt) | {f"max_{name}": value for name, value in limits.items()}
 
 
 def _weights(spec: ScoreSpec, score: FloatArray) -> FloatArray:

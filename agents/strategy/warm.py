@@ -1,7 +1,7 @@
 """Warm: compile every kernel once, or load it from numba's cache, so that nobody waits in the middle of something.
 
 It computes on a few made-up bars and throws the results away. What it calls is what everybody calls: the functions of
-the registry, the engines through `simulate`, and a population; so a new kernel behind one of them is warmed too.
+the registry, the engines through `simulate`, a population and the gates; so a new kernel behind one is warmed too.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from agents.strategy import kernels
+from agents.strategy.accounts import evaluate_accounts
 from agents.strategy.expression.evaluate import EvaluationCache, condition, numbers
 from agents.strategy.expression.nodes import Node
 from agents.strategy.expression.parse import parse
@@ -22,8 +24,9 @@ from backtesting import sweep
 from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import FREE
-from backtesting.decisions import Signals, TargetDecisions
+from backtesting.drawdown_band import drawdown_band
 from backtesting.splits import Window
+from backtesting.terms import Terms
 
 _N_BARS = 80
 
@@ -36,6 +39,7 @@ def indicators() -> int:
         node = parse(entry.example)
         if isinstance(node, Node):
             (condition if node.dimension is Dimension.BOOLEAN else numbers)(node, bars, cache)
+    kernels.rolling_mean(_bars(kernels.TOGETHER).close, 5)
     return len(FUNCTIONS)
 
 
@@ -49,24 +53,35 @@ def one_asset() -> int:
 
 
 def panel() -> int:
-    """The engine for everything; how many ways of deciding there are."""
+    """The engines for several assets, and what decides for them; how many ways there are."""
     _compiled_from_now_on()
     bars = _bars(3)
     simulate(TradingStrategy(_spec(_RULES)).generate_signals(bars), FREE)
-    simulate(Signals("equal", bars, TargetDecisions(np.full(bars.close.shape, 1.0 / 3.0))), FREE)
+    chosen = TradingStrategy(_spec(_PORTFOLIO)).generate_signals(bars)
+    simulate(chosen, FREE)
+    simulate(chosen, FREE, terms=Terms(lot=1.0))
     TradingStrategy(_spec(_ENSEMBLE)).generate_signals(bars)
-    return 3
+    return 4
 
 
 def population() -> int:
     """The simulators of many rules together; how many kernels they have."""
     _compiled_from_now_on()
-    kernels, window = sweep.warm(), Window(0, _N_BARS)
+    compiled, window = sweep.warm(), Window(0, _N_BARS)
     held = {key: value for key, value in _RULES.items() if key != "protect"}
     rules = Population.from_specs([_spec(_RULES), _spec(held)])
     rules.evaluate(_bars(1), [window], FREE)
     rules.reports([0, 1], _bars(1), window, FREE)
-    return kernels
+    evaluate_accounts(rules, _bars(3), window, FREE)
+    return compiled
+
+
+def gates() -> int:
+    """What the gates compute bar by bar; how many kernels."""
+    _compiled_from_now_on()
+    returns = simulate(TradingStrategy(_spec(_SCORE)).generate_signals(_bars(1)), FREE).returns
+    drawdown_band(returns, returns, drift=True)
+    return 1
 
 
 WARMED: dict[str, Callable[[], int]] = {
@@ -74,6 +89,7 @@ WARMED: dict[str, Callable[[], int]] = {
     "engine, one asset": one_asset,
     "engine, panel": panel,
     "population": population,
+    "gates": gates,
 }
 """What is compiled, in words, and what compiles it."""
 
@@ -85,6 +101,14 @@ _RULES: dict[str, Any] = {
     "protect": {"stop_atr": 2.0},
 }
 _SCORE: dict[str, Any] = {"kind": "score", "name": "score", "hypothesis": "-", "score": "roc(close, 5)"}
+_PORTFOLIO: dict[str, Any] = {
+    "kind": "portfolio",
+    "name": "portfolio",
+    "hypothesis": "-",
+    "score": "roc(close, 5)",
+    "select": {"kind": "count", "count": 2},
+    "weight": {"kind": "inverse_volatility", "window": 10},
+}
 _ENSEMBLE: dict[str, Any] = {
     "kind": "ensemble",
     "name": "ensemble",

@@ -199,7 +199,7 @@ def to_wire(spec: Spec) -> dict[str, Any]:
     """The spec in wire form, every property present."""
     rule = spec.model_dump(exclude={"name", "hypothesis", "source"})
     # Parts that a model is not asked for are there only where a rule has them.
-    rule = {key: value for key, value in rule.items() if value is not None or key not in ("orders", "halt")}
+    rule = {key: value for key, value in rule.items() if value is not None or key not in ("orders", "halt", "limits")}
     ordered = {"kind": rule.pop("kind"), **rule}
     if isinstance(spec, EnsembleSpec):
         ordered["members"] = [

@@ -93,7 +93,7 @@ class Toolbox:
         window = self.looking.open
         lines = [
             *market_card(self.looking.card, window.bars, window.window),
-            f"costs: {cost_words(window.costs)}",
+            f"costs: {cost_words(window.costs, window.terms)}",
             "the ordinary rules:",
         ]
         lines += [f"  {entry.ref}: {figures(entry.summary)}" for entry in self.task.snapshot.incumbents]

@@ -1,6 +1,6 @@
 """Anti-gaming: agents that try to look good without knowing anything neither rank first nor pass."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 
 import numpy as np
@@ -16,6 +16,7 @@ from backtesting.evaluation import evaluate, market_returns, residual, residual_
 from backtesting.gates import Verdict, judge
 from backtesting.metrics import METRICS
 from backtesting.nomination import Nomination, Nominee, Route
+from backtesting.replacement import replacement_of
 from backtesting.splits import plan_split
 
 N = 5300
@@ -176,6 +177,46 @@ def test_constant_positions_of_any_size_have_no_alpha_of_their_own(judged):
         assert isnan(scores[name]) or abs(scores[name]) < 2.0
 
 
+# --- In the incumbent's place -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def claiming(judged):
+    """The same agents, each of which claims the incumbent's place as well."""
+    bars, nomination, _ = judged
+    window = nomination.split.open
+    cut = bars.upto(window.stop)
+    signals = HOLD.generate_signals(cut)
+    hold, dear = (simulate(signals, LIQUID_INDEX.times(factor), window=window).returns for factor in (1.0, 2.0))
+    nominees = [
+        replace(
+            nominee,
+            replacement=replacement_of(
+                "hold",
+                nominee.open_evaluation.result.returns,
+                hold,
+                market_returns(cut, window),
+                doubled=(nominee.open_doubled_costs.returns, dear),
+                periods_per_year=252.0,
+            ),
+        )
+        for nominee in nomination.nominees
+    ]
+    changed = replace(nomination, nominees=tuple(nominees), replaces="hold")
+    return {report.name: report for report in judge(changed, bars).reports}
+
+
+@pytest.mark.parametrize("name", [agent.name for agent in ADVERSARIES])
+def test_no_adversary_takes_the_incumbents_place(claiming, name):
+    claims = {claim.claim: claim for claim in claiming[name].claims}
+    assert claims["replace"].verdict is not Verdict.PASS
+    assert claims["add"].verdict is Verdict.FAIL
+
+
+def test_the_honest_reader_may_still_join(claiming):
+    assert {claim.claim: claim.verdict for claim in claiming["reader"].claims}["add"] is Verdict.PASS
+
+
 # --- Selection on one backtest, whatever metric is configured -------------------------------------------------------
 
 
@@ -215,8 +256,6 @@ def test_among_adversaries_alone_one_trade_and_no_trade_come_last(metric):
 
 
 def routed(judged, **changes):
-    from dataclasses import replace
-
     bars, nomination, _ = judged
     reader = next(n for n in nomination.nominees if n.name == "reader")
     others = tuple(n for n in nomination.nominees if n.name != "reader")

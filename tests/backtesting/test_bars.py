@@ -145,3 +145,31 @@ def test_bars_without_a_symbol_keep_their_sessions_and_the_others_prices():
         both.without("CCC")
     with pytest.raises(ValueError, match="the bars hold AAA"):
         one.without("AAA")
+
+
+def test_some_neighbouring_assets_are_the_same_bars_with_fewer_columns():
+    one = make()
+    columns = {
+        name: np.hstack([getattr(one, name) * k for k in (1, 2, 3)]) for name in ("open", "high", "low", "close")
+    }
+    volume = np.ones((3, 3))
+    three = make(symbols=("A", "B", "C"), volume=volume, features={"rate": volume.cumsum(axis=1)}, **columns)
+    some = three.between(1, 3)
+    # Checked anew, they would be the same bars; and their content id is their own, not that of the whole.
+    again = make(
+        symbols=("B", "C"),
+        volume=volume[:, 1:],
+        features={"rate": [[2.0, 3.0]] * 3},
+        **{name: values[:, 1:] for name, values in columns.items()},
+    )
+    assert three.bars_id != some.bars_id == again.bars_id
+    assert not some.close.flags.writeable
+    assert some.close.flags.c_contiguous
+    with pytest.raises(ValueError, match=r"between\(2, 4\): the bars hold 3 assets"):
+        three.between(2, 4)
+
+
+def test_bars_are_complete_where_every_asset_trades_on_every_bar():
+    assert make().complete
+    gone = [[np.nan], [2.0], [3.0]]
+    assert not make(open=gone, high=gone, low=gone, close=gone).complete

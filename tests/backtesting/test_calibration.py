@@ -14,6 +14,7 @@ from backtesting.calibration import (
     Outcome,
     Row,
     clopper_pearson,
+    judge_claims,
     judge_streams,
     nearest,
     power_beside,
@@ -44,6 +45,54 @@ def test_a_replication_can_be_made_again_and_another_differs(family):
 def test_an_unknown_family_is_named():
     with pytest.raises(ValueError, match="unknown null family 'weird'; known: factor"):
         replicate(Cell("weird", 5, 5.0), 0, 1, HISTORY)
+
+
+def test_an_oracle_is_held_to_its_level_and_a_remembered_edge_of_twenty_bits_is_found():
+    cell = Cell("occam-factor", 256, 10.0)
+    false = [replicate(cell, number, 1, HISTORY)[0] for number in range(40)]
+    # At 5 % more than 6 of 40 happen with probability 0.003.
+    assert sum(outcome.false_pass for outcome in false) <= 6
+    assert not any(outcome.true_pass for outcome in false)
+    # 20 bits on 20 years: Sharpe 1.38 is found with 80 %, 2.0 with (2 * sqrt(20) - 5.335) = 3.6 deviations to spare.
+    planted = Cell("occam-factor", 2**20, 20.0, 2.0)
+    assert all(replicate(planted, number, 1, HISTORY)[0].true_pass for number in range(5))
+    weak = Cell("occam-factor", 2**20, 20.0, 0.5)
+    assert not any(replicate(weak, number, 1, HISTORY)[0].true_pass for number in range(5))
+
+
+def test_an_oracle_over_more_sentences_than_can_be_drawn_is_refused():
+    with pytest.raises(ValueError, match="an oracle over 1048576 sentences cannot be drawn, 2 to 8192 can"):
+        replicate(Cell("occam-garch", 2**20, 20.0), 0, 1, HISTORY)
+
+
+def test_claims_on_a_place_are_made_again_and_a_huge_edge_takes_it():
+    cell = Cell("replace-factor", 12, 10.0, 3.0)
+    outcomes = [replicate(cell, number, 1, HISTORY)[0] for number in range(6)]
+    assert outcomes == [replicate(cell, number, 1, HISTORY)[0] for number in range(6)]
+    # Beside a worthless incumbent of the same size the difference has Sharpe 3 / sqrt(2 - 2 r): t = 5.6 and more.
+    assert sum(outcome.true_pass for outcome in outcomes) >= 5
+    null = [replicate(Cell("replace-garch", 12, 5.0), number, 1, HISTORY)[0] for number in range(20)]
+    # At 5 % more than 4 of 20 happen with probability 0.003.
+    assert sum(outcome.false_pass for outcome in null) <= 4
+
+
+def test_a_claim_on_a_place_is_as_strong_as_the_weaker_of_its_streams():
+    rng = np.random.default_rng(6)
+    market = 0.001 + 0.01 * rng.normal(size=2520)
+    incumbent = 0.3 * market + 0.01 * rng.normal(size=2520)
+    # More of the market alone: the difference is positive, and what a constant position leaves of it is noise.
+    longer = incumbent + 0.7 * market + 0.001 * rng.normal(size=2520)
+    add, place = judge_claims(longer[:, None], incumbent, market, enough=1.0, rng=np.random.default_rng(7))
+    assert add[0] > 0.05
+    assert place[0] > 0.05
+
+
+def test_reports_quote_no_row_of_the_test_by_length():
+    rows = [Row(Cell("occam-factor", 50, 10.0), 100, 40, 0), Row(Cell("occam-factor", 50, 10.0, 1.0), 100, 0, 99)]
+    blind = Row(Cell("factor", 200, 20.0), 100, 3, 0)
+    assert nearest(rows, candidates=50, years=10.0) is None
+    assert nearest([*rows, blind], candidates=50, years=10.0) is blind
+    assert power_beside(rows, Row(Cell("factor", 50, 10.0), 100, 3, 0)) == ()
 
 
 def test_a_huge_edge_is_found_and_only_that_one():

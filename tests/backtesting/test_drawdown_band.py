@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import backtesting.drawdown_band as band
 from backtesting.drawdown_band import BAND_LEVEL, drawdown_band
 
 
@@ -53,3 +54,14 @@ def test_the_answer_is_the_same_again():
     returns = stream(900)
     first = drawdown_band(returns, returns, drift=True)
     assert drawdown_band(returns, returns, drift=True) == first
+
+
+def test_compiled_falls_are_those_of_plain_numpy():
+    rng = np.random.default_rng(11)
+    logs = 0.01 * rng.standard_t(4, 300)
+    draws = rng.integers(0, 300, (27, 700)).astype(np.int32)
+    path = np.cumsum(logs[draws], axis=1)
+    below = path - np.maximum(np.maximum.accumulate(path, axis=1), 0.0)
+    expected = np.minimum(below.min(axis=1), 0.0)
+    assert np.array_equal(band._fall_loop(logs, draws), expected)
+    assert np.array_equal(band._falls.compiled()(logs, draws), expected)

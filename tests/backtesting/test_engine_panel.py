@@ -490,7 +490,7 @@ def wild_case(seed: int) -> tuple[Market, Conditions, SignalOrders, TargetOrders
         one(0, 0.1),
         one(np.inf, np.inf, 0.5),
         one(np.inf, 1, 1.5),
-        one(np.inf, 0.3),
+        one(np.inf, 0.3, 0),
         *halt,
     )
     return prices, on, entering, aiming

@@ -104,8 +104,11 @@ class Forges:
         return Reader(self.name).generate_signals(bars)
 
 
-def market(sharpe, seed=1, sealed_sharpe=None, sealed_seed=None):
-    """Prices whose next return follows the feature `hint` so far that following it has the Sharpe ratio given."""
+def market(sharpe, seed=1, sealed_sharpe=None, sealed_seed=None, changes=None, later=0.0):
+    """Prices whose next return follows the feature `hint` so far that following it has the Sharpe ratio given.
+
+    From bar `changes` on it has the Sharpe ratio `later`.
+    """
     rng = np.random.default_rng([77, seed])
     hint = np.repeat(rng.choice([-1.0, 1.0], size=N_BARS // 10 + 1), 10)[:N_BARS]
     noise = rng.normal(size=N_BARS)
@@ -115,6 +118,8 @@ def market(sharpe, seed=1, sealed_sharpe=None, sealed_seed=None):
         noise[start:] = np.random.default_rng(sealed_seed).normal(size=N_BARS - start)
     if sealed_sharpe is not None:
         edge[start:] = sealed_sharpe / np.sqrt(252)
+    if changes is not None:
+        edge[changes:] = later / np.sqrt(252)
     returns = DAILY * noise
     returns[1:] += DAILY * (edge * hint)[:-1]
     close = 100.0 * np.exp(np.cumsum(returns))
@@ -273,6 +278,72 @@ def test_a_copy_of_the_incumbent_and_a_parked_account_fail():
     assert [report.verdict for report in judgement.reports] == [Verdict.FAIL, Verdict.FAIL]
 
 
+# --- Who may know a part of the sealed days ----------------------------------------------------------------------
+
+SEALED = plan_split(market(0.0)).sealed
+
+
+def after(nomination, bar, names=None):
+    """The same nomination, in which these (or all) may know the sealed days before a bar."""
+    return replace(
+        nomination,
+        nominees=tuple(
+            replace(nominee, route=Route.AFTER, route_reason="its model may know these days", blind_from=bar)
+            if names is None or nominee.name in names
+            else nominee
+            for nominee in nomination.nominees
+        ),
+    )
+
+
+def test_what_was_remembered_is_worth_nothing_on_the_days_after():
+    # The edge was there until ten of the fourteen sealed years were over, and whoever proposed the rule knew it.
+    changes = SEALED.start + 2520
+    bars = market(2.5, changes=changes)
+    remembered = nominate(bars, (Reader(), *COINS[:3]))
+    assert report_on(judge(remembered, bars), "reader").verdict is Verdict.PASS
+    report = report_on(judge(after(remembered, changes), bars), "reader")
+    assert report.verdict is Verdict.UNDERPOWERED
+    years = (SEALED.stop - changes) / 252
+    assert report.judged_years == pytest.approx(years)
+    assert report.judged_from == str(bars.sessions[changes])
+    assert f"4 candidates on {years:.1f} sealed years from {bars.sessions[changes]} on can show" in report.sentence
+    assert (report.route, report.route_reason) == ("after", "its model may know these days")
+
+
+def test_an_edge_that_is_there_after_the_cutoff_passes_whatever_was_before():
+    begins = SEALED.start + 1200
+    bars = market(1.0, changes=begins, later=2.5)
+    judgement = judge(after(nominate(bars, (Reader(), *COINS[:3])), begins), bars)
+    assert report_on(judgement, "reader").verdict is Verdict.PASS
+    assert f"on 9.1 sealed years from {bars.sessions[begins]} on" in report_on(judgement, "reader").sentence
+
+
+def test_two_families_share_alpha_by_their_numbers_and_the_later_one_begins_after_the_last_cutoff():
+    bars = market(0.0)
+    nomination = after(nominate(bars, COINS[:4]), SEALED.start + 1000, {"coin 0", "coin 1"})
+    nomination = after(nomination, SEALED.start + 1500, {"coin 2"})
+    judgement = judge(nomination, bars)
+    reports = {report.name: report for report in judgement.reports}
+    # Three of four are blind later on: 3/4 of 0.05.
+    assert [reports[f"coin {i}"].alpha for i in range(4)] == pytest.approx([0.0375] * 3 + [0.0125])
+    assert [reports[f"coin {i}"].n_candidates for i in range(4)] == [3, 3, 3, 1]
+    late = str(bars.sessions[SEALED.start + 1500])
+    first = str(bars.sessions[SEALED.start])
+    assert [reports[f"coin {i}"].judged_from for i in range(4)] == [late] * 3 + [first]
+    assert judgement.alpha == 0.05
+    assert nomination.nomination_id != nominate(bars, COINS[:4]).nomination_id
+
+
+def test_days_for_a_blind_test_have_to_be_sealed_and_said():
+    nomination = nominate(market(0.0), COINS[:1])
+    for bar in (SEALED.start - 1, SEALED.stop):
+        with pytest.raises(ValueError, match=f"coin 0 is to be judged blindly from bar {bar}, not sealed"):
+            after(nomination, bar)
+    with pytest.raises(ValueError, match="coin 0 takes the route after with blind_from None"):
+        after(nomination, None)
+
+
 # --- What breaks ------------------------------------------------------------------------------------------------
 
 
@@ -309,7 +380,7 @@ def test_other_bars_than_the_nominated_ones_are_refused():
 
 def test_an_alpha_that_the_resamples_cannot_resolve_is_refused():
     bars = market(0.0)
-    with pytest.raises(CheckFailed, match=r"below 0\.0005, the smallest p-value of 1999 resamples"):
+    with pytest.raises(CheckFailed, match=r"below 0\.000588235, the smallest p-value of 1999 resamples"):
         judge(nominate(bars, COINS[:1], alpha=0.0004), bars)
 
 
@@ -322,7 +393,7 @@ def test_a_nomination_refuses_doubles_strangers_and_foreign_evidence():
         replace(nomination, nominees=())
     with pytest.raises(ValueError, match=r"the incumbents are \['\(constant position\)', 'other'\]"):
         replace(nomination, incumbents=(Hold("other"),))
-    with pytest.raises(ValueError, match="evidence from other bars, another window or other costs"):
+    with pytest.raises(ValueError, match="evidence from other bars, another window, other costs or other terms"):
         replace(nomination, costs=LIQUID_INDEX.times(3.0))
 
 
@@ -453,18 +524,18 @@ def test_concentration_is_the_best_day_or_short_trade_over_the_log_growth():
     returns = np.zeros(100)
     returns[[10, 11, 50, 90]] = 0.01, 0.01, 0.02, 0.01
     total = 3 * log(1.01) + log(1.02)
-    assert profit_concentration(made(returns)) == pytest.approx(log(1.02) / total)
+    assert profit_concentration(made(returns)).share == pytest.approx(log(1.02) / total)
     # A trade over bars 310 to 311 holds both days of 1 %: log(1.01^2) > log(1.02).
-    assert profit_concentration(made(returns, (held(310, 311),))) == pytest.approx(2 * log(1.01) / total)
+    assert profit_concentration(made(returns, (held(310, 311),))).share == pytest.approx(2 * log(1.01) / total)
     # 63 bars are a short trade, 64 are judged by their days.
-    assert profit_concentration(made(returns, (held(300, 362),))) == pytest.approx((total - log(1.01)) / total)
-    assert profit_concentration(made(returns, (held(300, 363),))) == pytest.approx(log(1.02) / total)
+    assert profit_concentration(made(returns, (held(300, 362),))).share == pytest.approx((total - log(1.01)) / total)
+    assert profit_concentration(made(returns, (held(300, 363),))).share == pytest.approx(log(1.02) / total)
 
 
 @pytest.mark.parametrize("returns", [np.zeros(50), np.full(50, -0.001), np.r_[np.zeros(49), -1.0]])
 def test_concentration_without_profit_is_not_a_number_and_fails(returns):
     result = made(returns)
-    assert np.isnan(profit_concentration(result))
+    assert np.isnan(profit_concentration(result).share)
     (nominee,) = nominate(market(0.0), COINS[:1]).nominees
     gates = open_gates(Nominee(replace(nominee.open_evaluation, result=result), result, nominee.strategy))
     answers = {gate.name: gate for gate in gates}

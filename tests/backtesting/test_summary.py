@@ -107,12 +107,14 @@ def test_the_order_statistics_are_those_of_a_sort(seed):
     if rng.random() < 0.2:
         values[-1] = 1e300  # one outlier puts all others into one bucket
     ranks = np.sort(rng.integers(0, n, 4))
-    found = np.empty(4)
-    compiled._tails_with_zeros(values, n, 0, values.min(), values.max(), ranks, found)
-    np.testing.assert_array_equal(found, np.sort(values)[ranks])
+    found = np.empty(5)
+    beyond = compiled._tails_with_zeros(values, n, 0, values.min(), values.max(), ranks, found)
+    np.testing.assert_array_equal(found[:4], np.sort(values)[ranks])
+    below = values[values < found[0]]
+    assert (found[4], beyond) == (len(below), sum(below.tolist()))
     # With zeros that are counted and not given.
     n_zeros = int(rng.integers(1, 300))
     whole = np.sort(np.concatenate((values, np.zeros(n_zeros))))
     ranks = np.sort(rng.integers(0, n + n_zeros, 4))
     compiled._tails_with_zeros(values, n, n_zeros, whole[0], whole[-1], ranks, found)
-    np.testing.assert_array_equal(found, whole[ranks])
+    np.testing.assert_array_equal(found[:4], whole[ranks])

@@ -31,9 +31,14 @@ def words_of(flags: list[bool]) -> np.ndarray:
 def test_a_comparison_is_neither_true_nor_false_where_a_number_is_missing() -> None:
     x = [1.0, 2.0, NAN, 3.0, 5.0] + [0.0] * 70
     y = [2.0, 2.0, 1.0, NAN, 4.0] + [-1.0] * 70
-    rows = np.stack([row(x), row(y)])
-    known, words = np.zeros((2, 2), np.uint64), np.zeros((2, 2), np.uint64)
-    sweep.known_bars(rows, known, 0, 2)
+    rows = np.empty((2, 128))
+    known, words = np.empty((2, 2), np.uint64), np.zeros((2, 2), np.uint64)
+    for i, values in enumerate((x, y)):
+        numbers = np.array(values)
+        numbers.setflags(write=False)
+        sweep.put_row(numbers, rows[i], known[i])
+    assert np.array_equal(rows, np.stack([row(x), row(y)]), equal_nan=True)
+    assert bits(known[1], 128) == [True, True, True, False] + [True] * 71 + [False] * 53
     sweep.compare(rows, known, np.array([[0, 1, 0, 1]]), words, threads=1)
     assert bits(words[0], 75) == [False, False, False, False, True] + [True] * 70
     assert bits(words[1], 75) == [True, True, False, False, False] + [False] * 70

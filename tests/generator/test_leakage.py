@@ -6,7 +6,7 @@ import pytest
 
 from backtesting.errors import InvalidConfig
 from backtesting.nomination import Route
-from generator.leakage import Grade, KnownModel, grade_all, grade_lineage, grade_model, load_models
+from generator.leakage import Grade, KnownModel, grade_all, grade_lineage, grade_model, load_models, worst_of
 
 READ = date(2026, 1, 1)
 MODELS = (
@@ -65,6 +65,24 @@ def test_a_variation_carries_what_its_ancestors_knew():
     assert {ref: leakage.grade.value for ref, leakage in graded.items()} == {
         "seed": "C", "child": "C", "grandchild": "C", "stranger": "A", "circle": "A",
     }  # fmt: skip
+
+
+def test_a_model_that_may_know_is_blind_90_days_after_its_cutoff():
+    assert grade("llm", "known").blind_after == date(2020, 9, 28)
+    assert grade("random", None).blind_after is None
+    assert grade("llm", "silent").blind_after is None
+
+
+def test_the_last_cutoff_of_a_lineage_counts_and_a_person_has_none():
+    older, newer = grade("llm", "known"), grade("llm", "known-2")
+    assert worst_of([older, newer]).blind_after == worst_of([newer, older]).blind_after == date(2024, 9, 28)
+    # The reason is that of the first, the day that of the last.
+    assert worst_of([older, newer]).reason == older.reason
+    assert grade("evolved", None, [older]).blind_after == date(2020, 9, 28)
+    person = grade("human", None)
+    assert (person.grade, person.blind_after) == (Grade.B, None)
+    assert worst_of([older, person]).blind_after is None
+    assert worst_of([older, grade("llm", "silent")]).grade is Grade.C
 
 
 def test_the_shipped_table_names_source_and_day_of_every_entry():

@@ -2,20 +2,21 @@
 
 import json
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
 
-from agents.archive.records import SealedOpening, Trial
+from agents.archive.records import SealedOpening, Transition, Trial
 from agents.archive.store import Archive
-from backtesting.errors import CheckFailed
+from backtesting.errors import CheckFailed, DataError, UsageError
 from backtesting.gates import GateReport, Judgement, Verdict
 from backtesting.nomination import Route
 from generator import verdicts
-from generator.leakage import Grade, Leakage
+from generator.leakage import Grade, KnownModel, Leakage
 from generator.loop import spec_of
 from generator.run import seal_of
-from generator.verdicts import queue
+from generator.verdicts import check_after_cutoff, queue
 
 # Twenty years: 1403 open and 3274 sealed bars, enough for the planted edge of Sharpe 3 to show.
 LONG = "synthetic:planted"
@@ -302,3 +303,99 @@ def test_only_as_many_as_the_queue_holds_go_to_review(kit: Any, archive: Archive
     assert states.count("in_review") == 2
     assert len(archive.gate_reports(run.run_id)) == states.count("in_review") + states.count("gated")
     assert len(archive.review_queue()) == 2
+
+
+# --- Who may know the first sealed days ---------------------------------------------------------------------------
+
+# 20 years of the S&P, 1999 to 2018; about 1200 bars open, the sealed ones begin in 2005.
+REAL = "sample:sp500"
+
+
+def known_models(monkeypatch: pytest.MonkeyPatch, cutoff: date) -> None:
+    monkeypatch.setattr(verdicts, "load_models", lambda: (KnownModel("tiny", cutoff, "made up", date(2026, 1, 1)),))
+
+
+def judged_after(kit: Any, server: Any, archive: Archive, **more: Any) -> Any:
+    server.always(server.says(json.dumps(kit.wire(*kit.PLANTED, name="remembered"))))
+    return kit.go(kit.open_(kit.settings(server, market=REAL, slots=1, **more), archive))
+
+
+def test_a_models_rule_is_judged_on_the_days_after_its_cutoff_if_the_run_asks_for_it(
+    kit: Any, chat_server: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_models(monkeypatch, date(2012, 6, 30))
+    run = judged_after(kit, chat_server, archive, after_cutoff=True)
+    (stored,) = archive.gate_reports(run.run_id)
+    # 28 September 2012 is the 90th day; the next session is Monday, 1 October.
+    assert (stored.report["route"], stored.report["judged_from"]) == ("after", "2012-10-01")
+    assert "is judged on the days after 2012-09-28" in stored.report["route_reason"]
+    # It is the only one, so its family has all of the opening's alpha.
+    assert stored.report["alpha"] == pytest.approx(0.05 * 6 / 3.141592653589793**2)
+
+
+def test_without_being_asked_for_or_with_too_few_days_length_judges(
+    kit: Any, chat_server: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_models(monkeypatch, date(2012, 6, 30))
+    first = judged_after(kit, chat_server, archive)
+    assert archive.gate_reports(first.run_id)[0].report["route"] == "occam"
+    known_models(monkeypatch, date(2017, 12, 31))
+    second = judged_after(kit, chat_server, archive, after_cutoff=True, seed=6)
+    report = archive.gate_reports(second.run_id)[0].report
+    assert report["route"] == "occam"
+    assert "more bars are needed for a blind test after it" in report["route_reason"]
+
+
+def test_too_few_days_after_the_cutoff_are_refused_before_anything_is_asked(
+    kit: Any, chat_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known_models(monkeypatch, date(2018, 6, 30))
+    bars = kit.market(REAL)
+    config = kit.settings(chat_server, market=REAL, after_cutoff=True)
+    # The sample ends on 31 December 2018: 23 + 21 + 19 = 63 sessions after 28 September, 189 are missing.
+    with pytest.raises(
+        DataError, match=r"has 63 sealed bars after 2018-09-28, .* a blind test needs 252, 189 more"
+    ) as no:
+        check_after_cutoff(config, bars)
+    assert no.value.exit_code == 4
+    known_models(monkeypatch, date(2012, 6, 30))
+    check_after_cutoff(config, bars)
+    check_after_cutoff(config.model_copy(update={"market": "synthetic:planted"}), bars)
+
+
+# --- In an incumbent's place --------------------------------------------------------------------------------------
+
+
+def test_every_candidate_claims_the_place_too_and_pays_for_two_answers(
+    kit: Any, chat_server: Any, archive: Archive
+) -> None:
+    server = chat_server
+    server.always(server.says(json.dumps(kit.wire(*kit.PLANTED, name="planted"))))
+    run = kit.go(kit.open_(kit.settings(server, market=LONG, slots=1, replace="golden_cross"), archive))
+    (opened,) = openings(archive, run)
+    assert opened.n_nominees == 2
+    (stored,) = archive.gate_reports(run.run_id)
+    assert [(claim["claim"], claim["incumbent"]) for claim in stored.report["claims"]] == [
+        ("add", ""),
+        ("replace", "golden_cross"),
+    ]
+    assert stored.verdict == "pass"
+    # Its neighbours were looked at once, for both claims.
+    neighbours = [trial for trial in archive.trials(run.run_id) if trial.purpose == "neighbour"]
+    replaced = next(gate for gate in stored.report["claims"][1]["results"] if gate["name"] == "replace-neighbours")
+    assert neighbours
+    assert "slightly changed, its difference to golden_cross has t = " in replaced["reason"]
+
+
+def test_a_place_that_nobody_holds_is_refused_before_the_run_is_planned(kit: Any, archive: Archive) -> None:
+    with pytest.raises(UsageError, match="there is no agent 'golden_cros'; did you mean 'golden_cross'"):
+        kit.open_(kit.settings(replace="golden_cros"), archive)
+    archive.add_transition(Transition("macd_trend", "active", "retired", "decayed", "ann"))
+    with pytest.raises(UsageError, match="macd_trend cannot be replaced, it is in state 'retired'"):
+        kit.open_(kit.settings(replace="macd_trend"), archive)
+    for agent in archive.agents("active"):
+        if agent.agent_id != "golden_cross":
+            archive.add_transition(Transition(agent.agent_id, "active", "retired", "decayed", "ann"))
+    with pytest.raises(CheckFailed, match="golden_cross is the only active agent"):
+        kit.open_(kit.settings(replace="golden_cross"), archive)
+    assert archive.runs() == ()

@@ -5,6 +5,7 @@ common are computed once. It is bounded by bytes and forgets what was used longe
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from agents.strategy.expression.nodes import (
 from agents.strategy.expression.types import Dimension
 from agents.strategy.indicators import FUNCTIONS, Function, field_values
 from agents.strategy.truth import FALSE, TRUE, TruthArray, truth_of
-from backtesting.bars import Bars, BoolArray, FloatArray
+from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
 from backtesting.errors import DataError
 
 DEFAULT_CACHE_BYTES = 256 * 1024 * 1024
@@ -50,6 +51,13 @@ class EvaluationCache:
     def __len__(self) -> int:
         return len(self._values)
 
+    def key(self, bars: Bars, text: str) -> tuple[str, str]:
+        """What the values of a part of a rule on some bars are known by."""
+        return bars.bars_id, text
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
     def get(self, key: tuple[str, str]) -> Values | None:
         """The stored values, read-only, or None."""
         values = self._values.get(key)
@@ -65,6 +73,14 @@ class EvaluationCache:
         while self.n_bytes > self.max_bytes and len(self._values) > 1:
             _, forgotten = self._values.popitem(last=False)
             self.n_bytes -= forgotten.nbytes
+
+
+class LoneCache(EvaluationCache):
+    """A cache for one set of bars and no other: their content id, which takes longer than an average, is not made."""
+
+    def key(self, bars: Bars, text: str) -> tuple[str, str]:
+        """The part of the rule alone."""
+        return "", text
 
 
 def evaluate(node: Node, bars: Bars, cache: EvaluationCache) -> FloatArray | BoolArray:
@@ -97,20 +113,70 @@ def numbers(node: Node, bars: Bars, cache: EvaluationCache) -> FloatArray:
     return np.asarray(evaluate(node, bars, cache), dtype=np.float64)
 
 
+def condition_at(node: Node, bars: Bars, cache: EvaluationCache, every: int) -> BoolArray:
+    """`condition` at bars 0, every, 2 * every, ...: (ceil(n_bars / every), n_assets), the same bits."""
+    return np.asarray(_sampled(node, bars, cache, every) == TRUE)
+
+
+def numbers_at(node: Node, bars: Bars, cache: EvaluationCache, every: int) -> FloatArray:
+    """`numbers` at bars 0, every, 2 * every, ...: (ceil(n_bars / every), n_assets), the same bits."""
+    return np.asarray(_sampled(node, bars, cache, every), dtype=np.float64)
+
+
+def _sampled(node: Node, bars: Bars, cache: EvaluationCache, every: int) -> Values:
+    if every == 1:
+        return _values(node, bars, cache)
+    key = cache.key(bars, f"{node.text} every {every}")
+    known = cache.get(key)
+    if known is None:
+        known = np.ascontiguousarray(_at(node, bars, cache, np.arange(0, bars.n_bars, every)))
+        cache.put(key, known)
+    return known
+
+
+# Families whose functions read the same bar of their arguments and nothing else.
+_SAME_BAR = ("arithmetic", "cross_section")
+
+
+def _at(node: Node, bars: Bars, cache: EvaluationCache, rows: IntArray) -> Values:
+    """The values at some bars, each computed from these bars alone where that is possible.
+
+    Bars before the first one have any value: whoever looks back to them makes it unknown.
+    """
+    function = FUNCTIONS.get(node.op)
+    between = None if function is None else function.between
+    if cache.key(bars, node.text) in cache or (between is None and not _is_local(node, function)):
+        values: Values = _values(node, bars, cache)[np.maximum(rows, 0)]
+        return values
+    if between is None:
+        return _computed(node, bars, (len(rows), bars.n_assets), lambda arg: _at(arg, bars, cache, rows))
+    earlier = rows - int(node.args[1].value)
+    before = _at(node.args[0], bars, cache, earlier)
+    before[earlier < 0] = np.nan
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _finite(between(_at(node.args[0], bars, cache, rows), before))
+
+
+def _is_local(node: Node, function: Function | None) -> bool:
+    if function is not None:
+        return function.family in _SAME_BAR
+    return node.op not in (FIELD, FEATURE)
+
+
 def _values(node: Node, bars: Bars, cache: EvaluationCache) -> Values:
     if node.op == FIELD and node.name != "hlc3":
         return field_values(bars, node.name)
-    key = (bars.bars_id, node.text)
+    key = cache.key(bars, node.text)
     known = cache.get(key)
     if known is not None:
         return known
-    values = np.ascontiguousarray(_computed(node, bars, cache))
+    values = np.ascontiguousarray(_computed(node, bars, bars.close.shape, lambda arg: _values(arg, bars, cache)))
     cache.put(key, values)
     return values
 
 
-def _computed(node: Node, bars: Bars, cache: EvaluationCache) -> Values:
-    shape = bars.close.shape
+def _computed(node: Node, bars: Bars, shape: tuple[int, ...], values_of: Callable[[Node], Values]) -> Values:
+    """A node from the values of its arguments, which have this shape."""
     if node.op == NUMBER:
         return np.full(shape, node.value)
     if node.op == BOOLEAN:
@@ -121,8 +187,8 @@ def _computed(node: Node, bars: Bars, cache: EvaluationCache) -> Values:
         return _feature(node.name, bars)
     function = FUNCTIONS.get(node.op)
     if function is not None:
-        return _called(function, node, bars, cache)
-    args = [_values(arg, bars, cache) for arg in node.args]
+        return _called(function, node, bars, values_of)
+    args = [values_of(arg) for arg in node.args]
     if node.op == AND:
         return np.asarray(np.minimum.reduce(args))
     if node.op == OR:
@@ -134,7 +200,7 @@ def _computed(node: Node, bars: Bars, cache: EvaluationCache) -> Values:
     return _finite(_arithmetic(node.op, args))
 
 
-def _called(function: Function, node: Node, bars: Bars, cache: EvaluationCache) -> Values:
+def _called(function: Function, node: Node, bars: Bars, values_of: Callable[[Node], Values]) -> Values:
     args: list[Values | float | int] = []
     for parameter, arg in zip(function.parameters, node.args, strict=True):
         if parameter.kind == "window":
@@ -142,7 +208,7 @@ def _called(function: Function, node: Node, bars: Bars, cache: EvaluationCache) 
         elif parameter.kind == "number":
             args.append(arg.value)
         else:
-            args.append(_values(arg, bars, cache))
+            args.append(values_of(arg))
     with np.errstate(over="ignore", invalid="ignore"):
         values: Values = function.compute(bars, *args)
     return values if node.dimension is Dimension.BOOLEAN else _finite(values)

@@ -79,6 +79,8 @@ class Function:
         aliases: other names that are accepted.
         reads: fields of the bars that it reads beside its arguments.
         scans: True if one bar costs a whole window.
+        between: what `compute` makes of x now and x `window` bars ago, for a function of (x, window) that reads nothing
+            else: with it some bars are computed without the others.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Function:
     aliases: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     scans: bool = False
+    between: Callable[[Any, Any], Any] | None = None
 
     @property
     def signature(self) -> str:

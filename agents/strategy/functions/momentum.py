@@ -29,9 +29,11 @@ from agents.strategy.functions.fields import typical_price
 from agents.strategy.functions.steps import (
     ema,
     grown,
+    growth,
     highest,
     lagged,
     log_grown,
+    log_growth,
     lowest,
     quotient,
     rma,
@@ -170,21 +172,24 @@ ENTRIES = (
     Function(
         "lag", "change", (series(), bars_back(1, grid=(1, 2, 3, 5, 10, 21, 63))), "same", window, _lag,
         "x of `window` bars ago", BASIC, "lag(close, 1)", "NaN in the first `window` bars",
-        aliases=("ref", "delay", "shift", "prev"),
+        aliases=("ref", "delay", "shift", "prev"), between=lambda now, before: before,
     ),
     Function(
         "change", "change", (series(), bars_back(1, grid=SHORT)), "same", window, _change, "x - lag(x, window)", BASIC,
         "change(close, 5) > 0", "NaN where x or its lag is", aliases=("delta", "diff", "mom", "momentum"),
+        between=lambda now, before: now - before,
     ),
     Function(
         "roc", "change", (series(rule="any"), bars_back(grid=(5, 10, 21, 63, 126, 252))), RATIO, window, _roc,
         "x / lag(x, window) - 1, a fraction", BASIC, "roc(close, 252) > 0",
         "NaN where x or its lag is, or the lag is 0", aliases=("returns", "pct_change", "rate_of_change", "ret"),
+        between=growth,
     ),
     Function(
         "log_return", "change", (series(rule="any"), bars_back(1, grid=(1, 5, 21, 63, 252))), RATIO, window,
         _log_return, "log(x / lag(x, window))", BASIC, "log_return(close, 21) > 0",
         "NaN where x or its lag is, or the quotient is not positive", aliases=("log_ret", "logret"),
+        between=log_growth,
     ),
     Function(
         "gap", "change", (), RATIO, one, _gap, "open / lag(close, 1) - 1, a fraction", BASIC, "gap() < -0.01",

@@ -11,8 +11,12 @@ from backtesting.bars import Bars, FloatArray
 
 def quotient(over: FloatArray, under: FloatArray) -> FloatArray:
     """over / under, NaN where `under` is 0."""
-    out = np.full(np.broadcast_shapes(over.shape, under.shape), np.nan)
-    np.divide(over, under, out=out, where=(under != 0) & ~np.isnan(under))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out: FloatArray = over / under
+    zero = np.broadcast_to(under == 0, out.shape)
+    # Nearly always there is none, and looking costs less than dividing only where there is not.
+    if zero.any():
+        out[zero] = np.nan
     return out
 
 
@@ -24,6 +28,16 @@ def lagged(x: FloatArray, bars_ago: int) -> FloatArray:
     return out
 
 
+def growth(now: FloatArray, before: FloatArray) -> FloatArray:
+    """now over before, less 1."""
+    return quotient(now, before) - 1.0
+
+
+def log_growth(now: FloatArray, before: FloatArray) -> FloatArray:
+    """Logarithm of now over before."""
+    return kernels.logarithm(quotient(now, before))
+
+
 def stepped(x: FloatArray, bars_ago: int = 1) -> FloatArray:
     """x less x of `bars_ago` bars ago."""
     return x - lagged(x, bars_ago)
@@ -31,12 +45,12 @@ def stepped(x: FloatArray, bars_ago: int = 1) -> FloatArray:
 
 def grown(x: FloatArray, bars_ago: int = 1) -> FloatArray:
     """x over x of `bars_ago` bars ago, less 1."""
-    return quotient(x, lagged(x, bars_ago)) - 1.0
+    return growth(x, lagged(x, bars_ago))
 
 
 def log_grown(x: FloatArray, bars_ago: int = 1) -> FloatArray:
     """Logarithm of x over x of `bars_ago` bars ago."""
-    return kernels.logarithm(quotient(x, lagged(x, bars_ago)))
+    return log_growth(x, lagged(x, bars_ago))
 
 
 def ema(x: FloatArray, window: int) -> FloatArray:

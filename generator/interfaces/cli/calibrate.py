@@ -18,7 +18,20 @@ import typer
 
 from agents.data_fetch.data_fetch import fetch_bars
 from backtesting.bars import FloatArray
-from backtesting.calibration import ALPHA, FAMILIES, FIRST_OPENING, GATE, Cell, Row, clopper_pearson, replicate, tally
+from backtesting.calibration import (
+    ALPHA,
+    FAMILIES,
+    FIRST_OPENING,
+    GATE,
+    MOST_SENTENCES,
+    OCCAM_FAMILIES,
+    REPLACE_FAMILIES,
+    Cell,
+    Row,
+    clopper_pearson,
+    replicate,
+    tally,
+)
 from backtesting.errors import StorageError, UsageError
 from generator.calibration_table import NAME, write_table
 from generator.interfaces.cli import workspace
@@ -38,6 +51,10 @@ EXAMPLES = """Examples:
   touchstone calibrate --families factor --candidates 200 --years 20 --sharpe 0 --sharpe 1 --reps 1000 --jobs 4
 
   touchstone calibrate --loop --candidates 40 --years 20 --reps 100
+
+  touchstone calibrate --loop --families rules-planted --candidates 50 --years 20 --sharpe 1 --reps 100
+
+  touchstone calibrate --families occam-factor --candidates 1024 --years 20 --alpha 0.05 --reps 400
 """
 
 
@@ -57,7 +74,11 @@ class Piece:
 @app.command(epilog=EXAMPLES)
 def main(
     families: Annotated[
-        list[str] | None, typer.Option(help=f"Null markets: {', '.join(FAMILIES)}; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            help=f"Null markets: {', '.join(FAMILIES)}; replace-NAME with claims on a place, occam-NAME for the test by"
+            " length; may be repeated."
+        ),
     ] = None,
     candidates: Annotated[list[int] | None, typer.Option(help="Candidates a run (50, 200); may be repeated.")] = None,
     years: Annotated[list[float] | None, typer.Option(help="Years of history (10, 20); may be repeated.")] = None,
@@ -82,7 +103,7 @@ def main(
 ) -> None:
     """Measure false promotions and power, print them with exact intervals, and keep the table that reports quote."""
     output = Output.from_environment(json_lines=json_lines)
-    allowed = LOOP_FAMILIES if loop else FAMILIES
+    allowed = LOOP_FAMILIES if loop else (*FAMILIES, *REPLACE_FAMILIES, *OCCAM_FAMILIES)
     chosen = families or (["loop-random-walk"] if loop else list(FAMILIES))
     unknown = [name for name in chosen if name not in allowed]
     if unknown:
@@ -97,6 +118,12 @@ def main(
             alpha or ([ALPHA] if loop else [ALPHA, FIRST_OPENING]),
         )
     ]
+    huge = [cell for cell in cells if cell.family in OCCAM_FAMILIES and cell.sharpe == 0.0]
+    if any(not 2 <= cell.candidates <= MOST_SENTENCES for cell in huge):
+        raise UsageError(
+            f"an oracle over more than {MOST_SENTENCES} sentences cannot be drawn",
+            next_step=f"give --candidates 2 to {MOST_SENTENCES}; with --sharpe, more bits may be measured",
+        )
     folder = workspace.home()
     folder.mkdir(parents=True, exist_ok=True)
     done = read_pieces(folder / PIECES)

@@ -17,13 +17,16 @@ from agents.archive.lock import hold_workspace
 from agents.archive.records import RunRecord
 from agents.archive.store import Archive
 from agents.data_fetch.data_fetch import fetch_report
+from backtesting.costs import COSTS
 from backtesting.errors import EndpointError, InvalidConfig, TouchstoneError, UsageError
 from generator.budget import Budget, Caps, Spend
 from generator.calls import PaidCalls
 from generator.config import RunConfig
+from generator.context import cost_words, terms_words
 from generator.fork import open_segment
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.compiling import said_once
+from generator.interfaces.cli.conditions import costs_named, terms_named
 from generator.interfaces.cli.output import Output
 from generator.interfaces.cli.progress import ProgressView
 from generator.interfaces.cli.run_text import show_run
@@ -39,6 +42,7 @@ from generator.loop import Watcher, evolve
 from generator.run import Run, config_of, open_run, seal_of, unfinished_run
 from generator.templates import Prompt, load_prompt
 from generator.traffic import Traffic, traffic_of
+from generator.verdicts import check_after_cutoff
 from generator.workflows.workflows import build_workflow
 
 app = typer.Typer(add_completion=False)
@@ -54,6 +58,8 @@ EXAMPLES = """Examples:
   touchstone evolve --market csv:prices.csv --llm openai:gpt-5-mini --max-usd 2
 
   touchstone evolve --llm openai:qwen3@http://127.0.0.1:8080/v1 --market sample:nasdaq
+
+  touchstone evolve --market csv:es.csv --costs my_costs.yaml --terms es_contract.yaml
 
   touchstone evolve --resume
 
@@ -77,8 +83,20 @@ def main(
     workflow: Annotated[
         str | None, typer.Option(help="How the model is asked: one-shot, reasoner or tool-agent (one-shot).")
     ] = None,
-    costs: Annotated[str | None, typer.Option(help="Cost model by name (liquid-index).")] = None,
+    costs: Annotated[
+        str | None, typer.Option(help="Cost model by name, or a YAML or JSON file with the numbers (liquid-index).")
+    ] = None,
+    terms: Annotated[
+        str | None, typer.Option(help="YAML or JSON file with how the market trades: fill, multiplier, lot, rolls.")
+    ] = None,
     open_share: Annotated[float | None, typer.Option(help="Share of the history that may be looked at (0.3).")] = None,
+    replace: Annotated[
+        str | None, typer.Option(help="Active agent whose place every candidate claims too; signed with the rest.")
+    ] = None,
+    after_cutoff: Annotated[
+        bool | None,
+        typer.Option("--after-cutoff", help="Judge a model's rules on the days after its cutoff, not by length (off)."),
+    ] = None,
     queue: Annotated[int | None, typer.Option(help="How many candidates go to review (5).")] = None,
     prompt: Annotated[str | None, typer.Option(help="Prompt that proposes (propose).")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with a section `evolve`; flags win over it.")] = None,
@@ -110,8 +128,11 @@ def main(
         "llm": llm,
         "llm_mode": llm_mode,
         "arms": None if arms is None else _shares(arms),
-        "costs": costs,
+        "costs": costs if costs is None else _costs(costs),
+        "terms": None if terms is None else terms_named(terms).as_dict(),
         "open_share": open_share,
+        "replace": replace,
+        "after_cutoff": after_cutoff,
         "queue": queue,
         "prompt": prompt,
         "workflow": workflow,
@@ -124,7 +145,7 @@ def main(
         if resume:
             stored = unfinished_run(archive)
             wanted = config_of(stored)
-            differing = [name for name, value in given.items() if value is not None and value != getattr(wanted, name)]
+            differing = [name for name, value in given.items() if value is not None and _differs(wanted, name, value)]
             if differing and not (differing == ["llm"] and llm == os.environ.get("TOUCHSTONE_LLM")):
                 raise UsageError(
                     f"--resume continues run {stored.run_id} with its own settings, but {', '.join(differing)} differs",
@@ -155,6 +176,7 @@ def run_it(
     with said_once(output), hold_workspace(workspace.home(), config.market):
         if config.llm != "none":
             asyncio.run(_opens(config))  # a missing key or script ends the command before a run is planned
+            check_after_cutoff(config, bars)
         if continues is not None and fork:
             run = open_segment(continues, archive, bars, prompts)
         else:
@@ -311,22 +333,31 @@ def _announce(run: Run, output: Output) -> None:
         bars_id=run.bars.bars_id,
         llm=config.llm,
         arms=config.shares,
+        costs=config.cost_model.as_dict(),
+        terms=config.market_terms.as_dict(),
         split=split.as_dict(),
         alpha=seal.alpha,
         seal_broken=seal.broken,
+        replace=config.replace,
+        after_cutoff=config.after_cutoff,
     )
     if output.json_lines:
         return
     state = " (finished before; this is what it found)" if run.finished else " (continued)" if run.resumed else ""
     output.note(
-        f"run {run.run_id}{state}: {config.market}, {config.slots} slots, seed {config.seed}, costs {config.costs}"
+        f"run {run.run_id}{state}: {config.market}, {config.slots} slots, seed {config.seed}, costs"
+        f" {config.costs if isinstance(config.costs, str) else cost_words(config.cost_model, config.market_terms)}"
     )
+    if config.terms is not None:
+        output.note(f"terms          {terms_words(config.market_terms)}")
     parent = run.record.config.get("forked_from")
     if parent:
         output.note(f"a new segment, forked from run {parent} because of {_why_forked(run, str(parent))}")
         output.note("what that one found stays there")
     output.note(f"open window    {spans['open']}: proposers and people may look")
     output.note(f"sealed window  {spans['sealed']}: judged once, at the end")
+    if config.replace:
+        output.note(f"the claims     each candidate to add to the book, and to take the place of {config.replace}")
     if not run.finished:
         output.note(f"the seal       {sealed}")
     arms = ", ".join(f"{arm} {share:.0%}" for arm, share in config.shares.items())
@@ -348,6 +379,20 @@ def prompts_of(config: RunConfig) -> dict[str, Prompt]:
     """The prompts of a run, by role; none without a model."""
     folders = workspace.folders()
     return {role: load_prompt(name, folders) for role, name in config.prompts.items()}
+
+
+def _costs(text: str) -> str | dict[str, float]:
+    """A name, or the numbers of a file."""
+    return costs_named(text).as_dict() if text not in COSTS and Path(text).is_file() else text
+
+
+def _differs(config: RunConfig, name: str, value: Any) -> bool:
+    """Whether an option says otherwise than a stored run; of costs and terms it is the numbers that count."""
+    if name == "terms":
+        return bool(value != config.market_terms.as_dict())
+    if name == "costs" and not isinstance(value, str):
+        return bool(value != config.cost_model.as_dict())
+    return bool(value != getattr(config, name))
 
 
 def _run_config(given: dict[str, Any], file: Path | None) -> RunConfig:

@@ -1,6 +1,6 @@
 """Reports on screen: the metrics of a backtest, a candidate beside the incumbents, its gates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
@@ -9,7 +9,16 @@ from generator.interfaces.cli.output import Output, number, percent, plain
 
 
 def show_report(report: Mapping[str, Any], output: Output) -> None:
-    """Every gate of a candidate, with its margin where one may be shown."""
+    """Every gate of a candidate, with its margin where one may be shown; claim by claim where there are several."""
+    claims = report.get("claims") or []
+    for claim in claims:
+        place = f"replace {claim['incumbent']}" if claim["claim"] == "replace" else "add to the book"
+        _show_gates(f"Claim: {place}: {claim['verdict']}", claim["results"], output)
+    if not claims:
+        _show_gates("Gates", report["results"], output)
+
+
+def _show_gates(title: str, results: Sequence[Mapping[str, Any]], output: Output) -> None:
     rows = [
         (
             result["name"],
@@ -19,9 +28,9 @@ def show_report(report: Mapping[str, Any], output: Output) -> None:
             number(result["margin"]),
             result["reason"],
         )
-        for result in report["results"]
+        for result in results
     ]
-    output.table("Gates", ("gate", "answer", "statistic>", "threshold>", "margin>", "reason"), rows)
+    output.table(title, ("gate", "answer", "statistic>", "threshold>", "margin>", "reason"), rows)
 
 
 def show_evaluation(evaluation: Mapping[str, Any], output: Output) -> None:

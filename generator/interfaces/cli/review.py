@@ -1,11 +1,12 @@
 """`touchstone review`: the reviewer's bench. Verdict and numbers before prose; a decision needs a reason."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
 
 from agents.archive.code import code_version
-from agents.archive.records import ReviewItem
+from agents.archive.records import ReviewItem, passed_claims
 from agents.archive.store import Archive
 from agents.manager.review import decide, digest_of, find_item
 from agents.strategy.spec import load_spec, rule_text
@@ -127,6 +128,10 @@ def _decide(ref: str, decision: str, reason: str, reviewer: str | None, json_lin
         output.line(f"{name}: {decision} by {plain(review.reviewer)}, recorded.")
         if decision == "approve":
             output.line(f"It trades on paper once it is promoted: touchstone agents promote {name}")
+            joins, places = passed_claims(item.report.report)
+            for place in places:
+                way = "--replace" if joins else "as it passed for nothing else"
+                output.line(f"It may take the place of {place}, which then retires ({way}).")
         elif decision == "waive":
             output.line("It trades on paper (shadow) by a waiver; this is no promotion. See: touchstone agents list")
 
@@ -141,8 +146,10 @@ def _packet(
         f"{report['n_candidates']} candidates judged together, {report['n_trials']} looks at this market counted,"
         f" alpha {number(report['alpha'], 4)}, detectable Sharpe {number(report['minimum_detectable_sharpe'])}."
     )
-    rows, n = load_table(workspace.home()), report["n_candidates"]
-    output.line(quote(rows, candidates=n, years=summary["years"], alpha=report["alpha"]))
+    output.line(_how_judged(report))
+    rows, n = load_table(workspace.home()), report["n_candidates"] * max(1, len(report.get("claims") or []))
+    blind = report.get("route") in ("blind", "after", None)
+    output.line(quote(rows, candidates=n, years=_years(summary, report), alpha=report["alpha"] if blind else 0.0))
     output.line()
     spec = load_spec(candidate.spec, origin="")
     output.line("What it does", style="bold")
@@ -173,6 +180,31 @@ def _packet(
         output.line(f"Red flag: the claim holds {', '.join(flags)}. It is shown as plain text only.", style="red")
 
 
+def _how_judged(report: Mapping[str, Any]) -> str:
+    """Which test judged it and on which days, and what was claimed."""
+    tests = {
+        "blind": "blindly, on {years} sealed years from {first} on",
+        "after": "blindly, on the {years} years from {first} on that its proposers cannot know",
+        "occam": "by its length, on the whole history",
+        "forward": "by nothing yet: only days still to come are clean evidence about it",
+    }
+    form = tests.get(str(report.get("route", "")))
+    if form is None:
+        return "Tested: whether it adds something to the book."
+    how = form.format(years=number(report["judged_years"], 1), first=report["judged_from"])
+    why = f" ({plain(report['route_reason'])})" if report.get("route_reason") else ""
+    others = [claim["incumbent"] for claim in report.get("claims") or [] if claim["claim"] == "replace"]
+    claims = "that it adds something to the book" + (f", and that it is better than {others[0]}" if others else "")
+    return f"Claimed: {claims}. Judged {how}{why}."
+
+
+def _years(summary: Mapping[str, Any], report: Mapping[str, Any]) -> float:
+    """Of the history that its measured error rate is looked up at: open share and the days that judged it."""
+    if report.get("route") != "after":
+        return float(summary["years"])
+    return float(summary["open_years"]) + float(report["judged_years"])
+
+
 def _doubts(found: Diagnosis, output: Output) -> None:
     """The published diagnostics; each row says what luck alone would show."""
     rows = [
@@ -198,6 +230,7 @@ def _summary(archive: Archive, item: ReviewItem) -> dict[str, Any]:
     return {
         "slot_id": candidate.slot_id,
         "years": (run.split["sealed"]["stop"] - run.split["open"]["start"]) / BARS_A_YEAR,
+        "open_years": (run.split["open"]["stop"] - run.split["open"]["start"]) / BARS_A_YEAR,
         "name": candidate.name,
         "spec_id": candidate.spec_id,
         "origin": candidate.origin,

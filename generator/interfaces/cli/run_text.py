@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-from agents.archive.records import Candidate, StoredReport
+from agents.archive.records import Candidate, StoredReport, passed_claims
 from agents.archive.store import Archive
 from backtesting.calibration import BARS_A_YEAR
 from generator.calibration_table import load_table, quote
@@ -120,6 +120,11 @@ def show_run(archive: Archive, run_id: str, output: Output) -> None:
         if detectable is not None:
             found = f"{found}; an edge of Sharpe {number(detectable)} would have been found 4 times in 5"
         output.line(f"{found}.")
+        for slot_id, stored in reports.items():
+            joins, places = passed_claims(stored.report) if stored.report.get("claims") else (False, ())
+            passed = [*(["to add to the book"] if joins else []), *(f"in the place of {place}" for place in places)]
+            if passed:
+                output.line(f"{plain(candidates[slot_id].name)} passed {' and '.join(passed)}.")
         years = (record.split["sealed"]["stop"] - record.split["open"]["start"]) / BARS_A_YEAR
         table, alpha = load_table(workspace.home()), any_report["alpha"]
         output.line(quote(table, candidates=n_judged, years=years, alpha=alpha))

@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from backtesting.costs import CostModel
+from backtesting.terms import CASH, Terms
 from generator.archive_map import AXES, BETA, EXPOSURE, HOLDING, TURNOVER, cell_in_words
 from generator.config import MODEL_ARMS
+from generator.context import cost_words, terms_words
 from generator.history import MODEL_ORIGINS, History, SlotRow
 from generator.interfaces.html import plots
 from generator.interfaces.html.markup import Child, Markup, join, page, table, tag
@@ -76,7 +79,7 @@ def _head(history: History, now: str) -> Markup:
         ("market", record.market),
         ("model", str(config.get("llm", "none"))),
         *_asked(record.config, config),
-        ("costs", str(config.get("costs", ""))),
+        *_conditions(config),
         ("seed", str(record.seed)),
         ("slots", f"{done} of {len(rows)} done"),
         ("began (UTC)", record.created_at[:16].replace("T", " ")),
@@ -95,6 +98,15 @@ def _head(history: History, now: str) -> Markup:
             table(("", ""), facts),
         ]
     )
+
+
+def _conditions(config: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What trading costs, the conventions of the market, and what is claimed of the candidates."""
+    costs, terms, replaced = config.get("costs", ""), config.get("terms"), config.get("replace")
+    market = CASH if terms is None else Terms.of(terms)
+    words = costs if isinstance(costs, str) else cost_words(CostModel(**costs), market)
+    claims = f"to add to the book, and to take the place of {replaced}" if replaced else "to add to the book"
+    return [("costs", words), *([("terms", terms_words(market))] if terms else []), ("claims", claims)]
 
 
 def _asked(identity: Mapping[str, Any], config: Mapping[str, object]) -> list[tuple[str, str]]:

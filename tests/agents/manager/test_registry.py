@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from agents.archive.records import Transition
+from agents.archive.records import Candidate, RunRecord, Slot, Transition
 from agents.archive.store import Archive
 from agents.manager.registry import Registry
 from agents.manager.review import decide
@@ -101,6 +101,102 @@ def test_a_second_promotion_waits_for_forward_evidence(archive: Archive) -> None
     Registry(archive).ensure_shipped(shipped_incumbents())
     with pytest.raises(CheckFailed, match="golden_cross is an agent already, in state 'active'"):
         promote(archive, "golden_cross")
+
+
+def claims(add: str, replace: str, incumbent: str = "golden_cross") -> list[dict[str, str]]:
+    return [
+        {"claim": "add", "incumbent": "", "verdict": add},
+        {"claim": "replace", "incumbent": incumbent, "verdict": replace},
+    ]
+
+
+def passed_for(archive: Archive, name: str, add: str, replace: str, incumbent: str = "golden_cross") -> None:
+    """One more approved candidate, which passed for what is said."""
+    index = len(archive.runs())
+    slot = Slot(f"r{index + 1}", 0, "random", 0)
+    archive.add_run(RunRecord(slot.run_id, {}, "sample:sp500", "b2:bars", {}, 7, "0.1.0"), [slot])
+    archive.add_candidate(Candidate(slot.slot_id, f"b2:{name}-rule", {"name": name, "kind": "rules"}, "random"))
+    archive.add_evaluation(slot.slot_id, f"b2:{name}-rule", "b2:bars", {"alpha_t": 2.5})
+    report = {"verdict": "pass", "spec_id": f"b2:{name}-rule", "claims": claims(add, replace, incumbent)}
+    archive.put_gate_report(slot.slot_id, nomination_id="b2:nom", report=report)
+    archive.append_event(slot.slot_id, "gated")
+    archive.append_event(slot.slot_id, "in_review")
+    approve(archive, name)
+
+
+def states(archive: Archive) -> dict[str, str]:
+    return {agent.agent_id: agent.state for agent in archive.agents()}
+
+
+def test_a_pass_in_an_incumbents_place_retires_it_in_the_same_transaction_with_the_reason(archive: Archive) -> None:
+    Registry(archive).ensure_shipped(shipped_incumbents())
+    passed_for(archive, "better_cross", "fail", "pass")
+    agent = promote(archive, "better_cross")
+    assert agent.state == "shadow"
+    assert states(archive)["golden_cross"] == "retired"
+    *_, left = archive.transitions("golden_cross")
+    assert (left.from_state, left.who) == ("active", "ann")
+    assert left.reason == "replaced by better_cross, which was shown to earn more on the same days, review 1"
+    assert archive.transitions("better_cross")[0].reason.startswith("promoted in the place of golden_cross: passed")
+    assert left.review_id == archive.reviews(agent.slot_id or "")[0].review_id
+    assert [row.action for row in archive.audit_rows()][-2:] == ["agent.shadow", "agent.retired"]
+    assert archive.verify_audit() is None
+
+
+def test_a_pass_for_both_joins_unless_the_place_is_asked_for(archive: Archive) -> None:
+    Registry(archive).ensure_shipped(shipped_incumbents())
+    passed_for(archive, "joins", "pass", "pass")
+    promote(archive, "joins")
+    assert states(archive)["golden_cross"] == "active"
+    passed_for(archive, "takes", "pass", "pass")
+    Registry(archive).promote("takes", who="ann", code_version="0.1.0", replaces="golden_cross")
+    assert states(archive)["golden_cross"] == "retired"
+
+
+@pytest.mark.parametrize(
+    ("add", "replace", "wanted", "sentence"),
+    [
+        ("pass", "fail", "golden_cross", "cannot take the place of golden_cross: it passed to be added to the book"),
+        ("pass", "pass", "macd", "cannot take the place of macd: it passed to be added to the book and replace golden"),
+        ("fail", "pass", "macd", "cannot take the place of macd: it passed to replace golden_cross"),
+    ],
+)
+def test_a_place_that_was_not_tested_cannot_be_taken(
+    archive: Archive, add: str, replace: str, wanted: str, sentence: str
+) -> None:
+    Registry(archive).ensure_shipped(shipped_incumbents())
+    passed_for(archive, "rule", add, replace)
+    before = states(archive)
+    with pytest.raises(CheckFailed, match=sentence):
+        Registry(archive).promote("rule", who="ann", code_version="0.1.0", replaces=wanted)
+    assert states(archive) == before
+    assert archive.audit_rows()[-1].action == "promotion.refused"
+
+
+def test_a_report_without_claims_is_a_pass_to_join_alone(archive: Archive) -> None:
+    Registry(archive).ensure_shipped(shipped_incumbents())
+    approve(archive, "breakout")
+    with pytest.raises(CheckFailed, match="cannot take the place of golden_cross: it passed to be added to the book"):
+        Registry(archive).promote("breakout", who="ann", code_version="0.1.0", replaces="golden_cross")
+
+
+def test_nobody_retires_twice_and_the_last_active_agent_not_at_all(archive: Archive) -> None:
+    names = [agent.agent_id for agent in Registry(archive).ensure_shipped(shipped_incumbents())]
+    passed_for(archive, "first", "fail", "pass")
+    passed_for(archive, "second", "fail", "pass")
+    promote(archive, "first")
+    before = states(archive)
+    with pytest.raises(CheckFailed, match="second cannot take the place of golden_cross, which is not active any more"):
+        promote(archive, "second")
+    assert states(archive) == before
+    *others, last = [name for name in names if name != "golden_cross"]
+    for name in others:
+        archive.add_transition(Transition(name, "active", "retired", "decayed", "ann"))
+    passed_for(archive, "third", "fail", "pass", last)
+    with pytest.raises(CheckFailed, match=f"{last} is the only active agent, and third would begin in shadow"):
+        promote(archive, "third")
+    assert states(archive)[last] == "active"
+    assert "third" not in states(archive)
 
 
 def test_a_broken_audit_trail_stops_promotion(archive: Archive) -> None:

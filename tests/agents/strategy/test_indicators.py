@@ -297,7 +297,8 @@ def test_compiled_kernel_equals_its_plain_loop(name: str, bars: Bars) -> None:
     steps = bars.close / bars.open - 1.0
     window = (bars.close, 9)
     settings: dict[str, list[tuple[Any, ...]]] = {
-        "rolling_mean": [window], "rolling_sum": [window], "rolling_product": [(1.0 + steps, 9)],
+        "rolling_mean_alone": [window], "rolling_mean_together": [window],
+        "rolling_sum": [window], "rolling_product": [(1.0 + steps, 9)],
         "rolling_stdev": [(bars.close, 9, 1)], "smoothed": [(bars.close, 9, 0.2)], "extreme": [(bars.close, 9, -1.0)],
         "extreme_age": [(bars.close, 9, 1.0)], "mean_deviation": [window], "cumulative": [(bars.close,)],
         "line": [(bars.close, 9, which) for which in range(5)],
@@ -320,6 +321,19 @@ def test_compiled_kernel_equals_its_plain_loop(name: str, bars: Bars) -> None:
     }  # fmt: skip
     for args in settings[name]:
         assert kernel(*args).tobytes() == kernel.loop(*args).tobytes()
+
+
+@pytest.mark.parametrize("n_assets", [1, 3, kernels.TOGETHER, 40])
+@pytest.mark.parametrize("window", [1, 2, 7, 50, 99, 100, 101])
+def test_means_of_many_assets_are_those_of_each(n_assets: int, window: int) -> None:
+    rng = np.random.default_rng(window)
+    x = np.round(100 * np.exp(np.cumsum(rng.normal(0, 0.02, (100, n_assets)), axis=0)), 2)
+    x[rng.random(x.shape) < 0.02] = np.nan
+    together = kernels.rolling_mean_together(x, window)
+    assert kernels.rolling_mean(x, window).tobytes() == together.tobytes()
+    for k in range(n_assets):
+        alone = kernels.rolling_mean_alone(np.ascontiguousarray(x[:, k : k + 1]), window)
+        assert alone[:, 0].tobytes() == together[:, k].tobytes()
 
 
 def test_typical_price_of_a_still_market_is_its_close() -> None:

@@ -19,6 +19,7 @@ from backtesting.costs import FREE, CostModel
 from backtesting.errors import InvalidConfig, UsageError
 from backtesting.executor import InProcess, Processes
 from backtesting.splits import Window
+from backtesting.terms import Terms
 
 COSTS = CostModel(commission_bps=2, half_spread_bps=3, slippage_bps=1, borrow_annual=0.03, financing_annual=0.05)
 ATOMS = (
@@ -317,3 +318,26 @@ def test_blocks_in_other_processes_give_the_same_bytes() -> None:
     whole = as_bytes(Population.from_configs(configs).evaluate(bars, job.windows, COSTS))
     assert as_bytes(evaluate_in_blocks(job, configs, InProcess(), block_size=7)) == whole
     assert as_bytes(evaluate_in_blocks(job, configs, Processes(2), block_size=15)) == whole
+
+
+def test_terms_of_the_market_go_through_the_engine() -> None:
+    bars, window = market(np.random.default_rng(9)), Window(20, 200)
+    population, terms = Population.from_specs(some(4)), Terms(fill="close", lot=10.0, multiplier=5.0)
+    cache = PopulationCache()
+    plain = population.evaluate(bars, [window], COSTS, cache=cache)
+    found = population.evaluate(bars, [window], COSTS, cache=cache, terms=terms)  # not what the cache knows of shares
+    job = Job(bars, (window,), COSTS, terms=terms)
+    assert as_bytes(found) != as_bytes(plain)
+    assert as_bytes(job([population.spec(i).config() for i in range(4)])) == as_bytes(found)
+    assert as_bytes(population.evaluate_each([bars], [window], COSTS, terms=terms)[0]) == as_bytes(found)
+    reports = population.reports(range(4), bars, window, COSTS, terms=terms)
+    streams = population.streams(range(4), bars, window, COSTS, terms=terms)
+    for i in range(4):
+        signals = TradingStrategy(population.spec(i)).generate_signals(bars)
+        result = simulate(signals, COSTS, window=window, terms=terms)
+        assert found.final_equity[i, 0] == result.equity[-1] == reports[i].equity[-1]
+        assert reports[i].terms == terms
+        np.testing.assert_array_equal(streams[i], result.returns)
+    # Another length of a delisting says nothing of a market without a gap: the kernels know that.
+    same = population.evaluate(bars, [window], COSTS, terms=Terms(delisted_after=3))
+    assert as_bytes(same) == as_bytes(plain)

@@ -7,12 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.strategy.portfolio import capped
+from agents.strategy import kernels_portfolio as kernels
+from agents.strategy.population import Population
 from agents.strategy.spec import PortfolioSpec, load_spec
 from agents.strategy.strategy import TradingStrategy
+from backtesting.backtest import simulate
 from backtesting.bars import Bars
+from backtesting.costs import CostModel
 from backtesting.decisions import TargetDecisions
 from backtesting.errors import DataError
+from backtesting.splits import Window
 
 
 def panel(close: np.ndarray, **features: np.ndarray) -> Bars:
@@ -122,11 +126,115 @@ def test_it_chooses_every_so_many_bars_and_never_looks_ahead() -> None:
         assert targets(bars.upto(n_bars), **parts).tobytes() == whole[:n_bars].tobytes()
 
 
+def share_out(raw: list[float], gross: float, cap: float) -> np.ndarray:
+    weights = np.empty(len(raw))
+    kernels._share_out(np.array(raw), len(raw), gross, cap, weights)
+    return weights
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=12), st.floats(0.01, 4), st.floats(0.001, 4))
 def test_capped_weights_fill_the_gross_and_keep_the_cap(raw: list[float], gross: float, cap: float) -> None:
-    weights = capped(np.array(raw), gross, cap)
+    weights = share_out(raw, gross, cap)
     held = sum(value > 0 for value in raw)
     assert (weights >= 0).all()
     assert (weights <= cap * (1 + 1e-12)).all()
     assert weights.sum() == pytest.approx(min(gross, held * cap), rel=1e-9, abs=1e-12)
+
+
+def chosen_by_sorting(
+    score: np.ndarray, priced: np.ndarray, admitted: np.ndarray, unsure: np.ndarray, volatility: np.ndarray,
+    direction: int, count: int, share: float, weighing: int, gross: float, cap: float,
+) -> np.ndarray:  # fmt: skip
+    """The same in the obvious way: sort all names of a bar and cut."""
+    out = np.full(score.shape, np.nan)
+    sides = {kernels.LONG: (1.0,), kernels.SHORT: (-1.0,), kernels.BOTH: (1.0, -1.0)}[direction]
+    for t in range(len(score)):
+        names = np.flatnonzero(admitted[t] & np.isfinite(score[t]))
+        if len(names) == 0 and unsure[t].any():
+            continue
+        out[t, priced[t]] = 0.0
+        n = min(count or max(1, int(share * len(names) + 1e-9)), len(names) // len(sides))
+        for side in sides if n else ():
+            best = names[np.argsort(-side * score[t, names], kind="stable")[:n]]
+            raw = np.ones(n)
+            if weighing == kernels.BY_SCORE:
+                middle = float(np.add.accumulate(score[t, names])[-1]) / len(names)
+                raw = np.maximum(side * (score[t, best] - middle), 0.0)
+            elif weighing == kernels.INVERSE:
+                raw = np.array([1.0 / v if v > 0 else 0.0 for v in volatility[t, best]])
+            out[t, best] += side * share_out(raw.tolist(), gross / len(sides), cap)
+    return out
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_the_kernel_chooses_what_sorting_chooses(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 8)), int(rng.integers(1, 60)))
+    score = rng.normal(0, 1, shape)
+    if rng.random() < 0.5:  # ties
+        score = np.round(score, int(rng.integers(0, 2)))
+    score[rng.random(shape) < rng.choice([0, 0.2, 1])] = rng.choice([np.nan, np.inf, -np.inf])
+    priced = rng.random(shape) < rng.choice([1, 0.8])
+    admitted, unsure = (priced & (rng.random(shape) < rng.choice([1, 0.5, 0])) for _ in range(2))
+    volatility = rng.choice([np.nan, 0.0, 0.1, 0.2, 0.3], shape)
+    count = int(rng.choice([0, 1, 5, 50]))
+    arguments = (
+        score, priced, admitted, unsure, volatility, int(rng.choice([-1, 0, 1])), count,
+        0.0 if count else float(rng.choice([0.001, 0.1, 0.29, 1.0])), int(rng.integers(0, 3)),
+        float(rng.choice([0.5, 1.0, 3.0])), float(rng.choice([0.05, 0.3, 4.0])),
+    )  # fmt: skip
+    expected = chosen_by_sorting(*arguments)
+    with np.errstate(all="ignore"):
+        plain = kernels.chosen_rows.loop(*arguments)
+    np.testing.assert_array_equal(plain, expected)
+    assert kernels.chosen_rows.compiled()(*arguments).tobytes() == plain.tobytes()
+
+
+def test_a_long_row_in_any_order_chooses_the_same() -> None:
+    rng = np.random.default_rng(8)
+    score = np.round(rng.normal(0, 1, (60, 700)), 2)
+    score[1].sort()
+    score[2] = score[1, ::-1]
+    score[3] = 0.0
+    everywhere = np.ones(score.shape, np.bool_)
+    for direction in (kernels.LONG, kernels.SHORT, kernels.BOTH):
+        for count in (1, 50, 349, 350, 700):
+            arguments = (score, everywhere, everywhere, everywhere, score, direction, count, 0.0, 1, 1.0, 1.0)
+            np.testing.assert_array_equal(kernels.chosen_rows.compiled()(*arguments), chosen_by_sorting(*arguments))
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"rebalance": {"every_bars": 5, "band": 0.01}},
+        {"direction": "both", "gross": 1.5, "weight": {"kind": "score"}, "cap": 0.4},
+        {"direction": "short", "gross": 4, "cap": 4},  # ruinous
+        {"limits": {"net": 0.1}, "direction": "both"},
+        {"halt": {"drawdown": 0.05}},
+    ],
+)
+def test_a_population_judges_a_portfolio_as_the_engine_does(parts: dict[str, Any], gaps: bool) -> None:
+    rng = np.random.default_rng(6)
+    close = 100 * np.exp(np.cumsum(rng.normal(0, 0.04, (150, 6)), axis=0))
+    if gaps:
+        close[60:64, 1] = np.nan
+    config = {
+        "kind": "portfolio", "name": "tried", "hypothesis": "x", "score": "roc(close, 8)",
+        "select": {"kind": "count", "count": 2}, "rebalance": {"every_bars": 3, "band": 0.0}, **parts,
+    }  # fmt: skip
+    spec = load_spec(config, origin="")
+    assert isinstance(spec, PortfolioSpec)
+    bars, windows = panel(close), [Window(0, 150), Window(31, 90), Window(149, 150)]
+    costs = CostModel(2, 3, 1, 0.03, 0.05)
+    found = Population.from_specs([spec]).evaluate(bars, windows, costs, capital=1000.0)
+    for i, window in enumerate(windows):
+        result = simulate(TradingStrategy(spec).generate_signals(bars), costs, window=window, capital=1000.0)
+        assert found.final_equity[0, i] == result.equity[-1]
+        assert found.n_trades[0, i] == len(result.trades)
+        assert found.mean[0, i] == pytest.approx(result.returns.mean(), rel=1e-12, abs=1e-15)
+        for name in ("sharpe_ratio", "max_drawdown"):
+            value = getattr(found, name)[0, i]
+            assert value == pytest.approx(result.metrics[name], rel=1e-10, abs=1e-12, nan_ok=True)

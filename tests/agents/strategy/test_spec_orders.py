@@ -173,6 +173,94 @@ def test_every_kind_halts(config: dict[str, Any]) -> None:
     assert again.spec_id == halting.spec_id
 
 
+TARGETS: list[dict[str, Any]] = [
+    {"kind": "score", "score": "roc(close, 1)"},
+    {"kind": "portfolio", "score": "roc(close, 1)", "select": {"kind": "count", "count": 1}},
+    {
+        "kind": "ensemble",
+        "members": [
+            {"spec": {"kind": "score", "name": "aaa", "hypothesis": "x", "score": "roc(close, 1)"}},
+            {"spec": {"kind": "score", "name": "bbb", "hypothesis": "x", "score": "roc(close, 2)"}},
+        ],
+    },
+]
+
+
+@pytest.mark.parametrize("config", TARGETS)
+def test_limits_of_every_kind_of_targets_reach_the_engine(config: dict[str, Any]) -> None:
+    plain, limited = spec(**config), spec(**config, limits={"weight": 0.3, "gross": 1.5, "net": 0})
+    assert "limits" not in plain.rule()  # and so the id of a rule without them is what it always was
+    assert plain.spec_id != limited.spec_id
+    decisions = TradingStrategy(limited).generate_signals(bars([1.0, 2.0, 3.0])).decisions
+    assert (decisions.max_weight, decisions.max_gross, decisions.max_net) == (0.3, 1.5, 0.0)
+    said = (
+        "Whenever it trades: no symbol above 30 %, all sizes together at most 150 %, longs and shorts equal, of equity."
+    )
+    assert said in rule_text(limited)
+    again = load_spec(to_yaml(limited), origin="")
+    assert not isinstance(again, list)
+    assert again.spec_id == limited.spec_id
+    # No grammar of its own: letter by letter, so that no other rule's length changes.
+    assert code_bits(limited) > code_bits(plain) + 8 * len('"limits"')
+
+
+def test_limits_by_hand() -> None:
+    # Scores 3, 1 and -1 on three symbols, each on a third of the account: targets 1, 1/3 and -1/3.
+    made = np.array([[3.0, 1.0, -1.0]] * 3)
+    days = np.datetime64("2020-01-01") + np.arange(3)
+    flat = np.full((3, 3), 100.0)
+    market = Bars(("a", "b", "c"), days, flat, flat, flat, flat, flat, "hand", features={"made": made})
+
+    def held(**limits: float) -> list[float]:
+        config = {"kind": "score", "score": "feature(made)", "position": {"kind": "linear", "scale": 1.0}}
+        limited = spec(**config, **({"limits": limits} if limits else {}))
+        signals = TradingStrategy(limited).generate_signals(market)
+        return simulate(signals, FREE, keep_positions=True).positions[1].tolist()
+
+    third = 1 / 3
+    assert held() == pytest.approx([third, third, -third])  # linear is cut to -1..1 before the share
+    assert held(weight=0.2) == pytest.approx([0.2, 0.2, -0.2])
+    assert held(gross=0.5) == pytest.approx([0.5 / 3, 0.5 / 3, -0.5 / 3])
+    assert held(net=0.1) == pytest.approx([(third + 0.1) / 2, (third + 0.1) / 2, -third])  # longs give way
+    assert held(net=0) == pytest.approx([third / 2, third / 2, -third])
+    assert held(weight=0.2, gross=0.3, net=0) == pytest.approx([0.05, 0.05, -0.1])  # cut, scaled by half, balanced
+
+
+def test_a_net_that_the_gross_implies_is_no_part_of_the_rule() -> None:
+    config = TARGETS[0]
+    assert spec(**config, limits={"gross": 1.0, "net": 1.0}).spec_id == spec(**config, limits={"gross": 1.0}).spec_id
+    # Not so the weight: it is cut before everything is scaled.
+    assert spec(**config, limits={"gross": 1.0, "weight": 1.0}).spec_id != spec(**config, limits={"gross": 1.0}).spec_id
+
+
+@pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [
+        ({}, "limits: limits bound nothing; give weight, gross or net"),
+        ({"gros": 1}, 'limits: unknown key "gros"; did you mean "gross"?'),
+        ({"net": -0.1}, "limits.net: is -0.1, but should be greater than or equal to 0"),
+        ({"weight": 0}, "limits.weight: is 0, but should be greater than or equal to 0.001"),
+    ],
+)
+def test_what_is_wrong_with_limits_is_said(limits: dict[str, Any], sentence: str) -> None:
+    config = {"name": "a_score", "hypothesis": "x", "kind": "score", "score": "roc(close, 1)", "limits": limits}
+    found = load_spec(config, origin="")
+    assert isinstance(found, list)
+    assert sentence in "; ".join(map(str, found))
+
+
+def test_rules_and_members_have_no_limits() -> None:
+    rule = {"name": "a_rule", "hypothesis": "x", "kind": "rules", "long": {"enter": "close > open"}}
+    found = load_spec({**rule, "limits": {"gross": 1.0}}, origin="")
+    assert isinstance(found, list)
+    assert 'unknown key "limits"' in str(found[0])
+    member = spec(**TARGETS[0], limits={"gross": 1.0}).config()
+    ensemble = {"kind": "ensemble", "name": "aaa", "hypothesis": "x"}
+    found = load_spec({**ensemble, "members": [{"spec": member}, {"agent": "golden_cross"}]}, origin="")
+    assert isinstance(found, list)
+    assert "followed on paper, where limits mean nothing" in str(found[0])
+
+
 def test_parts_that_do_nothing_are_no_part_of_the_rule() -> None:
     assert rules(orders={"limit_bars": 9, "atr_window": 50}).spec_id == rules().spec_id
     assert rules(orders={"rearm": False}).spec_id == rules().spec_id
@@ -209,6 +297,31 @@ def test_a_member_of_an_ensemble_has_no_orders_and_no_halt() -> None:
     )
     assert isinstance(found, list)
     assert "followed on paper, where halt mean nothing" in str(found[0])
+
+
+def test_a_rule_may_size_by_the_whole_account_of_a_panel() -> None:
+    # Three symbols that all enter at the close of bar 0, at 0.6 of equity: of 1,000 the first gets 600, the second the
+    # 400 that are left, the third nothing. On shares of the account each would get 0.6 of a third.
+    close = np.full((3, 3), 10.0)
+    days = np.datetime64("2020-01-01") + np.arange(3)
+    market = Bars(("a", "b", "c"), days, close, close, close, close, close, "hand")
+    config: dict[str, Any] = {"kind": "rules", "long": {"enter": "close > 0 * close"}}
+    config["sizing"] = {"kind": "fraction", "fraction": 0.6}
+
+    def held(**orders: Any) -> list[float]:
+        wanted = spec(**config, **({"orders": orders} if orders else {}))
+        signals = TradingStrategy(wanted).generate_signals(market)
+        return simulate(signals, FREE, capital=1000.0, keep_positions=True).positions[1].tolist()
+
+    assert held() == pytest.approx([0.2, 0.2, 0.2])
+    assert held(whole_account=True) == pytest.approx([0.6, 0.4, 0.0])
+    assert held(whole_account=True, max_positions=1) == pytest.approx([0.6, 0.0, 0.0])
+    assert spec(**config, orders={"whole_account": False}).spec_id == spec(**config).spec_id
+    shared = spec(**config, orders={"whole_account": True})
+    assert shared.spec_id != spec(**config).spec_id
+    assert "a size is one of the whole account, which they share: the largest first" in rule_text(shared)
+    orders = paper_orders(TradingStrategy(shared).generate_signals(market), 1000.0)
+    assert [(order.symbol, order.units) for order in orders] == [("a", 60.0), ("b", 40.0)]
 
 
 def test_a_rule_with_orders_is_longer_than_its_json_and_paper_refuses_it() -> None:

@@ -68,13 +68,14 @@ def test_the_reason_comes_before_the_rule() -> None:
 def test_schema_offers_every_field_that_a_spec_has() -> None:
     assert WIRE_SCHEMA["properties"]["rule"]["anyOf"] == EVERY_KIND["properties"]["rule"]["anyOf"][:2]
     for offered, model in zip(EVERY_KIND["properties"]["rule"]["anyOf"], KINDS.values(), strict=True):
-        # A model is not asked for `orders` and `halt`: they are for people, and understood if they come.
+        # A model is not asked for `orders`, `halt` and `limits`: they are for people, and understood if they come.
         assert set(offered["properties"]) == set(model.model_fields) - {
             "name",
             "hypothesis",
             "source",
             "orders",
             "halt",
+            "limits",
         }
 
 

@@ -1,5 +1,6 @@
 """Unknown is never traded, the cache never changes a result, and equal parts are computed once."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -7,9 +8,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from agents.strategy.expression.evaluate import EvaluationCache, condition, evaluate, numbers
+from agents.strategy.expression.evaluate import (
+    EvaluationCache,
+    condition,
+    condition_at,
+    evaluate,
+    numbers,
+    numbers_at,
+)
 from agents.strategy.expression.nodes import Node
 from agents.strategy.expression.parse import parse
+from agents.strategy.expression.types import Dimension
+from agents.strategy.indicators import FUNCTIONS
 from backtesting.bars import Bars
 from backtesting.errors import DataError
 
@@ -151,3 +161,51 @@ def test_canonical_logic_means_what_was_written(drawn: tuple[str, bool]) -> None
     assume(isinstance(node, Node))
     assert isinstance(node, Node)
     assert condition(node, market(), EvaluationCache())[0, 0] == expected
+
+
+SAMPLED = [
+    "roc(close, 7)",
+    "lag(close, 3) / sma(close, 10)",
+    "cs_zscore(roc(close, 5)) - cs_rank(log_return(lag(close, 2), 4))",
+    "lag(roc(change(close, 2) / close, 3), 4)",
+    "clip(zscore(close, 20), -1, 1)",
+    "2",
+    "abs(roc(close, 1)) + hlc3 / close",
+    "where(close > lag(close, 5), roc(close, 3), 0)",
+    "max(open, lag(close, 1)) / close",
+    "close / (close - lag(close, 1))",
+]
+
+
+@pytest.mark.parametrize("every", [1, 5, 1000])
+@pytest.mark.parametrize("text", SAMPLED)
+def test_numbers_of_some_bars_are_those_of_all_bars(text: str, every: int, bars: Bars) -> None:
+    whole = numbers(tree(text), bars, EvaluationCache())[::every]
+    cache = EvaluationCache()
+    assert numbers_at(tree(text), bars, cache, every).tobytes() == whole.tobytes()
+    assert numbers_at(tree(text), bars, cache, every).tobytes() == whole.tobytes()  # and again, from the cache
+    cache = EvaluationCache()
+    numbers(tree(text), bars, cache)
+    assert numbers_at(tree(text), bars, cache, every).tobytes() == whole.tobytes()  # what is known is not made anew
+
+
+@pytest.mark.parametrize("name", sorted(FUNCTIONS))
+def test_every_function_is_the_same_at_some_bars(name: str, bars: Bars) -> None:
+    node = tree(FUNCTIONS[name].example)
+    if any(part.op == "feature" for part in parts_of(node)):
+        bars = replace(bars, features={part.name: np.ones(bars.close.shape) for part in parts_of(node) if part.name})
+    if node.dimension is Dimension.BOOLEAN:
+        whole, some = condition(node, bars, EvaluationCache()), condition_at(node, bars, EvaluationCache(), 3)
+    else:
+        whole, some = numbers(node, bars, EvaluationCache()), numbers_at(node, bars, EvaluationCache(), 3)
+    assert some.tobytes() == whole[::3].tobytes()
+
+
+def parts_of(node: Node) -> list[Node]:
+    return [node, *(part for arg in node.args for part in parts_of(arg))]
+
+
+def test_some_bars_of_a_look_back_do_not_compute_the_others(bars: Bars) -> None:
+    cache = EvaluationCache()
+    numbers_at(tree("roc(close, 7) - cs_mean(roc(close, 3))"), bars, cache, 5)
+    assert len(cache) == 1  # the sampled whole, and nothing on all bars

@@ -1,5 +1,8 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from agents.strategy.incumbents import shipped_incumbents
 
@@ -61,3 +64,57 @@ def test_an_incumbent_is_an_agent_already(touchstone: Callable[..., Any], judged
     answer = touchstone("agents", "promote", "golden_cross")
     assert answer.code == 8
     assert "golden_cross is an agent already, in state 'active'" in answer.error
+
+
+PANEL = "synthetic:panel?assets=5&years=8"
+
+
+def test_orders_of_a_portfolio_are_for_the_whole_panel(touchstone: Callable[..., Any]) -> None:
+    answer = touchstone("agents", "orders", "panel_momentum", "--market", PANEL, "--standing", "--json")
+    assert answer.code == 0, answer.err
+    orders = [event for event in answer.events if event["event"] == "order"]
+    (end,) = [event for event in answer.events if event["event"] == "orders"]
+    assert end["n_orders"] == len(orders) > 1
+    assert {order["symbol"] for order in orders} <= {f"panel-{k:03d}" for k in range(1, 6)}
+    # Held as ordered, nothing is left to do.
+    signed = {order["symbol"]: order["units"] * (1 if order["side"] == "buy" else -1) for order in orders}
+    held = ",".join(f"{symbol}={units!r}" for symbol, units in signed.items())
+    again = touchstone("agents", "orders", "panel_momentum", "--market", PANEL, "--standing", "--held", held)
+    assert "panel_momentum wants no change after" in again.out
+    shown = touchstone("agents", "orders", "panel_momentum", "--market", PANEL, "--standing").out
+    assert "Paper orders of panel_momentum" in shown
+    assert "of equity" in shown
+
+
+def test_orders_of_a_file_on_one_symbol_in_whole_lots(touchstone: Callable[..., Any], tmp_path: Path) -> None:
+    spec, terms = tmp_path / "always.yaml", tmp_path / "terms.yaml"
+    spec.write_text(
+        "kind: rules\nname: always_long\nhypothesis: x\nlong: {enter: 'close > 0 * close'}\n", encoding="utf-8"
+    )
+    terms.write_text("lot: 10\n", encoding="utf-8")
+    argv = ("agents", "orders", spec, "--market", "sample:sp500", "--terms", terms, "--json")
+    order = touchstone(*argv, "--equity", "100000").event("order")
+    assert (order["side"], order["reason"], order["units"] % 10) == ("buy", "enter long", 0.0)
+    assert 0 <= 100_000 - order["units"] * order["reference_price"] < 10 * order["reference_price"]
+    nothing = touchstone("agents", "orders", spec, "--market", "sample:sp500", "--held", "SP500=3")
+    assert "wants no change" in nothing.out
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("panel_mometum",), "there is no agent 'panel_mometum' and no such file; did you mean 'panel_momentum'?"),
+        (("golden_cross", "--held", "SP500"), "--held: 'SP500' is not SYMBOL=UNITS"),
+        (("golden_cross", "--held", "SP500=many"), "--held: 'SP500=many' is not SYMBOL=UNITS"),
+        (
+            ("golden_cross", "--held", "SP50=1"),
+            "'SP50' is held, but the market has no such symbol; did you mean 'SP500'?",
+        ),
+    ],
+)
+def test_orders_that_cannot_be_made_end_with_a_sentence(
+    touchstone: Callable[..., Any], options: tuple[str, ...], sentence: str
+) -> None:
+    answer = touchstone("agents", "orders", *options, "--market", "sample:sp500")
+    assert (answer.code, answer.out) == (2, "")
+    assert sentence in answer.error

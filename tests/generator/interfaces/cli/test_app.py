@@ -28,6 +28,7 @@ LEAVES = [
     ("review", "defer"),
     ("agents", "list"),
     ("agents", "show"),
+    ("agents", "orders"),
     ("agents", "promote"),
     ("runs", "list"),
     ("runs", "show"),

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from agents.archive.records import RunRecord, Spend
+from backtesting.costs import CostModel
+from backtesting.terms import CASH
 from generator.history import History, SlotRow
 from generator.interfaces.html.run_page import run_page
 from generator.uplift import uplifts
@@ -119,6 +121,18 @@ def test_it_says_how_the_model_was_asked_and_what_may_be_memory() -> None:
     assert "market-card@3, propose@2, repair@1" in page
     assert "one-shot" in page
     assert page.index("What the model added") < page.index("It may be memory.") < page.index("From slot to verdict")
+
+
+def test_it_says_what_trading_costs_and_what_is_claimed() -> None:
+    costs = CostModel(2.0, 3.0, 1.0, 0.01, 0.05).as_dict()
+    terms = replace(CASH, roll_every=21).as_dict()
+    config = {"llm": "none", "costs": costs, "terms": terms, "replace": "golden_cross"}
+    record = RunRecord("r-x", {"config": config}, "m", "b2:x", {}, 1, "b2:y", NOW)
+    page = made(a_run(record=record))
+    assert "6 basis points a side, 1.00% a year on short positions, both sides again whenever" in page
+    assert "roll_every 21" in page
+    assert "to add to the book, and to take the place of golden_cross" in page
+    assert "to take the place of" not in made(a_run())
 
 
 def test_hostile_text_is_text_and_nothing_is_loaded() -> None:

@@ -1,0 +1,307 @@
+"""Accounts: many rules on every symbol of a panel, an account of its own for each rule and symbol.
+
+What the population is for one market, for hundreds of them at once: the plan is laid out once, numbers are computed
+for some symbols together, and each symbol then takes a handful of compiled calls. Beside the gate metrics of every
+account it gives what a desk sees that puts the same capital on every symbol with one rule: the mean of the accounts,
+bar by bar. No capital moves between symbols; a portfolio that shares one account is a spec of its own kind.
+
+What the kernels do not know (other kinds of rules, symbols with missing bars, costs that are not proportional) goes
+through the engine account by account, which takes about a millisecond each. Nothing depends on threads: the symbols
+are cut into the same blocks for any number of them, and added up in their order.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from threading import local
+from typing import NamedTuple
+
+import numpy as np
+
+from agents.strategy.expression.evaluate import LoneCache, numbers, truth
+from agents.strategy.expression.nodes import BOOLEAN, NOT, Node
+from agents.strategy.indicators import FUNCTIONS
+from agents.strategy.population import (
+    N_METRICS,
+    GateMetrics,
+    Plan,
+    Population,
+    as_metrics,
+    check_asked,
+    gate_row,
+    gate_rows,
+    gates_of_curves,
+    pack_holds,
+    rates_of,
+    says_more,
+)
+from agents.strategy.strategy import TradingStrategy
+from agents.strategy.truth import FALSE, TRUE
+from backtesting import accounts as kernels
+from backtesting import sweep
+from backtesting.backtest import CAPITAL, simulate
+from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
+from backtesting.costs import CostModel
+from backtesting.reports import trade_room
+from backtesting.splits import Window
+from backtesting.terms import CASH, Terms
+
+# Symbols whose numbers are computed together: enough for the kernels that take many side by side (see
+# `kernels.rolling_mean`), few enough for the nearer caches.
+_SYMBOLS = 16
+# Into how many jobs the symbols of a panel are cut.
+_JOBS = 16
+# Bytes of the numbers of one block above which it holds fewer symbols.
+_BLOCK_BYTES = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, eq=False)
+class Accounts:
+    """What the accounts of a population on the symbols of a panel came to.
+
+    Attributes:
+        symbols, window, capital: what was asked for; every account starts with `capital`.
+        each: gate metrics, every array (n_candidates, n_symbols).
+        curves: (n_candidates, n_bars of the window) mean over the symbols of the equity at every close.
+        together: gate metrics of the curves, every array (n_candidates, 1); trades are those of all symbols.
+    """
+
+    symbols: tuple[str, ...]
+    window: Window
+    capital: float
+    each: GateMetrics
+    curves: FloatArray
+    together: GateMetrics
+
+
+def evaluate_accounts(
+    population: Population, bars: Bars, window: Window, costs: CostModel, *,
+    capital: float = CAPITAL, threads: int = 1, terms: Terms = CASH,
+) -> Accounts:  # fmt: skip
+    """Every rule of a population on every symbol of a panel.
+
+    Each account is what `Population.evaluate` says of its rule on that symbol alone, with the same bytes.
+
+    Args:
+        bars: of any number of symbols; a rule sees one of them at a time, so functions of the cross-section see one.
+        capital: of each account.
+        threads: at most this many; the result does not depend on it.
+        terms: the conventions of the market; with any that are not those of a cash account in shares every account
+            goes through the engine.
+
+    Raises:
+        UsageError: a window outside the bars, or capital that is not positive; or what `simulate` refuses.
+    """
+    check_asked(bars, [window], capital)
+    run = _Run(population, bars, window, costs, float(capital), terms)
+    # Each job adds its symbols up; how many there are depends on the panel alone.
+    size = max(_SYMBOLS, -(-bars.n_assets // _JOBS))
+    jobs = [(first, min(first + size, bars.n_assets)) for first in range(0, bars.n_assets, size)]
+    rows = np.empty((bars.n_assets, len(population), N_METRICS))
+    known = np.zeros((len(run.layout.whole), window.n_bars))
+    other = np.zeros((len(population), window.n_bars))
+    for (first, last), (found, held, rest) in zip(jobs, _in_order(run, jobs, threads), strict=True):
+        rows[first:last] = found
+        known += held
+        other += rest
+    at = population.places
+    other[at >= 0] += known[at[at >= 0]]
+    curves = other / bars.n_assets
+    return Accounts(
+        bars.symbols, window, float(capital),
+        each=as_metrics(rows.transpose(1, 0, 2)),
+        curves=curves,
+        together=as_metrics(gates_of_curves(curves, rows[:, :, 1].sum(axis=0), float(capital), bars.periods_per_year)),
+    )  # fmt: skip
+
+
+# Metrics of every symbol and candidate; sums of curves, of the distinct rules that the kernels know and of the others.
+Found = tuple[FloatArray, FloatArray, FloatArray | float]
+
+
+def _in_order(run: "_Run", jobs: Sequence[tuple[int, int]], threads: int) -> Iterator[Found]:
+    if threads == 1 or len(jobs) < 2:
+        yield from map(run, jobs)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(run, jobs)
+
+
+class _Layout(NamedTuple):
+    """Where every number and condition of a plan stands, the same for all symbols.
+
+    numbers: the rows by place, the first of them never read. pairs, steps, whole: as the kernels of `sweep` read them.
+    others: conditions that are evaluated one by one, with their row. fast, slow: the candidates of T0 and of T1.
+    """
+
+    numbers: tuple[Node, ...]
+    n_words: int
+    pairs: sweep.Table
+    steps: sweep.Table
+    others: tuple[tuple[int, Node], ...]
+    whole: sweep.Table
+    real: FloatArray
+    fast: IntArray
+    slow: IntArray
+
+    def symbols_at_once(self, n_bars: int) -> int:
+        return max(1, min(_SYMBOLS, _BLOCK_BYTES // (8 * len(self.numbers) * n_bars)))
+
+
+def _layout(plan: Plan, n_bars: int) -> _Layout:
+    n_conditions, pair, plane = len(plan.conditions), plan.planes[:, 0], plan.planes[:, 1]
+    # Both planes of a comparison stand behind all conditions.
+    at = np.where(pair >= 0, n_conditions + 2 * pair + plane, np.arange(n_conditions))
+    first = n_conditions + 2 * np.arange(len(plan.pairs))
+    pairs = np.column_stack((plan.pair_numbers, first, first + 1))
+    steps = plan.steps.copy()
+    counted = steps[:, 0] == sweep.RUN
+    count = steps[counted, 3]
+    steps[counted, 3] = 0
+    steps[:, 1:] = at[steps[:, 1:]]
+    steps[counted, 3] = count
+    whole = plan.whole.copy()
+    whole[:, sweep.ENTER_LONG : sweep.EXIT_SHORT + 1] = at[whole[:, sweep.ENTER_LONG : sweep.EXIT_SHORT + 1]]
+    fast = plan.all_in & (n_bars <= sweep.MAX_TABLE_BARS)
+    return _Layout(
+        plan.numbers, n_conditions + 2 * len(plan.pairs),
+        # Neighbours share their first row, which then stays in the nearest cache.
+        pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], steps,
+        tuple((int(at[place]), node) for place, node in plan.others.items()),
+        whole, plan.real, np.flatnonzero(fast), np.flatnonzero(~fast),
+    )  # fmt: skip
+
+
+def _sees_others(node: Node) -> bool:
+    function = FUNCTIONS.get(node.op)
+    across = function is not None and function.family == "cross_section"
+    return across or any(_sees_others(arg) for arg in node.args)
+
+
+class _Run:
+    """One call of `evaluate_accounts`: the accounts of a block of symbols, and the sum of their curves."""
+
+    def __init__(
+        self, population: Population, bars: Bars, window: Window, costs: CostModel, capital: float, terms: Terms
+    ) -> None:
+        self.terms = terms
+        self.population, self.bars, self.window, self.costs, self.capital = population, bars, window, costs, capital
+        self.rates = rates_of(bars, costs, capital)
+        self.span = np.array([[window.start, window.stop]], dtype=np.int64)
+        self.layout = _layout(population.plan, bars.n_bars)
+        self.alone = any(map(_sees_others, (*self.layout.numbers[1:], *(node for _, node in self.layout.others))))
+        self.known = terms.plain and not says_more(costs)
+        # Rows and words of one thread, written over by each block: memory that is warm already.
+        self._room = local()
+
+    def __call__(self, job: tuple[int, int]) -> Found:
+        # Copied once for the whole job: a few columns of a wide panel lie far apart.
+        bars = self.bars.between(*job)
+        n_symbols = bars.n_assets
+        n_candidates, n_distinct, n_bars = len(self.population), len(self.layout.whole), self.window.n_bars
+        at = self.population.places
+        rows = np.empty((n_symbols, n_candidates, N_METRICS))
+        held = np.zeros((n_distinct, n_bars))
+        rest: FloatArray | float = 0.0
+        simple = np.full(n_symbols, self.known) & np.isfinite(bars.close).all(axis=0)
+        if n_distinct and simple.any():
+            swept = np.full((n_symbols, n_distinct, sweep.N_OUT), np.nan)
+            size = 1 if self.alone else self.layout.symbols_at_once(bars.n_bars)
+            for first in range(0, n_symbols, size):
+                some = slice(first, min(first + size, n_symbols))
+                self._sweep(bars.between(some.start, some.stop), simple[some], swept[some], held)
+            rows[:, at >= 0] = gate_rows(swept, np.array(float(n_bars)), bars.periods_per_year)[:, at[at >= 0]]
+        for k in range(n_symbols):
+            unknown = at < 0 if simple[k] else np.ones(n_candidates, dtype=np.bool_)
+            if unknown.any():
+                rest = np.zeros((n_candidates, n_bars)) if isinstance(rest, float) else rest
+                self._engine(
+                    bars.between(k, k + 1), _of_asset(self.terms, job[0] + k), np.flatnonzero(unknown), rows[k], rest
+                )
+        return rows, held, rest
+
+    def _sweep(self, part: Bars, simple: BoolArray, swept: FloatArray, curves: FloatArray) -> None:
+        layout, window, rates = self.layout, self.window, self.rates
+        n_words = -(-part.n_bars // 64)
+        rows, known, words, out, trades = self._buffers(part.n_assets, n_words)
+        cache = LoneCache()
+        for place in range(1, len(layout.numbers)):
+            kernels.put_columns(numbers(layout.numbers[place], part, cache), rows, known, place)
+        others = [(row, _holds(node, part, cache)) for row, node in layout.others]
+        # T0 reads no range.
+        fields = ("open", "high", "low", "close") if len(layout.slow) else ("open", "close", "close", "close")
+        ready = {name: np.ascontiguousarray(getattr(part, name).T) for name in fields}
+        for k in np.flatnonzero(simple).tolist():
+            prices = sweep.prices_of(*(ready[name][k] for name in fields))
+            sweep.compare_rows(rows[k], known[k], layout.pairs, words[k])
+            for row, holds in others:
+                words[k, row] = pack_holds(holds[:, k], n_words)
+            if len(layout.steps):
+                sweep.combine_words(words[k], layout.steps)
+            for fast, chosen in ((True, layout.fast), (False, layout.slow)):
+                if len(chosen):
+                    sweep.simulate_block(
+                        prices, rows[k], words[k], layout.whole, layout.real, chosen, self.span, rates, fast, out,
+                        *_NO_TRADES,
+                    )  # fmt: skip
+            swept[k] = out[:, 0]
+            for candidate in layout.slow.tolist():
+                sweep.simulate_block(
+                    prices, rows[k], words[k], layout.whole, layout.real, np.array([candidate]), self.span, rates,
+                    False, out, *trades,
+                )  # fmt: skip
+                kernels.add_traded(
+                    prices.close, *trades, int(out[candidate, 0, sweep.N_TRADES]), window.start, window.stop,
+                    rates.capital, rates.commission, rates.borrow, rates.financing, curves[candidate],
+                )  # fmt: skip
+        if len(layout.fast):
+            kernels.add_held(
+                ready["open"], ready["close"], words, layout.whole, layout.fast, np.flatnonzero(simple),
+                window.start, window.stop, rates.capital, rates.adverse, rates.commission, curves,
+            )  # fmt: skip
+
+    def _buffers(
+        self, n_symbols: int, n_words: int
+    ) -> tuple[FloatArray, sweep.Words, sweep.Words, FloatArray, tuple[IntArray, FloatArray]]:
+        made = getattr(self._room, "made", None)
+        if made is None or len(made[0]) < n_symbols:
+            n_rows = len(self.layout.numbers)
+            made = (
+                np.full((n_symbols, n_rows, n_words * 64), np.nan),
+                np.zeros((n_symbols, n_rows, n_words), np.uint64),
+                np.zeros((n_symbols, self.layout.n_words, n_words), np.uint64),
+                np.empty((len(self.layout.whole), 1, sweep.N_OUT)),
+                trade_room(self.window),
+            )
+            self._room.made = made
+        rows, known, words, out, trades = made
+        return rows[:n_symbols], known[:n_symbols], words[:n_symbols], out, trades
+
+    def _engine(self, bars: Bars, terms: Terms, candidates: IntArray, rows: FloatArray, curves: FloatArray) -> None:
+        cache = LoneCache()
+        for candidate in candidates.tolist():
+            strategy = TradingStrategy(self.population.spec(candidate))
+            signals = strategy.generate_signals(bars, cache=cache)
+            result = simulate(signals, self.costs, window=self.window, capital=self.capital, terms=terms)
+            rows[candidate] = gate_row(result)
+            curves[candidate] += result.equity
+
+
+_NO_TRADES = (np.empty((0, 4), np.int64), np.empty((0, 5)))
+
+
+def _of_asset(terms: Terms, asset: int) -> Terms:
+    """The terms of one asset of a panel."""
+
+    def own(value: float | tuple[float, ...]) -> float:
+        return value[asset] if isinstance(value, tuple) else value
+
+    return replace(terms, multiplier=own(terms.multiplier), lot=own(terms.lot))
+
+
+def _holds(node: Node, bars: Bars, cache: LoneCache) -> BoolArray:
+    if node.op == BOOLEAN:
+        return np.full(bars.close.shape, bool(node.value))
+    if node.op == NOT:
+        return np.asarray(truth(node.args[0], bars, cache) == FALSE)
+    return np.asarray(truth(node, bars, cache) == TRUE)

@@ -1,0 +1,169 @@
+"""Accounts: the kernels for many candidates on many assets, an account for each pair: rows in, curves out.
+
+A curve is the equity of an account at every close. `sweep` stores none; here the curves of one candidate are added up
+over the assets, bar by bar, so that what is kept is one curve a candidate and not one an account. Equity is the
+engine's bit for bit for T0 and to rounding for T1 (see `sweep.py`); sums run in the order of the assets.
+
+Nothing is checked here. The kernels hold no state and release the GIL.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.cpython.unsafe.numbers import trailing_zeros
+
+from backtesting.bars import FloatArray, IntArray
+from backtesting.sweep import Table, Words
+
+# numba's own intrinsic, which the type checker knows nothing of.
+_trailing_zeros: Any = trailing_zeros
+
+# Columns and codes of `sweep` and places in `result.REASONS`, written out because numba's cache does not notice a
+# change in another file.
+_ENTER_LONG, _EXIT_LONG, _MAX_BARS = 0, 1, 12
+_OPEN, _BANKRUPT = 6, 7
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def put_columns(values: FloatArray, rows: FloatArray, known: Words, at: int) -> None:
+    """Column k of (n_bars, n_assets) numbers into row `at` of asset k: (n_assets, n_rows, n_words * 64) and its bits.
+
+    NaN behind the last bar; known is (n_assets, n_rows, n_words): the bars that are not NaN.
+    """
+    n_bars, n_assets = values.shape
+    n_words = known.shape[2]
+    for w in range(n_words):
+        first = 64 * w
+        size = min(64, n_bars - first)
+        for k in range(n_assets):
+            row = rows[k, at, first : first + 64]
+            for b in range(size):
+                row[b] = values[first + b, k]
+            for b in range(size, 64):
+                row[b] = math.nan
+            word = np.uint64(0)
+            for b in range(64):
+                word |= np.uint64(row[b] == row[b]) << np.uint64(b)
+            known[k, at, w] = word
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _next_bit(words: Words, begin: int, end: int) -> int:
+    """`sweep._next_bit`."""
+    if begin >= end:
+        return end
+    w = begin >> 6
+    word = words[w] >> np.uint64(begin & 63)
+    at = begin
+    if word == 0:
+        last = (end - 1) >> 6
+        w += 1
+        while w <= last and words[w] == 0:
+            w += 1
+        if w > last:
+            return end
+        word = words[w]
+        at = w << 6
+    return min(at + int(_trailing_zeros(word)), end)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_held(
+    open_: FloatArray,
+    close: FloatArray,
+    words: Words,
+    whole: Table,
+    chosen: IntArray,
+    assets: IntArray,
+    start: int,
+    stop: int,
+    capital: float,
+    adverse: float,
+    commission: float,
+    curves: FloatArray,
+) -> None:
+    """Add the equity of the `chosen` candidates of T0 on some assets to their rows of curves (n_candidates, n_bars).
+
+    open_, close: (n_assets, n_bars of the market); words: (n_assets, n_rows, n_words). One candidate on all assets
+    before the next, so that its curve stays in the nearest cache.
+    """
+    opens = np.empty(words.shape[2], np.uint64)
+    better = 1.0 + adverse
+    worse = 1.0 - adverse
+    for candidate in chosen:
+        curve = curves[candidate]
+        max_bars = whole[candidate, _MAX_BARS]
+        for asset in assets:
+            enter = words[asset, whole[candidate, _ENTER_LONG]]
+            leaves = words[asset, whole[candidate, _EXIT_LONG]]
+            opened = open_[asset]
+            closed = close[asset]
+            for w in range(len(opens)):
+                opens[w] = enter[w] & ~leaves[w]
+            cash = capital
+            at = start
+            decided = _next_bit(opens, start, stop - 1)
+            while decided < stop - 1:
+                entry = decided + 1
+                # Slices, so that no index can be negative and several bars are added with one instruction.
+                flat = curve[at - start : entry - start]
+                for t in range(len(flat)):
+                    flat[t] += cash
+                units = cash / (opened[entry] * better * (1.0 + commission))
+                last = _next_bit(leaves, entry, stop - 1)
+                if max_bars > 0:
+                    last = min(last, entry + max_bars - 1)
+                inside = curve[entry - start : last + 1 - start]
+                marks = closed[entry : last + 1]
+                for t in range(len(inside)):
+                    inside[t] += units * marks[t]
+                at = last + 1
+                if at == stop:
+                    break
+                cash = units * (opened[at] * worse) * (1.0 - commission)
+                decided = _next_bit(opens, at, stop - 1)
+            flat = curve[at - start :]
+            for t in range(len(flat)):
+                flat[t] += cash
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_traded(
+    close: FloatArray,
+    trade_whole: IntArray,
+    trade_real: FloatArray,
+    n_trades: int,
+    start: int,
+    stop: int,
+    capital: float,
+    commission: float,
+    borrow_rate: float,
+    financing_rate: float,
+    curve: FloatArray,
+) -> None:
+    """Add the equity that follows from the trades of one candidate, as `sweep` writes them, to a curve."""
+    cash = capital
+    at = start
+    for k in range(n_trades):
+        side, entry, leave, reason = trade_whole[k, 0], trade_whole[k, 1], trade_whole[k, 2], trade_whole[k, 3]
+        for t in range(at, entry):
+            curve[t - start] += cash
+        units = side * trade_real[k, 2]
+        notional = trade_real[k, 2] * trade_real[k, 0]
+        inside = cash - notional * (1.0 + commission) if side > 0 else cash + notional * (1.0 - commission)
+        # The bar of an exit belongs to what follows.
+        end = stop if reason == _OPEN else leave
+        for t in range(entry, end):
+            if units < 0.0:
+                inside -= borrow_rate * (-units * close[t])
+            if inside < 0.0:
+                inside -= financing_rate * -inside
+            curve[t - start] += inside + units * close[t]
+        cash += trade_real[k, 3]
+        at = end
+        if reason == _BANKRUPT:
+            return
+    for t in range(at, stop):
+        curve[t - start] += cash
