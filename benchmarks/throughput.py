@@ -11,7 +11,8 @@ client open, as a long run sees it.
 One JSON object goes to stdout: the overhead until the last proposal is stored (what the loop costs while the model is
 paid by the hour), until the last candidate is evaluated, and for the whole run with the judgement at its end. The CPU
 seconds up to the judgement, of the thread that asks and stores and of those that evaluate, say what a busy machine
-cannot hide: together they must fit into the ideal time, times the cores.
+cannot hide: together they must fit into the ideal time, times the cores. `stolen_share` is what other guests of the
+host took of the processors meanwhile, where the system says it: beyond a few percent the overheads are theirs.
 """
 
 import asyncio
@@ -126,12 +127,14 @@ async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port
         settings = Settings(environ={}, rng=np.random.default_rng(1), pace=Pace(in_flight))
         client = open_client(parse_address(llm), settings)
         _warm_up(run)
+        ticks, stolen = _processor_ticks()
         began, loop_cpu, all_cpu = time.monotonic(), time.thread_time(), time.process_time()
         traffic = Traffic(in_flight)
         calls = PaidCalls(run.run_id, archive, client, Budget(Caps(), clock=time.monotonic), None, traffic=traffic)
         workflow = build_workflow(run, dict.fromkeys(prompts, calls))
         await evolve(run, workflow, watch, traffic=traffic, watch_seconds=0.1)
         ended = time.monotonic()
+        ticks_now, stolen_now = _processor_ticks()
         await client.aclose()
         outcomes = archive.count_outcomes(run.run_id)
         by_itself = await alone(slots, in_flight, port, _question_bytes(run))
@@ -147,6 +150,7 @@ async def measure(slots: int, in_flight: int, seconds: float, folder: Path, port
         **{f"overhead_{name}": round((at - began) / ideal - 1.0, 4) for name, at in measured.items()},
         "loop_cpu_seconds": round(spent["loop"], 3),
         "evaluation_cpu_seconds": round(spent["all"] - spent["loop"], 3),
+        "stolen_share": round((stolen_now - stolen) / max(ticks_now - ticks, 1), 4),
         "outcomes": outcomes,
     }
 
@@ -174,6 +178,15 @@ def _warm_up(run: Run) -> None:
     """Compile what is compiled once in the life of an installation."""
     strategy = run.incumbents[0]
     run.open.look(strategy.spec, run.open.simulate(strategy), n_trials=1, seed=run.config.seed)
+
+
+def _processor_ticks() -> tuple[int, int]:
+    """Ticks of all processors so far, and those of them that other guests of the host took; zeros where unknown."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0, 0
+    ticks = [int(word) for word in stat.read_text().splitlines()[0].split()[1:9]]
+    return sum(ticks), ticks[7]
 
 
 def _question_bytes(run: Run) -> int:

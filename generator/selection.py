@@ -95,11 +95,22 @@ class Snapshot:
     tried: tuple[Tried, ...] = ()
     children: Mapping[tuple[str, str], int] = field(default_factory=dict)
     lessons: tuple[str, ...] = ()
+    _odds: dict[str, tuple[tuple[Entry, ...], FloatArray]] = field(default_factory=dict, repr=False, compare=False)
 
     def of_arm(self, arm: str) -> tuple[Entry, ...]:
         """This arm's own candidates, best first. Arms that fed each other could not be compared."""
         own = [entry for entry in self.candidates if entry.arm == arm]
         return tuple(sorted(own, key=_rank_key))
+
+    def odds(self, arm: str) -> tuple[tuple[Entry, ...], FloatArray]:
+        """Who may be a parent in this arm, and the weight of each; reckoned once for all slots of a block."""
+        if arm not in self._odds:
+            own = self.of_arm(arm)
+            incumbents = _spread([1.0] * len(self.incumbents), _children(self, arm, self.incumbents))
+            mixed = _spread(mixture(own), _children(self, arm, own))
+            weights = np.concatenate([mixed * (1.0 - INCUMBENT_SHARE - NONE_SHARE), incumbents * INCUMBENT_SHARE])
+            self._odds[arm] = (*own, *self.incumbents), weights / weights.sum() if len(weights) else weights
+        return self._odds[arm]
 
 
 @dataclass(frozen=True)
@@ -117,14 +128,9 @@ def choose_parents(
 
     An arm without candidates of its own draws from the incumbents only, and one without incumbents from its own.
     """
-    own = snapshot.of_arm(arm)
-    pool = [*own, *snapshot.incumbents]
+    pool, weights = snapshot.odds(arm)
     if rng.random() < none_share or not pool:
         return ()
-    incumbents = _spread([1.0] * len(snapshot.incumbents), _children(snapshot, arm, snapshot.incumbents))
-    mixed = _spread(mixture(own), _children(snapshot, arm, own))
-    weights = np.concatenate([mixed * (1.0 - INCUMBENT_SHARE - NONE_SHARE), incumbents * INCUMBENT_SHARE])
-    weights /= weights.sum()
     n_drawn = min(n_parents, int(np.count_nonzero(weights)))
     drawn = rng.choice(len(pool), size=n_drawn, replace=False, p=weights)
     return tuple(Chosen(pool[int(i)], float(weights[int(i)]) * (1.0 - none_share)) for i in drawn)

@@ -486,8 +486,15 @@ def _fence(value: Any, limit: int = FENCE_LIMIT) -> str:
         text = clean_text(raw)
         cut = f" [cut, {len(text) - limit} characters more]" if len(text) > limit else ""
         return json.dumps(text[:limit] + cut, ensure_ascii=False)
-    text = json.dumps(_clean(raw), ensure_ascii=False, indent=1 if isinstance(raw, Mapping) else None)
+    text = json.dumps(_clean(raw), ensure_ascii=False)
+    text = _indented(text) if isinstance(raw, Mapping) else text
     return text if len(text) <= limit else json.dumps(f"{text[:limit]} [cut, {len(text) - limit} characters more]")
+
+
+@lru_cache(maxsize=512)
+def _indented(text: str) -> str:
+    """JSON text, indented; the rules of a run are shown again and again, and indenting takes longest of all."""
+    return json.dumps(json.loads(text), ensure_ascii=False, indent=1)
 
 
 def _clean(value: Any) -> Any:
