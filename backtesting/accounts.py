@@ -51,7 +51,7 @@ def put_columns(values: FloatArray, rows: FloatArray, known: Words, at: int) -> 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _next_bit(words: Words, begin: int, end: int) -> int:
-    """`sweep._next_bit`."""
+    """`sweep._next_bit`, once more: numba's cache would not notice a change over there."""
     if begin >= end:
         return end
     w = begin >> 6

@@ -1,7 +1,8 @@
 """Summary: every metric of a report in a few compiled passes, for reports by the thousand.
 
 What the metrics mean is written in `metrics.py`, one function each; a property test holds the two equal to rounding.
-Nothing is checked here. Sums run in bar order with one accumulator each, so the same inputs give the same bytes.
+Nothing is checked here. Sums run in bar order with one accumulator each (drawdowns: one for each run under water, and
+one for the runs), so the same inputs give the same bytes.
 """
 
 import math

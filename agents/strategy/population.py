@@ -629,6 +629,7 @@ class Store:
     def _reserve(self, n: int) -> None:
         if self.n_words_used + n > len(self.words):
             self.words = _grown(self.words, self.n_words_used + n)
+            self.words[0] = 0  # the condition that never holds
 
 
 def _distinct(places: IntArray) -> IntArray:
@@ -648,11 +649,9 @@ def _column(values: FloatArray) -> FloatArray:
 
 
 def _grown(matrix: np.ndarray[Any, Any], at_least: int) -> np.ndarray[Any, Any]:
-    """The matrix with more rows, which are not even touched before they are written, like the first one of numbers."""
+    """The matrix with more rows, which are not even touched before they are written; the first one is not copied."""
     larger = np.empty((max(2 * len(matrix), at_least), matrix.shape[1]), matrix.dtype)
     larger[1 : len(matrix)] = matrix[1:]
-    if matrix.dtype == np.uint64:
-        larger[0] = 0
     return larger
 
 
