@@ -26,7 +26,7 @@ from backtesting.replacement import with_neighbours
 from backtesting.result import BacktestResult
 from backtesting.splits import MIN_WINDOW_BARS, plan_split
 from generator.config import RunConfig
-from generator.leakage import Leakage, grade_all, grade_model, load_models, worst_of
+from generator.leakage import Grade, Leakage, grade_all, grade_model, load_models, worst_of
 from generator.llm.address import parse_address
 from generator.run import Run, Seal, blind_bars, seal_of
 
@@ -246,7 +246,7 @@ def check_after_cutoff(config: RunConfig, bars: Bars) -> None:
     """Refuse, before anything is asked, a blind test on the days after a model's cutoff where too few are there.
 
     Raises:
-        DataError: says how many bars are missing.
+        DataError: says how many bars are missing, or that nobody published the cutoff.
     """
     if not config.after_cutoff or config.market.startswith("synthetic:"):
         return
@@ -255,6 +255,12 @@ def check_after_cutoff(config: RunConfig, bars: Bars) -> None:
     known = load_models()
     for llm in sorted({str(config.role(name).llm) for name in config.asked} - {"none"}):
         found = grade_model(parse_address(llm).model, first, known)
+        if found.grade is Grade.C:
+            raise DataError(
+                f"no day is known to come after what {llm} has read: {found.reason}",
+                kept="nothing was asked and nothing was opened",
+                next_step="ask a model with a published cutoff, or leave --after-cutoff out",
+            )
         if found.blind_after is None:
             continue
         start, missing = blind_bars(bars, found.blind_after, split.sealed)

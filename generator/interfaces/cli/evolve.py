@@ -358,6 +358,8 @@ def _announce(run: Run, output: Output) -> None:
     output.note(f"sealed window  {spans['sealed']}: judged once, at the end")
     if config.replace:
         output.note(f"the claims     each candidate to add to the book, and to take the place of {config.replace}")
+    if config.after_cutoff:
+        output.note("the cutoff     rules of a model that may know these days are judged on those after its cutoff")
     if not run.finished:
         output.note(f"the seal       {sealed}")
     arms = ", ".join(f"{arm} {share:.0%}" for arm, share in config.shares.items())

@@ -88,6 +88,16 @@ def test_too_few_days_after_a_cutoff_end_with_4_before_the_run(touchstone: Calla
     assert touchstone("runs", "list", "--json").out == ""
 
 
+def test_after_an_unknown_cutoff_no_day_is_known_to_be_blind(touchstone: Callable[..., Any]) -> None:
+    llm = ("--llm", "openai:nobodys@http://127.0.0.1:9/v1", "--after-cutoff")
+    answer = touchstone("evolve", "--market", "sample:sp500", "--slots", "1", *llm, OPENAI_API_KEY="none")
+    assert answer.code == 4
+    assert "no day is known to come after what openai:nobodys@http://127.0.0.1:9/v1 has read" in answer.error
+    assert "its model nobodys is not in the table of cutoffs; nothing was asked" in answer.error
+    assert "ask a model with a published cutoff, or leave --after-cutoff out" in answer.error
+    assert touchstone("runs", "list", "--json").out == ""
+
+
 def test_calibrate_measures_the_test_by_length_and_says_what_cannot_be_drawn(touchstone: Callable[..., Any]) -> None:
     cell = ("--families", "occam-factor", "--years", "5", "--alpha", "0.05", "--reps", "3")
     row = touchstone("calibrate", *cell, "--candidates", "16", "--json").event("calibration")
