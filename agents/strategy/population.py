@@ -48,7 +48,7 @@ from backtesting.errors import InvalidConfig, UsageError
 from backtesting.executor import Executor
 from backtesting.inputs import TargetOrders
 from backtesting.metrics import FLAT
-from backtesting.reports import HeldReport, Reports, held_report, trade_room
+from backtesting.reports import HeldReport, Reports, held_reports
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
 from backtesting.terms import CASH, Terms
@@ -979,27 +979,21 @@ class Population:
         sources = [self._sources[candidate] for candidate in candidates]
         names = [source["name"] if isinstance(source, Mapping) else source.name for source in sources]
         at = self._at[list(candidates)]
-        held: dict[int, int] = {}
+        held: dict[int, HeldReport] = {}
         if _is_simple(bars, costs, terms):
             chosen = _distinct(at[at >= 0])
             chosen = chosen[self.plan.all_in[chosen]]
             store = cache.store(bars)
-            whole, real = placed(self.plan, chosen, store, threads=threads), self.plan.real[chosen]
-            held = {place: row for row, place in enumerate(chosen.tolist())}
-        rates = rates_of(bars, costs, float(capital))
-
-        room = trade_room(window)
-
-        def made(place: int) -> HeldReport | BacktestResult:
-            row = held.get(int(at[place]))
-            if row is None:
-                return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache, terms=terms)
-            one = slice(row, row + 1)
-            return held_report(
-                store.prices, store.words, whole[one], real[one], window, rates, float(bars.periods_per_year), room
-            )
-
-        found = [made(place) for place in range(len(candidates))]
+            whole = placed(self.plan, chosen, store, threads=threads)
+            made = held_reports(
+                store.prices, store.words, whole, self.plan.real[chosen], window,
+                rates_of(bars, costs, float(capital)), float(bars.periods_per_year),
+            )  # fmt: skip
+            held = dict(zip(chosen.tolist(), made, strict=True))
+        found = [
+            held.get(place) or self.report(candidate, bars, window, costs, capital=capital, cache=cache, terms=terms)
+            for candidate, place in zip(candidates, at.tolist(), strict=True)
+        ]
         return Reports(names, found, bars, window, costs, float(capital))
 
     def streams(
