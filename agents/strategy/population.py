@@ -281,8 +281,8 @@ class Plan:
 
     @cached_property
     def all_in(self) -> BoolArray:
-        """(n_candidates,) which of them are long and all of the account, see `sweep.is_t0`."""
-        return sweep.is_t0(self.whole, self.real, never=0)
+        """(n_candidates,) which of them are long and all of the account, see `sweep.simulator_of`."""
+        return np.asarray(sweep.simulator_of(self.whole, self.real, never=0) == sweep.T0)
 
     def needed(self, chosen: IntArray) -> BoolArray:
         """(n_conditions,) what some candidates need."""
