@@ -607,7 +607,7 @@ def simulate_t1_long(
                     until = next_leave
                     if max_bars > 0:
                         until = min(until, t + max_bars - 1)
-                    place = np.uint64(place_of[t])
+                    place = np.uint64(place_of[np.uint64(t)])
                     known = place < np.uint64(n_kept) and kept_whole[place, _ENTRY] == t
                     if not known or kept_whole[place, _KNOWN] < until:
                         limit = until
@@ -637,7 +637,7 @@ def simulate_t1_long(
                     bar = t + kept_whole[place, _HELD]
                     fill = kept_real[place, _FILL_OUT]
                     # The last decision at stop - 1 finds no bar left to act on.
-                    fill_after = open_[min(until + 1, stop - 1)] * (1.0 - adverse)
+                    fill_after = open_[np.uint64(min(until + 1, stop - 1))] * (1.0 - adverse)
                     cut = bar > until
                     bar = until + 1 if cut else bar
                     fill = fill_after if cut else fill
@@ -649,8 +649,7 @@ def simulate_t1_long(
                     path = paths[np.uint64(kept_whole[place, _FIRST] + bar - t)]
                     total += path[_TOTAL]
                     squares += path[_SQUARES]
-                    if before * path[_LOW] < worst * peak:
-                        worst = before * path[_LOW] / peak
+                    worst = min(worst, before * path[_LOW] / peak)
                     worst = min(worst, path[_INSIDE])
                     peak = max(peak, before * path[_HIGH])
                     k += 1
@@ -670,8 +669,7 @@ def simulate_t1_long(
                     step = (cash - value) / value
                     total += step
                     squares += step * step
-                    if cash < worst * peak:
-                        worst = cash / peak
+                    worst = min(worst, cash / peak)
                     peak = max(peak, cash)
                     t = _next_bit(opens, bar, stop - 1) + 1
                 out[candidate, f, FINAL_EQUITY] = cash
