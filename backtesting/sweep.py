@@ -228,19 +228,17 @@ def _next_bit(words: Words, begin: int, end: int) -> int:
     """The first set bit of begin..end - 1, or end."""
     if begin >= end:
         return end
-    w = begin >> 6
-    word = words[w] >> np.uint64(begin & 63)
-    at = begin
-    if word == 0:
-        last = (end - 1) >> 6
-        w += 1
-        while w <= last and words[w] == 0:
-            w += 1
-        if w > last:
-            return end
+    # Unsigned, so that no place is taken for one counted from the end. What lies behind `end`, or nowhere, is cut off
+    # last and not asked for first: nobody can foresee it, and a wrong guess of the processor costs more than the hop.
+    w = np.uint64(begin) >> np.uint64(6)
+    last = np.uint64(end - 1) >> np.uint64(6)
+    word = words[w] & (~np.uint64(0) << np.uint64(begin & 63))
+    while word == 0 and w < last:
+        w += np.uint64(1)
         word = words[w]
-        at = w << 6
-    return min(at + int(_trailing_zeros(word)), end)
+    # 64 zeros trail a word without a bit.
+    at = np.int64(w << np.uint64(6)) + np.int64(_trailing_zeros(word))
+    return min(int(at), end)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
