@@ -56,7 +56,7 @@ def held_reports(
     rates: sweep.Rates,
     periods_per_year: float,
 ) -> list[HeldReport]:
-    """The reports of candidates, rows of `whole` and `real`, that `sweep.is_t0` admits; see `sweep.sweep`."""
+    """The reports of candidates, rows of `whole` and `real`, that are for `sweep.T0`; see `sweep.sweep`."""
     spans = np.array([[window.start, window.stop]], dtype=np.int64)
     out = np.empty((len(whole), 1, sweep.N_OUT))
     order = np.arange(len(whole))
@@ -69,7 +69,7 @@ def held_reports(
     for row in range(len(whole)):
         used = edges[-1]
         sweep.simulate_block(
-            prices, _NO_ROWS, words, whole, real, order[row : row + 1], spans, rates, True, out,
+            prices, _NO_ROWS, words, whole, real, order[row : row + 1], spans, rates, sweep.T0, out,
             trade_whole[used:], trade_real[used:],
         )  # fmt: skip
         edges.append(used + int(out[row, 0, sweep.N_TRADES]))

@@ -238,17 +238,17 @@ class _Run:
                 words[k, row] = pack_holds(holds[:, k], n_words)
             if len(layout.steps):
                 sweep.combine_words(words[k], layout.steps)
-            for fast, chosen in ((True, layout.fast), (False, layout.slow)):
+            for simulator, chosen in ((sweep.T0, layout.fast), (sweep.T1, layout.slow)):
                 if len(chosen):
                     sweep.simulate_block(
-                        prices, rows[k], words[k], layout.whole, layout.real, chosen, self.span, rates, fast, out,
-                        *_NO_TRADES,
+                        prices, rows[k], words[k], layout.whole, layout.real, chosen, self.span, rates,
+                        simulator, out, *_NO_TRADES,
                     )  # fmt: skip
             swept[k] = out[:, 0]
             for candidate in layout.slow.tolist():
                 sweep.simulate_block(
                     prices, rows[k], words[k], layout.whole, layout.real, np.array([candidate]), self.span, rates,
-                    False, out, *trades,
+                    sweep.T1, out, *trades,
                 )  # fmt: skip
                 kernels.add_traded(
                     prices.close, *trades, int(out[candidate, 0, sweep.N_TRADES]), window.start, window.stop,
