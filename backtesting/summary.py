@@ -7,6 +7,7 @@ one for the runs), so the same inputs give the same bytes.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,8 +28,11 @@ _NAMES = tuple(METRICS)
 # Of all runs of bars under a peak: lowest fall, sum of each one's lowest, longest, bars, how many; and of the one that
 # has not ended: the peak, the lowest account under it, bars.
 _WORST, _LOWS, _LONGEST, _UNDER, _N_RUNS, _PEAK, _LOWEST, _RUN = range(8)
-# Accumulators of a sum, one for each place of a number in its block: LLVM adds several of them with one instruction.
-_LANES = 64
+# Accumulators of a sum, one for each place of a number in its block: LLVM adds several of them with one instruction,
+# provided that places are counted without a sign, so that none can be meant from the end. In plain Python, a range of
+# these gives plain numbers.
+_unsigned: Any = np.uint64
+_LANES, _NONE = _unsigned(64), _unsigned(0)
 _BUT_THE_SIGN = 0x7FFF_FFFF_FFFF_FFFF
 # Bars of an account that are summed up together.
 _STRETCH = 1_024
@@ -148,21 +152,22 @@ def _surface(falls: FloatArray) -> None:
 def _fall(account: FloatArray, begin: int, end: int, falls: FloatArray, squares: FloatArray) -> None:
     """Go on with the runs of bars under a peak from bar `begin` to before `end`; squares of all falls to the lanes."""
     bits = account.view(np.int64)
-    for first in range(begin, end, _LANES):
-        after = min(first + _LANES, end)
+    stop = _unsigned(end)
+    for first in range(_unsigned(begin), stop, _LANES):
+        after = min(first + _LANES, stop)
         peak = falls[_PEAK]
         part = 1.0 / peak
         lowest, highest = _extremes(bits, bits, first, after)
         if highest < peak:
             # Nearly always: new peaks are rare, and come together.
             for t in range(first, after):
-                fall = (account[np.uint64(t)] - peak) * part
-                squares[np.uint64(t - first)] += fall * fall
+                fall = (account[t] - peak) * part
+                squares[t - first] += fall * fall
             falls[_LOWEST] = min(falls[_LOWEST], lowest) if falls[_RUN] > 0.0 else lowest
             falls[_RUN] += after - first
             continue
         for t in range(first, after):
-            value = account[np.uint64(t)]
+            value = account[t]
             if value < peak:
                 fall = (value - peak) * part
                 squares[t - first] += fall * fall
@@ -249,10 +254,9 @@ def _extremes(low: IntArray, high: IntArray, begin: int, end: int) -> tuple[floa
     one float after another.
     """
     lowest, highest = low[begin], high[begin]
-    for t in range(begin, end):
-        # Unsigned, so that no place is taken for one counted from the end.
-        lowest = min(lowest, low[np.uint64(t)])
-        highest = max(highest, high[np.uint64(t)])
+    for t in range(_unsigned(begin), _unsigned(end)):
+        lowest = min(lowest, low[t])
+        highest = max(highest, high[t])
     return np.int64(lowest).view(np.float64), np.int64(highest).view(np.float64)
 
 
@@ -261,7 +265,7 @@ def _ends(bits: IntArray, n: int) -> tuple[float, float]:
     lowest, highest = _BUT_THE_SIGN, -_BUT_THE_SIGN
     for t in range(n):
         # Of a negative number all bits but the sign are turned over.
-        here = bits[np.uint64(t)]
+        here = bits[t]
         here ^= (here >> 63) & _BUT_THE_SIGN
         lowest = min(lowest, here)
         highest = max(highest, here)
@@ -280,10 +284,11 @@ def _blank(capital: float) -> tuple[FloatArray, FloatArray, FloatArray]:
 def _add_signs(moved: FloatArray, begin: int, end: int, signs: FloatArray) -> None:
     """Sums of the gains, of the losses and of their squares, to three rows of lanes."""
     gained, fallen, squares = signs[0], signs[1], signs[2]
-    for first in range(begin, end, _LANES):
-        for t in range(first, min(first + _LANES, end)):
-            lane = np.uint64(t - first)
-            r = moved[np.uint64(t)]
+    stop = _unsigned(end)
+    for first in range(_unsigned(begin), stop, _LANES):
+        for t in range(first, min(first + _LANES, stop)):
+            lane = t - first
+            r = moved[t]
             # Without a branch that nobody can foresee; what is added is 0 where it was nothing.
             fall = r if r < 0.0 else 0.0
             gained[lane] += r - fall
@@ -317,11 +322,12 @@ def _tails(
     if not scale < math.inf:
         scale = 0.0
     for t in range(m):
-        places[np.uint64(t)] = np.uint16(int((moved[np.uint64(t)] - low) * scale))
+        places[t] = np.uint16(int((moved[t] - low) * scale))
     counts = np.zeros(_BUCKETS, np.int64)
     for t in range(m):
-        counts[places[np.uint64(t)]] += 1
+        counts[places[t]] += 1
     middle = int((0.0 - low) * scale)
+    stop = _unsigned(m)
     if n_zeros > 0:
         counts[middle] += n_zeros
     for tail in range(2):
@@ -332,15 +338,14 @@ def _tails(
         first, last = np.uint16(first_bucket), np.uint16(last_bucket)
         end = ends[tail]
         size = 0
-        for begin in range(0, m, _LANES):
-            after = min(begin + _LANES, m)
+        for begin in range(_NONE, stop, _LANES):
+            after = min(begin + _LANES, stop)
             hits = 0
             for t in range(begin, after):
-                place = places[np.uint64(t)]
-                hits += (first <= place) & (place <= last)
+                hits += (first <= places[t]) & (places[t] <= last)
             if hits > 0:
                 for t in range(begin, after):
-                    if first <= places[np.uint64(t)] <= last:
+                    if first <= places[t] <= last:
                         end[size] = moved[t]
                         size += 1
         zeros = n_zeros if first_bucket <= middle <= last_bucket else 0
@@ -349,13 +354,11 @@ def _tails(
     floor = found[0]
     beyond = np.zeros(_LANES)
     n_beyond = n_zeros if floor > 0.0 else 0
-    for begin in range(0, m, _LANES):
-        after = min(begin + _LANES, m)
-        for t in range(begin, after):
-            r = moved[np.uint64(t)]
-            beyond[np.uint64(t - begin)] += r if r < floor else 0.0
-        for t in range(begin, after):
-            n_beyond += moved[np.uint64(t)] < floor
+    for begin in range(_NONE, stop, _LANES):
+        for t in range(begin, min(begin + _LANES, stop)):
+            beyond[t - begin] += moved[t] if moved[t] < floor else 0.0
+    for t in range(m):
+        n_beyond += moved[t] < floor
     found[4] = n_beyond
     return _total(beyond)
 
@@ -382,10 +385,11 @@ def _of_stream(
     total = gains - losses
     mean = total / n
     seconds, thirds, fourths = np.zeros(_LANES), np.zeros(_LANES), np.zeros(_LANES)
-    for begin in range(0, m, _LANES):
-        for t in range(begin, min(begin + _LANES, m)):
-            lane = np.uint64(t - begin)
-            centred = moved[np.uint64(t)] - mean
+    stop = _unsigned(m)
+    for begin in range(_NONE, stop, _LANES):
+        for t in range(begin, min(begin + _LANES, stop)):
+            lane = t - begin
+            centred = moved[t] - mean
             square = centred * centred
             seconds[lane] += square
             thirds[lane] += square * centred
