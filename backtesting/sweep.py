@@ -618,7 +618,7 @@ def simulate_t1_long(
                         _follow(
                             open_, low, close, highest, lowest, adverse, commission, t, limit,
                             share, stop_distance, trail_distance, target_distance,
-                            place, n_rows, kept_whole, kept_real, paths,
+                            n_kept, n_rows, kept_whole, kept_real, paths,
                         )  # fmt: skip
                         n_rows += kept_whole[place, _HELD] + 1
                         n_kept += 1
