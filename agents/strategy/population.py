@@ -527,7 +527,7 @@ class Store:
         self.kept = kept
         self.prices = sweep.prices_of(*(getattr(bars, name)[:, 0] for name in ("open", "high", "low", "close")))
         self.n_words = -(-bars.n_bars // 64)
-        self.rows = np.empty((1, self.n_words * 64))
+        self.rows = sweep.number_rows(1, self.n_words * 64)
         self.known = np.zeros((1, self.n_words), np.uint64)
         self.words = np.zeros((1, self.n_words), np.uint64)
         self.row_of: dict[str, int] = {"": 0}
@@ -551,8 +551,9 @@ class Store:
 
     def _make_room(self, n_rows: int) -> None:
         if n_rows > len(self.rows):
-            self.rows = _grown(self.rows, n_rows)
-            self.known = _grown(self.known, n_rows)
+            n_rows = max(2 * len(self.rows), n_rows)
+            self.rows = _moved(self.rows, sweep.number_rows(n_rows, self.n_words * 64))
+            self.known = _moved(self.known, np.empty((n_rows, self.n_words), np.uint64))
 
     def fill(self, plan: Plan, need: BoolArray, *, threads: int) -> IntArray:
         """(n_conditions,) the word row of each condition that is needed; those not there yet are computed."""
@@ -628,7 +629,8 @@ class Store:
 
     def _reserve(self, n: int) -> None:
         if self.n_words_used + n > len(self.words):
-            self.words = _grown(self.words, self.n_words_used + n)
+            n_rows = max(2 * len(self.words), self.n_words_used + n)
+            self.words = _moved(self.words, np.empty((n_rows, self.n_words), np.uint64))
             self.words[0] = 0  # the condition that never holds
 
 
@@ -648,11 +650,10 @@ def _column(values: FloatArray) -> FloatArray:
     return column
 
 
-def _grown(matrix: np.ndarray[Any, Any], at_least: int) -> np.ndarray[Any, Any]:
-    """The matrix with more rows, which are not even touched before they are written; the first one is not copied."""
-    larger = np.empty((max(2 * len(matrix), at_least), matrix.shape[1]), matrix.dtype)
-    larger[1 : len(matrix)] = matrix[1:]
-    return larger
+def _moved(rows: np.ndarray[Any, Any], room: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Rows in their new room, the rest of which is not even touched; the first one is not copied."""
+    room[1 : len(rows)] = rows[1:]
+    return room
 
 
 def pack_holds(holds: np.ndarray[Any, Any], n_words: int) -> sweep.Words:
