@@ -265,14 +265,14 @@ class _Run:
             open_, high, low, close = (rows[k, at[name], : part.n_bars] for name in PRICE_FIELDS)
             asset = sweep.prices_of(open_, high, low, close)
             sweep.simulate_block(
-                asset, rows[k], words[k], layout.whole, layout.real, layout.slow, self.span, rates, False, out,
+                asset, rows[k], words[k], layout.whole, layout.real, layout.slow, self.span, rates, sweep.T1, out,
                 *_NO_TRADES,
             )  # fmt: skip
             swept[k, layout.slow] = out[layout.slow, 0]
             for candidate in layout.slow.tolist():
                 sweep.simulate_block(
                     asset, rows[k], words[k], layout.whole, layout.real, np.array([candidate]), self.span, rates,
-                    False, out, *trades,
+                    sweep.T1, out, *trades,
                 )  # fmt: skip
                 kernels.add_traded(
                     asset.close, *trades, int(out[candidate, 0, sweep.N_TRADES]), window.start, window.stop,

@@ -208,6 +208,43 @@ def _smoothed(x: FloatArray, window: int, weight: float) -> FloatArray:
     return out
 
 
+def _relative_strength(x: FloatArray, window: int) -> FloatArray:
+    """Smoothed gain over smoothed gain and loss, as `_smoothed` with weight 1 / window, both in one walk."""
+    out = np.full(x.shape, NAN)
+    weight = 1.0 / window
+    for k in range(x.shape[1]):
+        seen = 0
+        first_gain = 0.0
+        first_loss = 0.0
+        gains = 0.0
+        losses = 0.0
+        before = NAN
+        for t in range(x.shape[0]):
+            step = x[t, k] - before
+            before = x[t, k]
+            if math.isnan(step):
+                continue
+            gain = max(step, 0.0)
+            loss = max(-step, 0.0)
+            seen += 1
+            if seen > window:
+                gains += weight * (gain - gains)
+                losses += weight * (loss - losses)
+            else:
+                if seen == 1:
+                    first_gain = gain
+                    first_loss = loss
+                if seen < window:
+                    gains += gain - first_gain
+                    losses += loss - first_loss
+                    continue
+                gains = first_gain + (gains + (gain - first_gain)) / window
+                losses = first_loss + (losses + (loss - first_loss)) / window
+            both = gains + losses
+            out[t, k] = gains / both if both != 0.0 else NAN
+    return out
+
+
 def _extreme(x: FloatArray, window: int, sign: float) -> FloatArray:
     """Largest (sign 1) or smallest (sign -1) of the last `window` bars."""
     out = np.full(x.shape, NAN)
@@ -752,6 +789,7 @@ def rolling_mean(x: FloatArray, window: int) -> FloatArray:
 rolling_sum = Kernel(_rolling_sum)
 rolling_stdev = Kernel(_rolling_stdev)
 smoothed = Kernel(_smoothed)
+relative_strength = Kernel(_relative_strength)
 extreme = Kernel(_extreme)
 line = Kernel(_line)
 comoment = Kernel(_comoment)

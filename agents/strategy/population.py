@@ -281,8 +281,8 @@ class Plan:
 
     @cached_property
     def all_in(self) -> BoolArray:
-        """(n_candidates,) which of them are long and all of the account, see `sweep.is_t0`."""
-        return sweep.is_t0(self.whole, self.real, never=0)
+        """(n_candidates,) which of them are long and all of the account, see `sweep.simulator_of`."""
+        return np.asarray(sweep.simulator_of(self.whole, self.real, never=0) == sweep.T0)
 
     def needed(self, chosen: IntArray) -> BoolArray:
         """(n_conditions,) what some candidates need."""
@@ -601,8 +601,11 @@ class Store:
                 self.pair_of.update(zip(_chosen(plan.pairs, new), at[new].tolist(), strict=True))
             operands = plan.pair_numbers[new]
             row_of = np.zeros(len(plan.numbers), dtype=np.int64)
-            self._make_room(len(self.row_of) + len(plan.numbers))
-            for number in _distinct(operands).tolist():
+            wanted_numbers = _distinct(operands).tolist()
+            # At once, and no more than are missing: a matrix that grows is copied.
+            missing = sum(plan.numbers[number].text not in self.row_of for number in wanted_numbers)
+            self._make_room(len(self.row_of) + missing)
+            for number in wanted_numbers:
                 row_of[number] = self.row(plan.numbers[number])
             pairs = np.empty((len(new), 4), dtype=np.int64)
             pairs[:, :2] = row_of[operands]
