@@ -142,7 +142,7 @@ class _Layout(NamedTuple):
 
     numbers: the rows by place, the first of them never read; the prices have those behind. pairs, steps, whole: as the
     kernels of `sweep` read them; are_rows: 1 where a number of `steps` is a row, else 0. others: conditions that are
-    evaluated one by one, with their row. fast, slow: the candidates of T0 and of T1.
+    evaluated one by one, with their row. fast: the candidates of T0; slow: the other simulators with theirs.
     """
 
     numbers: tuple[Node, ...]
@@ -155,7 +155,7 @@ class _Layout(NamedTuple):
     whole: sweep.Table
     real: FloatArray
     fast: IntArray
-    slow: IntArray
+    slow: tuple[tuple[int, IntArray], ...]
 
     def symbols_at_once(self, n_bars: int) -> int:
         return max(1, min(_SYMBOLS, _BLOCK_BYTES // (8 * (len(self.numbers) + len(self.prices)) * n_bars)))
@@ -173,15 +173,20 @@ def _layout(plan: Plan, n_bars: int) -> _Layout:
     steps = np.where(are_rows, at[plan.steps * are_rows], plan.steps)
     whole = plan.whole.copy()
     whole[:, sweep.ENTER_LONG : sweep.EXIT_SHORT + 1] = at[whole[:, sweep.ENTER_LONG : sweep.EXIT_SHORT + 1]]
-    fast = plan.all_in & (n_bars <= sweep.MAX_TABLE_BARS)
+    simulator = sweep.simulator_of(plan.whole, plan.real, never=0)
+    if n_bars > sweep.MAX_TABLE_BARS:
+        simulator = np.maximum(simulator, sweep.T1_LONG)
+    fast, *slow = (np.flatnonzero(simulator == kind) for kind in (sweep.T0, sweep.T1_LONG, sweep.T1))
+    slow[0] = slow[0][sweep.alike(whole[slow[0]], plan.real[slow[0]])]
     return _Layout(
         # T0 reads no range.
-        plan.numbers, ("open", "close") if fast.all() else ("open", "close", "high", "low"),
+        plan.numbers, ("open", "close") if len(fast) == len(whole) else ("open", "close", "high", "low"),
         n_conditions + 2 * len(plan.pairs),
         # Neighbours share their first row, which then stays in the nearest cache.
         pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))], steps, are_rows,
         tuple((int(at[place]), node) for place, node in plan.others.items()),
-        whole, plan.real, np.flatnonzero(fast), np.flatnonzero(~fast),
+        whole, plan.real, fast,
+        tuple((kind, some) for kind, some in zip((sweep.T1_LONG, sweep.T1), slow, strict=True) if len(some)),
     )  # fmt: skip
 
 
@@ -264,20 +269,21 @@ class _Run:
         for k in simple.tolist() if len(layout.slow) else ():
             open_, high, low, close = (rows[k, at[name], : part.n_bars] for name in PRICE_FIELDS)
             asset = sweep.prices_of(open_, high, low, close)
-            sweep.simulate_block(
-                asset, rows[k], words[k], layout.whole, layout.real, layout.slow, self.span, rates, sweep.T1, out,
-                *_NO_TRADES,
-            )  # fmt: skip
-            swept[k, layout.slow] = out[layout.slow, 0]
-            for candidate in layout.slow.tolist():
+            for simulator, chosen in layout.slow:
                 sweep.simulate_block(
-                    asset, rows[k], words[k], layout.whole, layout.real, np.array([candidate]), self.span, rates,
-                    sweep.T1, out, *trades,
+                    asset, rows[k], words[k], layout.whole, layout.real, chosen, self.span, rates, simulator, out,
+                    *_NO_TRADES,
                 )  # fmt: skip
-                kernels.add_traded(
-                    asset.close, *trades, int(out[candidate, 0, sweep.N_TRADES]), window.start, window.stop,
-                    rates.capital, rates.commission, rates.borrow, rates.financing, held[candidate],
-                )  # fmt: skip
+                swept[k, chosen] = out[chosen, 0]
+                for candidate in chosen.tolist():
+                    sweep.simulate_block(
+                        asset, rows[k], words[k], layout.whole, layout.real, np.array([candidate]), self.span, rates,
+                        simulator, out, *trades,
+                    )  # fmt: skip
+                    kernels.add_traded(
+                        asset.close, *trades, int(out[candidate, 0, sweep.N_TRADES]), window.start, window.stop,
+                        rates.capital, rates.commission, rates.borrow, rates.financing, held[candidate],
+                    )  # fmt: skip
         if len(layout.fast):
             kernels.add_held(
                 rows, at["open"], at["close"], words, layout.whole, layout.fast, simple, window.start, window.stop,
