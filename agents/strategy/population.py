@@ -15,8 +15,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -549,6 +551,20 @@ class Store:
             sweep.put_row(_column(numbers(node, self.bars, self.values)), self.rows[at], self.known[at])
         return at
 
+    def add_numbers(self, plan: Plan) -> None:
+        """All numbers of a plan."""
+        self._make_room(len(self.row_of) + len(plan.numbers))
+        for number in plan.numbers[1:]:
+            self.row(number)
+
+    def twin(self) -> "Store":
+        """A store of the same bars and numbers with conditions of its own, for another thread; it adds no number."""
+        other = copy(self)
+        other.values = EvaluationCache()
+        other.words, other.n_words_used = np.zeros((1, self.n_words), np.uint64), 1
+        other.word_of, other.pair_of = {NEVER: 0}, {}
+        return other
+
     def _make_room(self, n_rows: int) -> None:
         if n_rows > len(self.rows):
             n_rows = max(2 * len(self.rows), n_rows)
@@ -676,19 +692,46 @@ def simulate_plan(
 ) -> FloatArray:  # fmt: skip
     """(n_chosen, n_windows, N_METRICS) of some candidates of a plan, in the order of the fields of `GateMetrics`."""
     spans = np.array([(window.start, window.stop) for window in windows], dtype=np.int64).reshape(-1, 2)
+    n_bars = (spans[:, 1] - spans[:, 0]).astype(float)
     rates = rates_of(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
-    store = Store(bars, EvaluationCache(), kept=False) if cache is None else cache.store(bars)
-    size = _UNKEPT_BLOCK * threads if cache is None else _block_size(bars, cache)
-    for begin in range(0, len(chosen), size):
-        block = chosen[begin : begin + size]
-        store = store if cache is None else cache.store(bars)
-        whole = placed(plan, block, store, threads=threads)
+
+    def simulate_in(store: Store, block: slice, threads: int) -> None:
+        whole, real = placed(plan, chosen[block], store, threads=threads), plan.real[chosen[block]]
         swept = sweep.sweep(
-            store.prices, store.rows, store.words, whole, plan.real[block], spans, rates, never=0, threads=threads
-        )
-        out[begin : begin + size] = gate_rows(swept, (spans[:, 1] - spans[:, 0]).astype(float), bars.periods_per_year)
+            store.prices, store.rows, store.words, whole, real, spans, rates, never=0, threads=threads
+        )  # fmt: skip
+        out[block] = gate_rows(swept, n_bars, bars.periods_per_year)
+
+    if cache is not None:
+        for block in _slices(len(chosen), _block_size(bars, cache)):
+            simulate_in(cache.store(bars), block, threads)
+        return out
+    store = Store(bars, EvaluationCache(), kept=False)
+    blocks = _slices(len(chosen), _UNKEPT_BLOCK)
+    if threads == 1 or len(blocks) < 2 * threads:
+        for block in _slices(len(chosen), _UNKEPT_BLOCK * threads):
+            simulate_in(store, block, threads)
+        return out
+    # A thread takes a block through all stages: each of them alone is too short to be shared.
+    store.add_numbers(plan)
+    free: SimpleQueue[Store] = SimpleQueue()
+    for _ in range(threads):
+        free.put(store.twin())
+
+    def run(block: slice) -> None:
+        own = free.get()
+        simulate_in(own, block, 1)
+        free.put(own)
+
+    with ThreadPoolExecutor(threads) as pool:
+        # The list makes an exception of a block one of this call.
+        list(pool.map(run, blocks))
     return out
+
+
+def _slices(n: int, size: int) -> list[slice]:
+    return [slice(begin, begin + size) for begin in range(0, n, size)]
 
 
 def rates_of(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
