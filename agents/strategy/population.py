@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -70,49 +71,49 @@ _ATR_WINDOW: int = Protect.model_fields["atr_window"].default
 _MEMO_SIZE = 200_000
 
 
-class RuleKey(NamedTuple):
-    """What a rule does, as plain values: equal keys are equal `spec_id`s, and the other way round.
+# What a rule does, as canonical texts: the conditions to enter and to leave long, then short, "False" where there is
+# none, and its `Handling`. Equal keys are equal `spec_id`s, and the other way round. Texts know their hash, and a plain
+# tuple of them is nothing that the garbage collector has to come back to.
+RuleKey = tuple[str, str, str, str, str]
 
-    Conditions are canonical texts, "False" where there is none; `size` is (kind, number, multiple, cap, window) and
-    `distances` (kind, number) of stop, trail and target, in the codes of `sweep`.
+# `and` or `or`, and the canonical texts of the conditions that it joins.
+Junction = tuple[str, ...]
+
+_NO_SIDE = (NEVER, NEVER)
+_NO_DISTANCE = (sweep.NONE, 0.0)
+
+
+class Handling(NamedTuple):
+    """How large a position is and what ends it but a signal, in the codes of `sweep`.
+
+    size: kind, number, multiple, cap, window. distances: kind and number of stop, trail and target.
     """
 
-    enter_long: str
-    exit_long: str
-    enter_short: str
-    exit_short: str
     size: tuple[int, float, float, float, int]
     distances: tuple[tuple[int, float], ...]
     atr_window: int
     max_bars: int
 
 
-_NO_SIDE = (NEVER, NEVER)
-# The last three of a key.
-Protection = tuple[tuple[tuple[int, float], ...], int, int]
-_NO_DISTANCE = (sweep.NONE, 0.0)
-
-
-class Junction(NamedTuple):
-    """`and` or `or` of other conditions, by their canonical texts."""
-
-    op: str
-    parts: tuple[str, ...]
-
-
 class Reader:
     """Configurations to rule keys, remembering every text and every part of a text that it has read.
 
     It trusts: bounds are not checked again, so it is for configurations that a `load_spec` has accepted. For those
-    it gives the same key as for the spec itself. `conditions` holds what each canonical text stands for.
+    it gives the same key as for the spec itself. `conditions` and `handlings` hold what the texts of a key stand for.
     """
 
     def __init__(self) -> None:
         self.conditions: dict[str, Node | Junction] = {}
+        self.handlings: dict[str, Handling] = {}
         self._texts: dict[Any, str] = {}
         self._simple: dict[str, str] = {}
-        self._protections: dict[tuple[Any, ...], Protection] = {(): ((_NO_DISTANCE,) * 3, 0, 0)}
-        self._sizings: dict[tuple[Any, ...], tuple[int, float, float, float, int]] = {}
+        self._handled: dict[tuple[Any, ...], str] = {}
+
+    def trim(self) -> None:
+        """Forget what is too much; the keys that were given lose their meaning then."""
+        if len(self._texts) + len(self._handled) > _MEMO_SIZE:
+            for known in (self.conditions, self.handlings, self._texts, self._simple, self._handled):
+                known.clear()
 
     def key(self, config: Mapping[str, Any]) -> RuleKey | None:
         """The key of a rule, or None if it says something that only the engine knows.
@@ -122,10 +123,6 @@ class Reader:
         """
         if config.get("kind") != "rules" or not config.keys() <= _KNOWN_PARTS:
             return None
-        if len(self._texts) > _MEMO_SIZE:
-            self._texts.clear()
-            self._simple.clear()
-            self.conditions.clear()
         known = self._texts.get
         texts: list[str] = []
         for name in ("long", "short"):
@@ -137,14 +134,18 @@ class Reader:
                 return None
             for part in (side["enter"], side.get("exit")):
                 texts.append(known(part) or self.condition(part))
-        size = self._size(config.get("sizing"))
-        if size is None:
-            return None
-        protection = self._protection(config.get("protect"))
-        if protection is None:
-            return None
+        sizing, protect = config.get("sizing") or _ALL_IN, config.get("protect") or _UNPROTECTED
+        # The number of names tells them from the values.
+        said = (len(sizing), *sizing, *sizing.values(), *protect, *protect.values())
+        handling = self._handled.get(said)
+        if handling is None:
+            found = _handling(sizing, protect)
+            if found is None:
+                return None
+            handling = self._handled[said] = repr(found)
+            self.handlings[handling] = found
         enter_long, exit_long, enter_short, exit_short = texts
-        return RuleKey(enter_long, exit_long, enter_short, exit_short, size, *protection)
+        return enter_long, exit_long, enter_short, exit_short, handling
 
     def condition(self, text: Any) -> str:
         """The canonical text of a condition; "False" for None."""
@@ -156,17 +157,19 @@ class Reader:
     def _read(self, text: str) -> str:
         # Most conditions are a few simple ones joined by one word. A text that mixes both words, or that a split tears
         # inside brackets, is read whole.
-        word = AND if f" {AND} " in text else OR
-        pieces = text.split(f" {word} ")
-        if len(pieces) > 1 and f" {OR if word == AND else AND} " not in text:
-            parts = {self._simple.get(piece) or self._read_simple(piece) for piece in pieces}
+        word = _AND if _AND in text else _OR
+        pieces = text.split(word)
+        if len(pieces) > 1 and (word is _OR or _OR not in text):
+            parts: set[Any] = set(map(self._simple.get, pieces))
+            if None in parts:
+                parts = {self._simple.get(piece) or self._read_simple(piece) for piece in pieces}
             if "" not in parts:
-                distinct = tuple(sorted(parts))
+                distinct = sorted(parts)
                 if len(distinct) == 1:
                     return distinct[0]
-                joined = f" {word} ".join(distinct)
+                joined = word.join(distinct)
                 if joined not in self.conditions:
-                    self.conditions[joined] = Junction(word, distinct)
+                    self.conditions[joined] = (word.strip(), *distinct)
                 return joined
         node = self._comparison(text) or parse_condition(text)
         if not isinstance(node, Node):
@@ -181,7 +184,7 @@ class Reader:
         if piece.count("(") != piece.count(")"):
             return ""
         text = self.condition(piece)
-        if text in _CONSTANT or isinstance(self.conditions[text], Junction):
+        if text in _CONSTANT or isinstance(self.conditions[text], tuple):
             return ""
         self._simple[piece] = text
         return text
@@ -202,51 +205,34 @@ class Reader:
     def _add(self, node: Node) -> str:
         if node.text not in self.conditions:
             if node.op in (AND, OR):
-                self.conditions[node.text] = Junction(node.op, tuple(self._add(arg) for arg in node.args))
+                self.conditions[node.text] = (node.op, *map(self._add, node.args))
             else:
                 self.conditions[node.text] = node
         return node.text
 
-    def _protection(self, config: Mapping[str, Any] | None) -> Protection | None:
-        identity = tuple(config.items()) if config else ()
-        known = self._protections.get(identity)
-        if known is None:
-            if config is None or not config.keys() <= _KNOWN_PROTECT:
-                return None
-            if len(self._protections) > _MEMO_SIZE:
-                self._protections.clear()
-            given = {name: value for name, value in config.items() if value is not None}
-            distances = tuple(
-                (sweep.MULTIPLE, canonical.rounded(given[f"{kind}_atr"])) if f"{kind}_atr" in given
-                else (sweep.SHARE, canonical.rounded(given[f"{kind}_share"])) if f"{kind}_share" in given
-                else _NO_DISTANCE
-                for kind in _DISTANCES
-            )  # fmt: skip
-            uses_atr = any(kind == sweep.MULTIPLE for kind, _ in distances)
-            window = int(given.get("atr_window", _ATR_WINDOW)) if uses_atr else 0
-            known = self._protections[identity] = (distances, window, int(given.get("max_bars", 0)))
-        return known
 
-    def _size(self, config: Mapping[str, Any] | None) -> tuple[int, float, float, float, int] | None:
-        if config is None:
-            config = _ALL_IN
-        identity = tuple(config.items())
-        known = self._sizings.get(identity)
-        if known is None:
-            if len(self._sizings) > _MEMO_SIZE:
-                self._sizings.clear()
-            read = _SIZINGS.get(config["kind"])
-            if read is None or not config.keys() <= read[0].model_fields.keys():
-                return None
-            model = read[0].model_validate(config)
-            known = self._sizings[identity] = read[1](model)
-        return known
+def _handling(sizing: Mapping[str, Any], protect: Mapping[str, Any]) -> Handling | None:
+    read = _SIZINGS.get(sizing["kind"])
+    if read is None or not sizing.keys() <= read[0].model_fields.keys() or not protect.keys() <= _KNOWN_PROTECT:
+        return None
+    given = {name: value for name, value in protect.items() if value is not None}
+    distances = tuple(
+        (sweep.MULTIPLE, canonical.rounded(given[f"{kind}_atr"])) if f"{kind}_atr" in given
+        else (sweep.SHARE, canonical.rounded(given[f"{kind}_share"])) if f"{kind}_share" in given
+        else _NO_DISTANCE
+        for kind in _DISTANCES
+    )  # fmt: skip
+    uses_atr = any(kind == sweep.MULTIPLE for kind, _ in distances)
+    window = int(given.get("atr_window", _ATR_WINDOW)) if uses_atr else 0
+    return Handling(read[1](read[0].model_validate(sizing)), distances, window, int(given.get("max_bars", 0)))
 
 
 # Neither a second comparison nor a word: whatever stands left and right is a number.
 _COMPARISON = re.compile(r"([^<>=!]+) (<=?|>=?) ([^<>=!]+)")
 _WORD = re.compile(rf"\b(?:{AND}|{OR}|{NOT})\b")
+_AND, _OR = f" {AND} ", f" {OR} "
 _ALL_IN = {"kind": "fraction"}
+_UNPROTECTED: dict[str, Any] = {}
 _CONSTANT = ("True", "False")
 _SIZINGS: dict[str, tuple[Any, Any]] = {
     "fraction": (FractionSizing, lambda s: (sweep.FRACTION, s.fraction, 0.0, 0.0, 0)),
@@ -309,10 +295,11 @@ class _Planner:
         self.number_nodes: list[Node] = [_NEVER_NODE]
         self.measures: dict[tuple[str, int], int] = {}
         self.pairs: dict[tuple[str, str], int] = {}
-        self.pair_numbers: list[tuple[int, int]] = []
+        # Tables, row after row.
+        self.pair_numbers: list[int] = []
+        self.compared: list[int] = []
+        self.steps: list[int] = []
         self.conditions: dict[str, int] = {NEVER: 0}
-        self.planes: list[tuple[int, int]] = [(-1, 0)]
-        self.steps: list[tuple[int, int, int, int]] = []
         self.others: dict[int, Node] = {}
 
     def number(self, node: Node) -> int:
@@ -336,9 +323,9 @@ class _Planner:
         if at is not None:
             return at
         part = self.known[text]
-        if isinstance(part, Junction):
-            return self._joined(text, part.op, [self.condition(inner) for inner in part.parts])
-        return self._leaf(part)
+        if isinstance(part, Node):
+            return self._leaf(part)
+        return self._joined(text, part[0], [self.condition(inner) for inner in part[1:]])
 
     def _node(self, node: Node) -> int:
         at = self.conditions.get(node.text)
@@ -358,12 +345,12 @@ class _Planner:
             now = self._compared(f"{x.text} > {y.text}", x, y, 0)
             not_above = self._compared(f"{y.text} >= {x.text}", x, y, 1)
             before = self._new(f"lag({y.text} >= {x.text}, 1)")
-            self.steps.append((sweep.BEFORE, before, not_above, 0))
+            self.steps += (sweep.BEFORE, before, not_above, 0)
             return self._joined(node.text, AND, [now, before])
         if node.op == "holds_for":
             inner = self._node(node.args[0])
             at = self._new(node.text)
-            self.steps.append((sweep.RUN, at, inner, int(node.args[1].value)))
+            self.steps += (sweep.RUN, at, inner, int(node.args[1].value))
             return at
         at = self._new(node.text)
         self.others[at] = node
@@ -373,13 +360,13 @@ class _Planner:
         """The condition x > y (plane 0) or y >= x (plane 1), under a text."""
         at = self.conditions.get(text)
         if at is None:
+            at = self._new(text)
             identity = (x.text, y.text)
             pair = self.pairs.get(identity)
             if pair is None:
-                pair = self.pairs[identity] = len(self.pair_numbers)
-                self.pair_numbers.append((self.number(x), self.number(y)))
-            at = self.conditions[text] = len(self.planes)
-            self.planes.append((pair, plane))
+                pair = self.pairs[identity] = len(self.pairs)
+                self.pair_numbers += (self.number(x), self.number(y))
+            self.compared += (at, pair, plane)
         return at
 
     def _joined(self, text: str, op: str, parts: list[int]) -> int:
@@ -387,46 +374,51 @@ class _Planner:
         at = self._new(text)
         first = parts[0]
         for other in parts[1:]:
-            self.steps.append((sweep.AND if op == AND else sweep.OR, at, first, other))
+            self.steps += (sweep.AND if op == AND else sweep.OR, at, first, other)
             first = at
         return at
 
     def _new(self, text: str) -> int:
-        at = self.conditions.get(text)
-        if at is None:
-            at = self.conditions[text] = len(self.planes)
-            self.planes.append((-1, 0))
-        return at
+        return self.conditions.setdefault(text, len(self.conditions))
+
+    def handled(self, handling: Handling) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """The columns of a candidate that say how its positions are handled."""
+        kind, size, multiple, cap, window = handling.size
+        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = handling.distances
+        size_row = self.measure(_MEASURES[kind], window) if window else 0
+        atr_row = self.measure("atr", handling.atr_window) if handling.atr_window else 0
+        return (
+            (kind, size_row, stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, handling.max_bars),
+            (size, multiple, cap, stop, trail, target),
+        )
 
 
-def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) -> Plan:
-    """The plan of some rules; `conditions` says what their texts stand for (`Reader.conditions`)."""
-    planner = _Planner(conditions)
-    place, known = planner.condition, planner.conditions.get
-    whole: list[int] = []
-    real: list[float] = []
-    for key in keys:
-        *texts, (kind, size, multiple, cap, window), distances, atr_window, max_bars = key
-        for text in texts:
-            at = known(text)
-            whole.append(place(text) if at is None else at)
-        atr_row = planner.measure("atr", atr_window) if atr_window else 0
-        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = distances
-        whole += (
-            kind, planner.measure(_MEASURES[kind], window) if window else 0,
-            stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, max_bars,
-        )  # fmt: skip
-        real += (size, multiple, cap, stop, trail, target)
+def plan_of(keys: Sequence[RuleKey], reader: Reader) -> Plan:
+    """The plan of some rules, by the reader that gave their keys."""
+    planner = _Planner(reader.conditions)
+    texts = list(chain.from_iterable(keys))
+    handlings = texts[4::5]
+    del texts[4::5]
+    for text in dict.fromkeys(texts):
+        planner.condition(text)
+    handled = {text: planner.handled(reader.handlings[text]) for text in dict.fromkeys(handlings)}
+    at = dict(zip(handled, range(len(handled)), strict=True))
+    rows = np.array([at[text] for text in handlings], dtype=np.int64)
+    ints = _table([whole for whole, _ in handled.values()], sweep.N_WHOLE - 4)
+    reals = np.array([real for _, real in handled.values()], dtype=np.float64).reshape(-1, sweep.N_REAL)
+    planes = np.full((len(planner.conditions), 2), (-1, 0))
+    compared = _table(planner.compared, 3)
+    planes[compared[:, 0]] = compared[:, 1:]
     return Plan(
         numbers=tuple(planner.number_nodes),
         pairs=tuple(planner.pairs),
         pair_numbers=_table(planner.pair_numbers, 2),
         conditions=tuple(planner.conditions),
-        planes=_table(planner.planes, 2),
+        planes=planes,
         steps=_table(planner.steps, 4),
         others=planner.others,
-        whole=_table(whole, sweep.N_WHOLE),
-        real=np.array(real, dtype=np.float64).reshape(-1, sweep.N_REAL),
+        whole=np.hstack((_table([planner.conditions[text] for text in texts], 4), ints[rows])),
+        real=reals[rows],
     )
 
 
@@ -894,12 +886,13 @@ class Population:
             [-1 if key is None else simple.setdefault(key, len(simple)) for key in self._keys], dtype=np.int64
         )
         self._distinct = tuple(simple)
-        self.plan = plan_of(self._distinct, reader.conditions)
+        self.plan = plan_of(self._distinct, reader)
 
     @classmethod
     def from_specs(cls, specs: Iterable[Spec], *, reader: Reader | None = None) -> "Population":
         """A population of specs."""
         reader = Reader() if reader is None else reader
+        reader.trim()
         specs = tuple(specs)
         keys = [reader.key(spec.rule()) if isinstance(spec, RulesSpec) else None for spec in specs]
         return cls(keys, specs, reader)
@@ -916,6 +909,7 @@ class Population:
             InvalidConfig: a configuration that is not legal after all.
         """
         reader = Reader() if reader is None else reader
+        reader.trim()
         with _no_collection():
             read = [json.loads(config) if isinstance(config, str | bytes) else config for config in configs]
             return cls([reader.key(config) for config in read], read, reader)
