@@ -123,17 +123,9 @@ class Reader:
         """
         if config.get("kind") != "rules" or not config.keys() <= _KNOWN_PARTS:
             return None
-        known = self._texts.get
-        texts: list[str] = []
-        for name in ("long", "short"):
-            side = config.get(name)
-            if side is None:
-                texts += _NO_SIDE
-                continue
-            if tuple(side) not in _KNOWN_SIDES:
-                return None
-            for part in (side["enter"], side.get("exit")):
-                texts.append(known(part) or self.condition(part))
+        long, short = self._side(config.get("long")), self._side(config.get("short"))
+        if long is None or short is None:
+            return None
         sizing, protect = config.get("sizing") or _ALL_IN, config.get("protect") or _UNPROTECTED
         # The number of names tells them from the values.
         said = (len(sizing), *sizing, *sizing.values(), *protect, *protect.values())
@@ -144,8 +136,15 @@ class Reader:
                 return None
             handling = self._handled[said] = repr(found)
             self.handlings[handling] = found
-        enter_long, exit_long, enter_short, exit_short = texts
-        return enter_long, exit_long, enter_short, exit_short, handling
+        return *long, *short, handling
+
+    def _side(self, config: Mapping[str, Any] | None) -> tuple[str, str] | None:
+        if config is None:
+            return _NO_SIDE
+        if tuple(config) not in _KNOWN_SIDES:
+            return None
+        enter, leave, known = config["enter"], config.get("exit"), self._texts.get
+        return known(enter) or self.condition(enter), known(leave) or self.condition(leave)
 
     def condition(self, text: Any) -> str:
         """The canonical text of a condition; "False" for None."""
@@ -164,7 +163,7 @@ class Reader:
             if None in parts:
                 parts = {self._simple.get(piece) or self._read_simple(piece) for piece in pieces}
             if "" not in parts:
-                distinct = sorted(parts)
+                distinct: list[str] = sorted(parts)
                 if len(distinct) == 1:
                     return distinct[0]
                 joined = word.join(distinct)
@@ -325,7 +324,10 @@ class _Planner:
         part = self.known[text]
         if isinstance(part, Node):
             return self._leaf(part)
-        return self._joined(text, part[0], [self.condition(inner) for inner in part[1:]])
+        places: list[Any] = list(map(self.conditions.get, part[1:]))
+        if None in places:
+            places = [self.condition(inner) for inner in part[1:]]
+        return self._joined(text, part[0], places)
 
     def _node(self, node: Node) -> int:
         at = self.conditions.get(node.text)
