@@ -395,10 +395,24 @@ def simulate_t0(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _distance(kind: int, number: float, row: FloatArray, close: FloatArray, at: int) -> float:
-    if kind == SHARE:
-        return float(number * close[at])
-    return float(number * row[at])
+def _share(kind: int, size: float, multiple: float, cap: float, number: float, close: float) -> float:
+    """The share of the equity of an entry, NaN for none; `number` is that of the row that the size reads."""
+    share = size
+    if kind == OVER_ROW:
+        share = size / number if number > 0.0 else math.nan
+    elif kind == RISK_OVER_ROW:
+        under = multiple * number
+        share = size * close / under if under > 0.0 else math.nan
+    # NaN compares false and stays.
+    return cap if kind != FRACTION and share > cap else share
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _distance(kind: int, size: float, number: float, close: float) -> float:
+    """How far a level is from the entry; 0 for a level that is not asked for, NaN for one that is not known."""
+    if kind == NONE:
+        return 0.0
+    return size * (close if kind == SHARE else number)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -428,40 +442,6 @@ def _write(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _size_and_distances(
-    whole: Table, real: FloatArray, rows: FloatArray, close: FloatArray, candidate: int, decided: int
-) -> tuple[float, float, float, float]:
-    """Share of the equity and distances of stop, trailing stop and target; NaN: no entry, and no such level."""
-    fraction = real[candidate, SIZE]
-    size_kind = whole[candidate, SIZE_KIND]
-    if size_kind != FRACTION:
-        number = rows[whole[candidate, SIZE_ROW], decided]
-        if size_kind == OVER_ROW:
-            fraction = fraction / number if number > 0.0 else math.nan
-        else:
-            under = real[candidate, SIZE_MULTIPLE] * number
-            fraction = fraction * close[decided] / under if under > 0.0 else math.nan
-        # NaN compares false and stays.
-        fraction = real[candidate, SIZE_CAP] if fraction > real[candidate, SIZE_CAP] else fraction
-    stop_distance = math.nan
-    trail_distance = math.nan
-    target_distance = math.nan
-    if whole[candidate, STOP_KIND] != NONE:
-        row = rows[whole[candidate, STOP_ROW]]
-        stop_distance = _distance(whole[candidate, STOP_KIND], real[candidate, STOP], row, close, decided)
-        fraction = math.nan if math.isnan(stop_distance) else fraction
-    if whole[candidate, TRAIL_KIND] != NONE:
-        row = rows[whole[candidate, TRAIL_ROW]]
-        trail_distance = _distance(whole[candidate, TRAIL_KIND], real[candidate, TRAIL], row, close, decided)
-        fraction = math.nan if math.isnan(trail_distance) else fraction
-    if whole[candidate, TARGET_KIND] != NONE:
-        row = rows[whole[candidate, TARGET_ROW]]
-        target_distance = _distance(whole[candidate, TARGET_KIND], real[candidate, TARGET], row, close, decided)
-        fraction = math.nan if math.isnan(target_distance) else fraction
-    return fraction, stop_distance, trail_distance, target_distance
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _follow(
     open_: FloatArray,
     low: FloatArray,
@@ -476,18 +456,21 @@ def _follow(
     stop_distance: float,
     trail_distance: float,
     target_distance: float,
-    whole: IntArray,
+    place: int,
+    first: int,
+    whole: Table,
     real: FloatArray,
-    path: FloatArray,
+    paths: FloatArray,
 ) -> None:
     """Keep a long trade from the open of bar `entry` to its protective exit, or to the close of bar `limit`.
 
     Row j of its path, that of an equity of 1, has the returns of its first j closes summed up and the last value.
     """
-    whole[_ENTRY] = entry
-    whole[_KNOWN] = len(close)
-    whole[_HELD] = 0
-    real[_SHARE] = fraction
+    whole[place, _ENTRY] = entry
+    whole[place, _KNOWN] = len(close)
+    whole[place, _HELD] = 0
+    whole[place, _FIRST] = first
+    real[place, _SHARE] = fraction
     if not fraction > 0.0:
         return
     fill = open_[entry] * (1.0 + adverse)
@@ -505,31 +488,31 @@ def _follow(
     high = 0.0
     low_value = math.inf
     inside = 1.0
-    path[0, _TOTAL] = total
-    path[0, _SQUARES] = squares
-    path[0, _HIGH] = high
-    path[0, _LOW] = low_value
-    path[0, _INSIDE] = inside
-    path[0, _VALUE] = value
-    whole[_KNOWN] = limit
-    real[_UNDER] = under
-    real[_FILL_OUT] = math.nan
-    row = np.uint64(0)
-    for place in range(entry, limit + 1):
+    row = np.uint64(first)
+    paths[row, _TOTAL] = total
+    paths[row, _SQUARES] = squares
+    paths[row, _HIGH] = high
+    paths[row, _LOW] = low_value
+    paths[row, _INSIDE] = inside
+    paths[row, _VALUE] = value
+    whole[place, _KNOWN] = limit
+    real[place, _UNDER] = under
+    real[place, _FILL_OUT] = math.nan
+    for bar in range(entry, limit + 1):
         # Unsigned, so that no place is taken for one counted from the end.
-        t = np.uint64(place)
+        t = np.uint64(bar)
         level = max(best - trail, stop_level)
         if lowest[t] <= level or highest[t] >= target_level:
             quote = open_[t]
             if quote <= level:
-                real[_FILL_OUT] = quote * (1.0 - adverse)
+                real[place, _FILL_OUT] = quote * (1.0 - adverse)
             elif quote >= target_level:
-                real[_FILL_OUT] = quote
+                real[place, _FILL_OUT] = quote
             elif low[t] <= level:
-                real[_FILL_OUT] = level * (1.0 - adverse)
+                real[place, _FILL_OUT] = level * (1.0 - adverse)
             else:
-                real[_FILL_OUT] = target_level
-            whole[_KNOWN] = len(close)
+                real[place, _FILL_OUT] = target_level
+            whole[place, _KNOWN] = len(close)
             break
         last = close[t]
         best = max(best, last)
@@ -542,13 +525,13 @@ def _follow(
         low_value = min(low_value, value)
         inside = min(inside, value / high)
         row += np.uint64(1)
-        path[row, _TOTAL] = total
-        path[row, _SQUARES] = squares
-        path[row, _HIGH] = high
-        path[row, _LOW] = low_value
-        path[row, _INSIDE] = inside
-        path[row, _VALUE] = value
-    whole[_HELD] = row
+        paths[row, _TOTAL] = total
+        paths[row, _SQUARES] = squares
+        paths[row, _HIGH] = high
+        paths[row, _LOW] = low_value
+        paths[row, _INSIDE] = inside
+        paths[row, _VALUE] = value
+    whole[place, _HELD] = row - np.uint64(first)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -599,6 +582,12 @@ def simulate_t1_long(
             end += 1
         n_kept = 0
         n_rows = 0
+        first = chosen[begin]
+        size_kind, size_row = whole[first, SIZE_KIND], whole[first, SIZE_ROW]
+        size, multiple, cap = real[first, SIZE], real[first, SIZE_MULTIPLE], real[first, SIZE_CAP]
+        stop_kind, stop_row, to_stop = whole[first, STOP_KIND], whole[first, STOP_ROW], real[first, STOP]
+        trail_kind, trail_row, to_trail = whole[first, TRAIL_KIND], whole[first, TRAIL_ROW], real[first, TRAIL]
+        target_kind, target_row, to_target = whole[first, TARGET_KIND], whole[first, TARGET_ROW], real[first, TARGET]
         for f in range(windows.shape[0]):
             start, stop = windows[f, 0], windows[f, 1]
             for candidate in chosen[begin:end]:
@@ -634,15 +623,18 @@ def simulate_t1_long(
                             n_rows = 0
                         place = np.uint64(n_kept)
                         place_of[t] = place
-                        fraction, stop_distance, trail_distance, target_distance = _size_and_distances(
-                            whole, real, rows, close, candidate, t - 1
-                        )
+                        d = np.uint64(t - 1)
+                        share = _share(size_kind, size, multiple, cap, rows[size_row, d], close[d])
+                        stop_distance = _distance(stop_kind, to_stop, rows[stop_row, d], close[d])
+                        trail_distance = _distance(trail_kind, to_trail, rows[trail_row, d], close[d])
+                        target_distance = _distance(target_kind, to_target, rows[target_row, d], close[d])
+                        if math.isnan(stop_distance + trail_distance + target_distance):
+                            share = math.nan
                         _follow(
                             open_, low, close, highest, lowest, adverse, commission, t, limit,
-                            fraction, stop_distance, trail_distance, target_distance,
-                            kept_whole[place], kept_real[place], paths[n_rows:],
+                            share, stop_distance, trail_distance, target_distance,
+                            n_kept, n_rows, kept_whole, kept_real, paths,
                         )  # fmt: skip
-                        kept_whole[place, _FIRST] = n_rows
                         n_rows += kept_whole[place, _HELD] + 1
                         n_kept += 1
                     fraction = kept_real[place, _SHARE]
@@ -661,12 +653,12 @@ def simulate_t1_long(
                     outlay = fraction * cash
                     amount = outlay / kept_real[place, _UNDER]
                     cash += -outlay
-                    path = paths[np.uint64(kept_whole[place, _FIRST] + bar - t)]
-                    total += path[_TOTAL]
-                    squares += path[_SQUARES]
-                    worst = min(worst, before * path[_LOW] / peak)
-                    worst = min(worst, path[_INSIDE])
-                    peak = max(peak, before * path[_HIGH])
+                    row = np.uint64(kept_whole[place, _FIRST] + bar - t)
+                    total += paths[row, _TOTAL]
+                    squares += paths[row, _SQUARES]
+                    worst = min(worst, before * paths[row, _LOW] / peak)
+                    worst = min(worst, paths[row, _INSIDE])
+                    peak = max(peak, before * paths[row, _HIGH])
                     k += 1
                     if bar == stop:
                         cash += amount * close[stop - 1]
@@ -680,7 +672,7 @@ def simulate_t1_long(
                         total -= 1.0
                         squares += 1.0
                         break
-                    value = before * path[_VALUE]
+                    value = before * paths[row, _VALUE]
                     step = (cash - value) / value
                     total += step
                     squares += step * step
@@ -740,6 +732,12 @@ def simulate_t1(
             leave_long[w] = exit_l[w] | wants_short
             leave_short[w] = exit_s[w] | wants_long
         max_bars = whole[candidate, MAX_BARS]
+        size_kind, size_row = whole[candidate, SIZE_KIND], whole[candidate, SIZE_ROW]
+        size, multiple, cap = real[candidate, SIZE], real[candidate, SIZE_MULTIPLE], real[candidate, SIZE_CAP]
+        stop_kind, stop_row, to_stop = whole[candidate, STOP_KIND], whole[candidate, STOP_ROW], real[candidate, STOP]
+        trail_kind, trail_row = whole[candidate, TRAIL_KIND], whole[candidate, TRAIL_ROW]
+        target_kind, target_row = whole[candidate, TARGET_KIND], whole[candidate, TARGET_ROW]
+        to_trail, to_target = real[candidate, TRAIL], real[candidate, TARGET]
         for f in range(windows.shape[0]):
             start, stop = windows[f, 0], windows[f, 1]
             cash = capital
@@ -814,9 +812,12 @@ def simulate_t1(
                     side = -1
 
                 if side != 0:
-                    fraction, stop_distance, trail_distance, target_distance = _size_and_distances(
-                        whole, real, rows, close, candidate, d
-                    )
+                    fraction = _share(size_kind, size, multiple, cap, rows[size_row, d], close[d])
+                    stop_distance = _distance(stop_kind, to_stop, rows[stop_row, d], close[d])
+                    trail_distance = _distance(trail_kind, to_trail, rows[trail_row, d], close[d])
+                    target_distance = _distance(target_kind, to_target, rows[target_row, d], close[d])
+                    if math.isnan(stop_distance + trail_distance + target_distance):
+                        fraction = math.nan
                     if fraction > 0.0 and fraction < math.inf:
                         quoted = open_[t]
                         outlay = fraction * cash
