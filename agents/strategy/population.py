@@ -713,13 +713,16 @@ def simulate_plan(
     n_bars = (spans[:, 1] - spans[:, 0]).astype(float)
     rates = rates_of(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
+    # Alike ones in one block: what they have in common is found there once.
+    order = sweep.alike(plan.whole[chosen], plan.real[chosen])
 
     def simulate_in(store: Store, block: slice, threads: int) -> None:
-        whole, real = placed(plan, chosen[block], store, threads=threads), plan.real[chosen[block]]
+        some = chosen[order[block]]
+        whole, real = placed(plan, some, store, threads=threads), plan.real[some]
         swept = sweep.sweep(
             store.prices, store.rows, store.words, whole, real, spans, rates, never=0, threads=threads
         )  # fmt: skip
-        out[block] = gate_rows(swept, n_bars, bars.periods_per_year)
+        out[order[block]] = gate_rows(swept, n_bars, bars.periods_per_year)
 
     if cache is not None:
         for block in _slices(len(chosen), _block_size(bars, cache)):
