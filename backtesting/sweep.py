@@ -74,6 +74,8 @@ _NO_SUMS, _NO_TABLE = np.empty((2, 0)), np.empty((0, 0, 3))
 # Words of a stretch of bars: 8 KB of each row that is compared.
 _STRETCH = 16
 
+_CACHE_LINE = 64  # bytes
+
 # numba's own intrinsics, which the type checker knows nothing of.
 _trailing_zeros: Any = trailing_zeros
 _leading_zeros: Any = leading_zeros
@@ -88,6 +90,18 @@ _NS_COMPARE = 0.4
 _NS_A_BAR = (0.3, 0.8, 1.5)
 SERIAL_BELOW_MS = 5.0
 MIN_BLOCK = 16
+
+
+def number_rows(*shape: int) -> FloatArray:
+    """Room for rows of numbers, the last of `shape` a multiple of 64; untouched.
+
+    Every row begins with a line of the cache: a comparison that always reads two halves of lines takes half as long
+    again.
+    """
+    size = math.prod(shape)
+    room = np.empty(size + _CACHE_LINE // 8)
+    first = -room.ctypes.data % _CACHE_LINE // 8
+    return room[first : first + size].reshape(shape)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -202,14 +216,15 @@ def close_steps(close: FloatArray) -> FloatArray:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def return_sums(steps: FloatArray) -> FloatArray:
+def return_sums(close: FloatArray) -> FloatArray:
     """(2, n_bars) running sums of close-to-close returns and of their squares; the first bar has none."""
-    out = np.zeros((2, len(steps)))
+    out = np.zeros((2, len(close)))
     total = 0.0
     squares = 0.0
-    for t in range(1, len(steps)):
-        total += steps[t]
-        squares += steps[t] * steps[t]
+    for t in range(1, len(close)):
+        step = (close[t] - close[t - 1]) / close[t - 1]
+        total += step
+        squares += step * step
         out[0, t] = total
         out[1, t] = squares
     return out
@@ -1003,6 +1018,35 @@ def simulate_t1(
             out[candidate, f, WORST] = worst
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def simulate_t0_each(
+    rows: FloatArray,
+    open_row: int,
+    close_row: int,
+    n_bars: int,
+    words: Words,
+    whole: Table,
+    chosen: IntArray,
+    assets: IntArray,
+    windows: Table,
+    capital: float,
+    adverse: float,
+    commission: float,
+    out: FloatArray,
+) -> None:
+    """`simulate_t0` on several assets, into out (n_assets, n_candidates, n_windows, N_OUT).
+
+    rows: (n_assets, n_rows, >= n_bars), read-only, the prices among them; words: (n_assets, n_rows, n_words).
+    """
+    no_trades, no_numbers = np.empty((0, 4), np.int64), np.empty((0, 5))
+    for asset in assets:
+        close = rows[asset, close_row, :n_bars]
+        simulate_t0(
+            rows[asset, open_row], close, return_sums(close), drawdown_table(close), words[asset],
+            whole, chosen, windows, capital, adverse, commission, out[asset], no_trades, no_numbers,
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Prices:
     """One asset as the kernels read it: (n_bars,) contiguous, every bar traded; what follows is made when asked for."""
@@ -1032,7 +1076,7 @@ class Prices:
     @cached_property
     def sums(self) -> FloatArray:
         """Of `return_sums`."""
-        return return_sums(self.steps)
+        return return_sums(self.close)
 
     @cached_property
     def table(self) -> FloatArray:
@@ -1217,10 +1261,13 @@ def warm() -> int:
     real[:, SIZE] = 1.0, 0.5, 2.0
     windows = np.array([[0, 64]], np.int64)
     sweep(prices, rows, words, whole, real, windows, Rates(1.0, 0.0, 0.0, 0.0, 0.0), never=0, threads=1)
+    _ = prices.steps
+    one, out = np.zeros(1, np.int64), np.empty((1, 1, 1, N_OUT))
+    simulate_t0_each(prices.close[None, None], 0, 0, 64, words[None], whole, one, one, windows, 1.0, 0.0, 0.0, out)
     return len(KERNELS)
 
 
 KERNELS: tuple[Any, ...] = (
     put_row, compare_rows, compare_columns, combine_words, close_steps, return_sums, drawdown_table,
-    simulate_t0, simulate_t1_long, simulate_t1,
+    simulate_t0, simulate_t0_each, simulate_t1_long, simulate_t1,
 )  # fmt: skip

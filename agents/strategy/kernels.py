@@ -97,21 +97,13 @@ def _rolling_means(x: FloatArray, window: int) -> FloatArray:
     for k in range(n_assets):
         out[window - 1, k] = _finite(base[k] + total[k] / length)
     before = np.zeros((window, n_assets))
-    since = np.zeros((window, n_assets))
     behind = np.zeros(n_assets)
     for first in range(window, n_bars, window):
         size = min(window, n_bars - first)
         for k in range(n_assets):
             base[k] = x[first, k]
-            total[k] = 0.0
+            total[k] = base[k] - base[k]
             behind[k] = 0.0
-            since[0, k] = base[k] - base[k]
-        for i in range(1, size):
-            now = x[first + i]
-            sums = since[i]
-            for k in range(n_assets):
-                total[k] += now[k] - base[k]
-                sums[k] = total[k]
         for i in range(1, window):
             now = x[first - i]
             sums = before[window - 1 - i]
@@ -119,11 +111,12 @@ def _rolling_means(x: FloatArray, window: int) -> FloatArray:
                 behind[k] += now[k] - base[k]
                 sums[k] = behind[k]
         for i in range(size):
+            now = x[first + i]
             means = out[first + i]
             earlier = before[i]
-            later = since[i]
             for k in range(n_assets):
-                means[k] = _finite(base[k] + (earlier[k] + later[k]) / length)
+                total[k] += now[k] - base[k]
+                means[k] = _finite(base[k] + (earlier[k] + total[k]) / length)
     return out
 
 
