@@ -1,8 +1,8 @@
 """Summary: every metric of a report in a few compiled passes, for reports by the thousand.
 
 What the metrics mean is written in `metrics.py`, one function each; a property test holds the two equal to rounding.
-Nothing is checked here. Sums run in bar order with one accumulator each (drawdowns: one for each run under water, and
-one for the runs), so the same inputs give the same bytes.
+Nothing is checked here. A sum over bars has 64 accumulators, one for each place of a bar in its block of 64, and adds
+them up at the end: always in the same order, so the same inputs give the same bytes.
 """
 
 import math
