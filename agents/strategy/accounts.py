@@ -1,7 +1,7 @@
 """Accounts: many rules on every symbol of a panel, an account of its own for each rule and symbol.
 
 What the population is for one market, for hundreds of them at once: the plan is laid out once, numbers are computed
-for some symbols together, and each symbol then takes a handful of compiled calls. Beside the gate metrics of every
+for some symbols together, which then take a handful of compiled calls. Beside the gate metrics of every
 account it gives what a desk sees that puts the same capital on every symbol with one rule: the mean of the accounts,
 bar by bar. No capital moves between symbols; a portfolio that shares one account is a spec of its own kind.
 
@@ -49,7 +49,8 @@ from backtesting.terms import CASH, Terms
 # Symbols whose numbers are computed together: enough for the kernels that take many side by side (see
 # `kernels.rolling_mean`), few enough for the nearer caches.
 _SYMBOLS = 16
-# Into how many jobs the symbols of a panel are cut.
+# Into how many jobs the symbols of a panel are cut, and so how many threads find work: each has curves of its own, and
+# to add those up takes time as well.
 _JOBS = 8
 # Bytes of the numbers of one block above which it holds fewer symbols.
 _BLOCK_BYTES = 64 * 1024 * 1024
