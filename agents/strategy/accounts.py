@@ -48,7 +48,10 @@ from backtesting.terms import CASH, Terms
 
 # Symbols whose numbers are computed together: enough for the kernels that take many side by side (see
 # `kernels.rolling_mean`), few enough for the nearer caches.
-_SYMBOLS = 16
+_SYMBOLS = 32
+# How many of their numbers are remembered, for others of which they are a part: each is asked for once, and what is
+# forgotten soon leaves room to the next one that is still in the cache.
+_KEPT_NUMBERS = 4
 # Into how many jobs the symbols of a panel are cut, and so how many threads find work: each has curves of its own, and
 # to add those up takes time as well.
 _JOBS = 8
@@ -242,7 +245,7 @@ class _Run:
         part, simple = self.bars.between(first, last), np.flatnonzero(self.simple[first:last])
         n_words = -(-part.n_bars // 64)
         rows, known, words, out, trades = self._buffers(part.n_assets, n_words)
-        cache = LoneCache()
+        cache = LoneCache(_KEPT_NUMBERS * part.close.nbytes)
         for place in range(1, len(layout.numbers)):
             kernels.put_columns(numbers(layout.numbers[place], part, cache), rows, known, place)
         at = dict(zip(layout.prices, range(len(layout.numbers), rows.shape[1]), strict=True))
