@@ -713,8 +713,9 @@ def simulate_plan(
     n_bars = (spans[:, 1] - spans[:, 0]).astype(float)
     rates = rates_of(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
-    # Alike ones in one block: what they have in common is found there once.
-    order = sweep.alike(plan.whole[chosen], plan.real[chosen])
+    # Alike ones in one block: what they have in common is found there once. T0 looks for nothing of the kind.
+    plain = bool(plan.all_in[chosen].all())
+    order = np.arange(len(chosen)) if plain else sweep.alike(plan.whole[chosen], plan.real[chosen])
 
     def simulate_in(store: Store, block: slice, threads: int) -> None:
         some = chosen[order[block]]
