@@ -730,13 +730,13 @@ def simulate_plan(
             simulate_in(cache.store(bars), block, threads)
         return out
     store = Store(bars, EvaluationCache(), kept=False)
+    store.add_numbers(plan)
     blocks = _slices(len(chosen), _UNKEPT_BLOCK)
     if threads == 1 or len(blocks) < 2 * threads:
         for block in _slices(len(chosen), _UNKEPT_BLOCK * threads):
             simulate_in(store, block, threads)
         return out
     # A thread takes a block through all stages: each of them alone is too short to be shared.
-    store.add_numbers(plan)
     free: SimpleQueue[Store] = SimpleQueue()
     for _ in range(threads):
         free.put(store.twin())
