@@ -108,8 +108,9 @@ def add_held(
             decided = _next_bit(opens, start, stop - 1)
             while decided < stop - 1:
                 entry = decided + 1
-                steps[entry - start] -= cash
-                units = cash / (opened[entry] * better * (1.0 + commission))
+                # Unsigned, so that no place is taken for one counted from the end.
+                steps[np.uint64(entry - start)] -= cash
+                units = cash / (opened[np.uint64(entry)] * better * (1.0 + commission))
                 last = _next_bit(leaves, entry, stop - 1)
                 if max_bars > 0:
                     last = min(last, entry + max_bars - 1)
@@ -124,8 +125,8 @@ def add_held(
                 leave = last + 1
                 if leave == stop:
                     break
-                cash = units * (opened[leave] * worse) * (1.0 - commission)
-                steps[leave - start] += cash
+                cash = units * (opened[np.uint64(leave)] * worse) * (1.0 - commission)
+                steps[np.uint64(leave - start)] += cash
                 decided = _next_bit(opens, leave, stop - 1)
 
 

@@ -366,7 +366,9 @@ def simulate_t0(
             decided = _next_bit(opens, start, stop - 1)
             while decided < stop - 1:
                 entry = decided + 1
-                quoted = open_[entry]
+                # Unsigned, so that no place is taken for one counted from the end.
+                at = np.uint64(entry)
+                quoted = open_[at]
                 outlay = cash
                 fill = quoted * better
                 units = outlay / (fill * (1.0 + commission))
@@ -378,23 +380,23 @@ def simulate_t0(
                 if max_bars > 0 and entry + max_bars - 1 < decided:
                     decided = min(entry + max_bars - 1, stop - 1)
                     reason = _TIME
-                last = decided
+                last = np.uint64(decided)
 
-                value = units * close[entry]
+                value = units * close[at]
                 step = (value - outlay) / outlay
                 if not record:
-                    total += step + (sums[0, last] - sums[0, entry])
-                    squares += step * step + (sums[1, last] - sums[1, entry])
-                if last == entry or record:
-                    high = close[entry]
+                    total += step + (sums[0, last] - sums[0, at])
+                    squares += step * step + (sums[1, last] - sums[1, at])
+                if decided == entry or record:
+                    high = close[at]
                     low = high
                     inside = 1.0
                 else:
-                    level = 63 - np.int64(_leading_zeros(np.uint64(entry ^ last)))
-                    high = max(table[level, entry, 0], table[level, last, 0])
-                    low = min(table[level, entry, 1], table[level, last, 1])
-                    inside = min(table[level, entry, 2], table[level, last, 2])
-                    inside = min(inside, table[level, last, 1] / table[level, entry, 0])
+                    level = np.uint64(63) - _leading_zeros(at ^ last)
+                    high = max(table[level, at, 0], table[level, last, 0])
+                    low = min(table[level, at, 1], table[level, last, 1])
+                    inside = min(table[level, at, 2], table[level, last, 2])
+                    inside = min(inside, table[level, last, 1] / table[level, at, 0])
                 worst = min(worst, inside)
                 if units * low < worst * peak:
                     worst = units * low / peak
@@ -413,7 +415,7 @@ def simulate_t0(
                     cash = value
                     break
                 bar = decided + 1
-                quoted_out = open_[bar]
+                quoted_out = open_[np.uint64(bar)]
                 fill_out = quoted_out * worse
                 moved = units * fill_out * (1.0 - commission)
                 cash = moved
