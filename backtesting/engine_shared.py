@@ -154,20 +154,25 @@ def _follow(
     after = np.empty(n_assets, np.uint64)
     asked = np.empty(n_assets + 1, np.uint64)
     n_held = 0
+    shorted = False
     buy, sell = 1.0 + adverse, 1.0 - adverse
     buy_paid, sell_paid = 1.0 + commission, 1.0 - commission
 
     for t in range(start, stop):
         opens, closes = open_[t], close[t]
+        decides = t > start and (t - 1) % every == 0
+        # Where nothing is decided, only whether anything is left is asked, and what is long can but add to that.
+        enough = not decides and not shorted
         before = cash
         for place in range(n_held):
+            if enough and before > 0.0:
+                break
             before += units[held[place]] * opens[held[place]]
         if n_held > 0 and before <= 0.0:
             n_trades = _lose(whole, real, n_trades, t, cash, held, n_held, units, opens, entry_bar, books)
             n_held = 0
             break
 
-        decides = t > start and (t - 1) % every == 0
         goals = target[(t - 1) // every] if decides else target[0]
         n_goals = 0
         if decides and before > 0.0:
@@ -182,6 +187,7 @@ def _follow(
             moved_turnover = 0.0
             ruined = False
             n_after = 0
+            shorted = False
             at = 0
             for order in range(n_asked):
                 k = asked[order]
@@ -272,6 +278,7 @@ def _follow(
                 if units[k] != 0.0:
                     after[n_after] = k
                     n_after += 1
+                    shorted |= units[k] < 0.0
             turnover[t - start] = moved_turnover
             if ruined:
                 for place in range(at, n_held):
