@@ -16,7 +16,8 @@ import numpy as np
 
 from backtesting.bars import FloatArray
 from backtesting.kernel import Kernel
-from backtesting.statistics import IndexArray, common_block, stationary_bootstrap, step_up
+from backtesting.resampling import IndexArray, stationary_bootstrap
+from backtesting.statistics import common_block, step_up
 
 BAND_LEVEL = 0.01
 BAND_REPS = 999
