@@ -53,7 +53,7 @@ def held_report(
     periods_per_year: float,
     room: tuple[IntArray, FloatArray],
 ) -> HeldReport:
-    """The report of one candidate, a row of `whole` and of `real`, that `sweep.is_t0` admits; see `sweep.sweep`.
+    """The report of one candidate, a row of `whole` and of `real`, that is for `sweep.T0`; see `sweep.sweep`.
 
     Args:
         room: of `trade_room`; it is written over.
@@ -61,7 +61,9 @@ def held_report(
     spans = np.array([[window.start, window.stop]], dtype=np.int64)
     out = np.empty((1, 1, sweep.N_OUT))
     trade_whole, trade_real = room
-    sweep.simulate_block(prices, _NO_ROWS, words, whole, real, _FIRST, spans, rates, True, out, trade_whole, trade_real)
+    sweep.simulate_block(
+        prices, _NO_ROWS, words, whole, real, _FIRST, spans, rates, sweep.T0, out, trade_whole, trade_real
+    )
     n_trades = int(out[0, 0, sweep.N_TRADES])
     columns = np.zeros((n_trades, 6), np.int64)
     columns[:, :4] = trade_whole[:n_trades]

@@ -5,7 +5,9 @@ of `engine_reference.py`:
 
     T0  long, all of equity, signal and time exits: from event to event, O(1) a trade, returns from prefix sums
         and drawdowns from a disjoint sparse table
-    T1  sizes, shorts, stops, trailing stops, targets: from event to event while flat, bar by bar while held
+    T1  sizes, shorts, stops, trailing stops, targets: from event to event while flat, bar by bar while held. Of
+        candidates that are long only and borrow nothing, a trade is walked once for all who enter it on one bar with
+        one size and protection (T1_LONG)
     T2  everything else: the engine itself (`backtest.simulate`), not in this file
 
 T0 and T1 do the arithmetic of a fill in the engine's order, so trades and final equity are the engine's bit for bit;
@@ -42,6 +44,9 @@ N_WHOLE = 13
 SIZE, SIZE_MULTIPLE, SIZE_CAP, STOP, TRAIL, TARGET = range(6)
 N_REAL = 6
 
+# Simulators.
+T0, T1_LONG, T1 = range(3)
+
 # SIZE_KIND: the size itself; size / row; size * close / (multiple * row). The last two at most the cap.
 FRACTION, OVER_ROW, RISK_OVER_ROW = range(3)
 # *_KIND of a distance: none; a share of the close; a multiple of a row.
@@ -54,9 +59,22 @@ N_OUT = 5
 # Operations on words.
 AND, OR, BEFORE, RUN = range(4)
 
+# Columns of a trade that is kept: its bar of entry, the first row of its path, the closes that it was held for, and the
+# last bar for whose exits they suffice.
+_ENTRY, _FIRST, _HELD, _KNOWN = range(4)
+# The share of the equity, what a unit costs, and the price it is sold at by a protective exit.
+_SHARE, _UNDER, _FILL_OUT = range(3)
+# Columns of its path: sums of returns and of their squares, highest, lowest and last equity, lowest over earlier peak.
+_TOTAL, _SQUARES, _HIGH, _LOW, _VALUE, _INSIDE = range(6)
+# As much of them as the second nearest cache holds.
+_KEPT_TRADES = 1 << 13
+_KEPT_BARS = 1 << 16
+
 _NO_SUMS, _NO_TABLE = np.empty((2, 0)), np.empty((0, 0, 3))
 # Words of a stretch of bars: 8 KB of each row that is compared.
 _STRETCH = 16
+
+_CACHE_LINE = 64  # bytes
 
 # numba's own intrinsics, which the type checker knows nothing of.
 _trailing_zeros: Any = trailing_zeros
@@ -68,9 +86,22 @@ _SIGNAL, _STOP, _TRAIL, _TARGET, _TIME, _REBALANCE, _OPEN, _BANKRUPT = range(8)
 # Bars above which the drawdown table of T0 (24 bytes a bar and level) is not worth its memory.
 MAX_TABLE_BARS = 1 << 18
 # Measured nanoseconds a bar and candidate, only to decide whether threads pay.
-_NS_COMPARE, _NS_T0, _NS_T1 = 0.4, 0.3, 1.5
+_NS_COMPARE = 0.4
+_NS_A_BAR = (0.3, 0.8, 1.5)
 SERIAL_BELOW_MS = 5.0
 MIN_BLOCK = 16
+
+
+def number_rows(*shape: int) -> FloatArray:
+    """Room for rows of numbers, the last of `shape` a multiple of 64; untouched.
+
+    Every row begins with a line of the cache: a comparison that always reads two halves of lines takes half as long
+    again.
+    """
+    size = math.prod(shape)
+    room = np.empty(size + _CACHE_LINE // 8)
+    first = -room.ctypes.data % _CACHE_LINE // 8
+    return room[first : first + size].reshape(shape)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -171,14 +202,15 @@ def close_steps(close: FloatArray) -> FloatArray:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def return_sums(steps: FloatArray) -> FloatArray:
+def return_sums(close: FloatArray) -> FloatArray:
     """(2, n_bars) running sums of close-to-close returns and of their squares; the first bar has none."""
-    out = np.zeros((2, len(steps)))
+    out = np.zeros((2, len(close)))
     total = 0.0
     squares = 0.0
-    for t in range(1, len(steps)):
-        total += steps[t]
-        squares += steps[t] * steps[t]
+    for t in range(1, len(close)):
+        step = (close[t] - close[t - 1]) / close[t - 1]
+        total += step
+        squares += step * step
         out[0, t] = total
         out[1, t] = squares
     return out
@@ -228,19 +260,17 @@ def _next_bit(words: Words, begin: int, end: int) -> int:
     """The first set bit of begin..end - 1, or end."""
     if begin >= end:
         return end
-    w = begin >> 6
-    word = words[w] >> np.uint64(begin & 63)
-    at = begin
-    if word == 0:
-        last = (end - 1) >> 6
-        w += 1
-        while w <= last and words[w] == 0:
-            w += 1
-        if w > last:
-            return end
+    # Unsigned, so that no place is taken for one counted from the end. What lies behind `end`, or nowhere, is cut off
+    # last and not asked for first: nobody can foresee it, and a wrong guess of the processor costs more than the hop.
+    w = np.uint64(begin) >> np.uint64(6)
+    last = np.uint64(end - 1) >> np.uint64(6)
+    word = words[w] & (~np.uint64(0) << np.uint64(begin & 63))
+    while word == 0 and w < last:
+        w += np.uint64(1)
         word = words[w]
-        at = w << 6
-    return min(at + int(_trailing_zeros(word)), end)
+    # 64 zeros trail a word without a bit.
+    at = np.int64(w << np.uint64(6)) + np.int64(_trailing_zeros(word))
+    return min(int(at), end)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -365,10 +395,24 @@ def simulate_t0(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _distance(kind: int, number: float, row: FloatArray, close: FloatArray, at: int) -> float:
-    if kind == SHARE:
-        return float(number * close[at])
-    return float(number * row[at])
+def _share(kind: int, size: float, multiple: float, cap: float, number: float, close: float) -> float:
+    """The share of the equity of an entry, NaN for none; `number` is that of the row that the size reads."""
+    share = size
+    if kind == OVER_ROW:
+        share = size / number if number > 0.0 else math.nan
+    elif kind == RISK_OVER_ROW:
+        under = multiple * number
+        share = size * close / under if under > 0.0 else math.nan
+    # NaN compares false and stays.
+    return cap if kind != FRACTION and share > cap else share
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _distance(kind: int, size: float, number: float, close: float) -> float:
+    """How far a level is from the entry; 0 for a level that is not asked for, NaN for one that is not known."""
+    if kind == NONE:
+        return 0.0
+    return size * (close if kind == SHARE else number)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -395,6 +439,252 @@ def _write(
     real[k, 2] = units
     real[k, 3] = pnl
     real[k, 4] = costs
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _follow(
+    open_: FloatArray,
+    low: FloatArray,
+    close: FloatArray,
+    highest: FloatArray,
+    lowest: FloatArray,
+    adverse: float,
+    commission: float,
+    entry: int,
+    limit: int,
+    fraction: float,
+    stop_distance: float,
+    trail_distance: float,
+    target_distance: float,
+    place: int,
+    first: int,
+    whole: Table,
+    real: FloatArray,
+    paths: FloatArray,
+) -> None:
+    """Keep a long trade from the open of bar `entry` to its protective exit, or to the close of bar `limit`.
+
+    Row j of its path, that of an equity of 1, has the returns of its first j closes summed up and the last value.
+    """
+    whole[place, _ENTRY] = entry
+    whole[place, _KNOWN] = len(close)
+    whole[place, _HELD] = 0
+    whole[place, _FIRST] = first
+    real[place, _SHARE] = fraction
+    if not fraction > 0.0:
+        return
+    fill = open_[entry] * (1.0 + adverse)
+    under = fill * (1.0 + commission)
+    units = fraction / under
+    cash = 1.0 - fraction
+    # A level that is not there is infinitely far away.
+    stop_level = fill - stop_distance if stop_distance > 0.0 else -math.inf
+    target_level = fill + target_distance if target_distance > 0.0 else math.inf
+    trail = trail_distance if trail_distance > 0.0 else math.inf
+    best = fill
+    value = 1.0
+    total = 0.0
+    squares = 0.0
+    high = 0.0
+    low_value = math.inf
+    inside = 1.0
+    row = np.uint64(first)
+    paths[row, _TOTAL] = total
+    paths[row, _SQUARES] = squares
+    paths[row, _HIGH] = high
+    paths[row, _LOW] = low_value
+    paths[row, _INSIDE] = inside
+    paths[row, _VALUE] = value
+    whole[place, _KNOWN] = limit
+    real[place, _UNDER] = under
+    real[place, _FILL_OUT] = math.nan
+    for bar in range(entry, limit + 1):
+        # Unsigned, so that no place is taken for one counted from the end.
+        t = np.uint64(bar)
+        level = max(best - trail, stop_level)
+        if lowest[t] <= level or highest[t] >= target_level:
+            quote = open_[t]
+            if quote <= level:
+                real[place, _FILL_OUT] = quote * (1.0 - adverse)
+            elif quote >= target_level:
+                real[place, _FILL_OUT] = quote
+            elif low[t] <= level:
+                real[place, _FILL_OUT] = level * (1.0 - adverse)
+            else:
+                real[place, _FILL_OUT] = target_level
+            whole[place, _KNOWN] = len(close)
+            break
+        last = close[t]
+        best = max(best, last)
+        before = value
+        value = cash + units * last
+        step = (value - before) / before
+        total += step
+        squares += step * step
+        high = max(high, value)
+        low_value = min(low_value, value)
+        inside = min(inside, value / high)
+        row += np.uint64(1)
+        paths[row, _TOTAL] = total
+        paths[row, _SQUARES] = squares
+        paths[row, _HIGH] = high
+        paths[row, _LOW] = low_value
+        paths[row, _INSIDE] = inside
+        paths[row, _VALUE] = value
+    whole[place, _HELD] = row - np.uint64(first)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _same_terms(whole: Table, real: FloatArray, one: int, other: int) -> bool:
+    """Whether two candidates have one size and one protection."""
+    same = True
+    for column in range(SIZE_KIND, MAX_BARS):
+        same &= whole[one, column] == whole[other, column]
+    for column in range(N_REAL):
+        same &= real[one, column] == real[other, column]
+    return same
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def simulate_t1_long(
+    open_: FloatArray,
+    low: FloatArray,
+    close: FloatArray,
+    highest: FloatArray,
+    lowest: FloatArray,
+    rows: FloatArray,
+    words: Words,
+    whole: Table,
+    real: FloatArray,
+    chosen: IntArray,
+    windows: Table,
+    capital: float,
+    adverse: float,
+    commission: float,
+    out: FloatArray,
+) -> None:
+    """As `simulate_t1`, for candidates that are never short and own at most what they have paid for.
+
+    What becomes of such a trade depends on its entry, its size and its protection, and not on who opened it. So it is
+    followed once, kept, and looked up by all neighbours in `chosen` that have the same size and protection.
+    """
+    n_words = words.shape[1]
+    opens = np.empty(n_words, np.uint64)
+    # A place is right if the trade that is kept there says so, hence nothing is ever cleared.
+    place_of = np.zeros(len(close), np.uint32)
+    kept_whole = np.empty((_KEPT_TRADES, 4), np.int64)
+    kept_real = np.empty((_KEPT_TRADES, 3))
+    paths = np.empty((max(_KEPT_BARS, len(close) + 1), 6))
+    begin = 0
+    while begin < len(chosen):
+        end = begin + 1
+        while end < len(chosen) and _same_terms(whole, real, chosen[begin], chosen[end]):
+            end += 1
+        n_kept = 0
+        n_rows = 0
+        first = chosen[begin]
+        size_kind, size_row = whole[first, SIZE_KIND], whole[first, SIZE_ROW]
+        size, multiple, cap = real[first, SIZE], real[first, SIZE_MULTIPLE], real[first, SIZE_CAP]
+        stop_kind, stop_row, to_stop = whole[first, STOP_KIND], whole[first, STOP_ROW], real[first, STOP]
+        trail_kind, trail_row, to_trail = whole[first, TRAIL_KIND], whole[first, TRAIL_ROW], real[first, TRAIL]
+        target_kind, target_row, to_target = whole[first, TARGET_KIND], whole[first, TARGET_ROW], real[first, TARGET]
+        for f in range(windows.shape[0]):
+            start, stop = windows[f, 0], windows[f, 1]
+            for candidate in chosen[begin:end]:
+                enter = words[whole[candidate, ENTER_LONG]]
+                leaves = words[whole[candidate, EXIT_LONG]]
+                for w in range(start >> 6, (stop + 63) >> 6):
+                    opens[w] = enter[w] & ~leaves[w]
+                max_bars = whole[candidate, MAX_BARS]
+                cash = capital
+                peak = capital
+                worst = 1.0
+                total = 0.0
+                squares = 0.0
+                k = 0
+                next_leave = -1
+                t = _next_bit(opens, start, stop - 1) + 1
+                while t < stop:
+                    # What was found for an earlier trade still holds if it lies ahead.
+                    if next_leave < t:
+                        next_leave = _next_bit(leaves, t, stop - 1)
+                    until = next_leave
+                    if max_bars > 0:
+                        until = min(until, t + max_bars - 1)
+                    place = np.uint64(place_of[np.uint64(t)])
+                    known = place < np.uint64(n_kept) and kept_whole[place, _ENTRY] == t
+                    if not known or kept_whole[place, _KNOWN] < until:
+                        limit = until
+                        if known:
+                            # Twice as far as before, so that a trade is not followed once for every exit.
+                            limit = max(until, min(2 * kept_whole[place, _KNOWN] - t, len(close) - 1))
+                        if n_kept == _KEPT_TRADES or n_rows + limit - t + 2 > len(paths):
+                            n_kept = 0
+                            n_rows = 0
+                        place = np.uint64(n_kept)
+                        place_of[t] = place
+                        d = np.uint64(t - 1)
+                        share = _share(size_kind, size, multiple, cap, rows[size_row, d], close[d])
+                        stop_distance = _distance(stop_kind, to_stop, rows[stop_row, d], close[d])
+                        trail_distance = _distance(trail_kind, to_trail, rows[trail_row, d], close[d])
+                        target_distance = _distance(target_kind, to_target, rows[target_row, d], close[d])
+                        if math.isnan(stop_distance + trail_distance + target_distance):
+                            share = math.nan
+                        _follow(
+                            open_, low, close, highest, lowest, adverse, commission, t, limit,
+                            share, stop_distance, trail_distance, target_distance,
+                            n_kept, n_rows, kept_whole, kept_real, paths,
+                        )  # fmt: skip
+                        n_rows += kept_whole[place, _HELD] + 1
+                        n_kept += 1
+                    fraction = kept_real[place, _SHARE]
+                    if not fraction > 0.0:
+                        t = _next_bit(opens, t, stop - 1) + 1
+                        continue
+                    bar = t + kept_whole[place, _HELD]
+                    fill = kept_real[place, _FILL_OUT]
+                    # The last decision at stop - 1 finds no bar left to act on.
+                    fill_after = open_[np.uint64(min(until + 1, stop - 1))] * (1.0 - adverse)
+                    cut = bar > until
+                    bar = until + 1 if cut else bar
+                    fill = fill_after if cut else fill
+
+                    before = cash
+                    outlay = fraction * cash
+                    amount = outlay / kept_real[place, _UNDER]
+                    cash += -outlay
+                    row = np.uint64(kept_whole[place, _FIRST] + bar - t)
+                    total += paths[row, _TOTAL]
+                    squares += paths[row, _SQUARES]
+                    worst = min(worst, before * paths[row, _LOW] / peak)
+                    worst = min(worst, paths[row, _INSIDE])
+                    peak = max(peak, before * paths[row, _HIGH])
+                    k += 1
+                    if bar == stop:
+                        cash += amount * close[stop - 1]
+                        break
+                    notional = amount * fill
+                    moved = notional * (1.0 - commission)
+                    cash += moved
+                    if cash <= 0.0:
+                        cash = 0.0
+                        worst = 0.0
+                        total -= 1.0
+                        squares += 1.0
+                        break
+                    value = before * paths[row, _VALUE]
+                    step = (cash - value) / value
+                    total += step
+                    squares += step * step
+                    worst = min(worst, cash / peak)
+                    peak = max(peak, cash)
+                    t = _next_bit(opens, bar, stop - 1) + 1
+                out[candidate, f, FINAL_EQUITY] = cash
+                out[candidate, f, N_TRADES] = k
+                out[candidate, f, RETURN_SUM] = total
+                out[candidate, f, RETURN_SQUARES] = squares
+                out[candidate, f, WORST] = worst
+        begin = end
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -442,14 +732,12 @@ def simulate_t1(
             leave_long[w] = exit_l[w] | wants_short
             leave_short[w] = exit_s[w] | wants_long
         max_bars = whole[candidate, MAX_BARS]
-        size_kind = whole[candidate, SIZE_KIND]
-        size_row = rows[whole[candidate, SIZE_ROW]]
-        stop_kind = whole[candidate, STOP_KIND]
-        stop_row = rows[whole[candidate, STOP_ROW]]
-        trail_kind = whole[candidate, TRAIL_KIND]
-        trail_row = rows[whole[candidate, TRAIL_ROW]]
-        target_kind = whole[candidate, TARGET_KIND]
-        target_row = rows[whole[candidate, TARGET_ROW]]
+        size_kind, size_row = whole[candidate, SIZE_KIND], whole[candidate, SIZE_ROW]
+        size, multiple, cap = real[candidate, SIZE], real[candidate, SIZE_MULTIPLE], real[candidate, SIZE_CAP]
+        stop_kind, stop_row, to_stop = whole[candidate, STOP_KIND], whole[candidate, STOP_ROW], real[candidate, STOP]
+        trail_kind, trail_row = whole[candidate, TRAIL_KIND], whole[candidate, TRAIL_ROW]
+        target_kind, target_row = whole[candidate, TARGET_KIND], whole[candidate, TARGET_ROW]
+        to_trail, to_target = real[candidate, TRAIL], real[candidate, TARGET]
         for f in range(windows.shape[0]):
             start, stop = windows[f, 0], windows[f, 1]
             cash = capital
@@ -524,27 +812,12 @@ def simulate_t1(
                     side = -1
 
                 if side != 0:
-                    fraction = real[candidate, SIZE]
-                    if size_kind == OVER_ROW:
-                        fraction = fraction / size_row[d] if size_row[d] > 0.0 else math.nan
-                    elif size_kind == RISK_OVER_ROW:
-                        under = real[candidate, SIZE_MULTIPLE] * size_row[d]
-                        fraction = fraction * close[d] / under if under > 0.0 else math.nan
-                    if size_kind != FRACTION:
-                        # NaN compares false and stays.
-                        fraction = real[candidate, SIZE_CAP] if fraction > real[candidate, SIZE_CAP] else fraction
-                    stop_distance = math.nan
-                    trail_distance = math.nan
-                    target_distance = math.nan
-                    if stop_kind != NONE:
-                        stop_distance = _distance(stop_kind, real[candidate, STOP], stop_row, close, d)
-                        fraction = math.nan if math.isnan(stop_distance) else fraction
-                    if trail_kind != NONE:
-                        trail_distance = _distance(trail_kind, real[candidate, TRAIL], trail_row, close, d)
-                        fraction = math.nan if math.isnan(trail_distance) else fraction
-                    if target_kind != NONE:
-                        target_distance = _distance(target_kind, real[candidate, TARGET], target_row, close, d)
-                        fraction = math.nan if math.isnan(target_distance) else fraction
+                    fraction = _share(size_kind, size, multiple, cap, rows[size_row, d], close[d])
+                    stop_distance = _distance(stop_kind, to_stop, rows[stop_row, d], close[d])
+                    trail_distance = _distance(trail_kind, to_trail, rows[trail_row, d], close[d])
+                    target_distance = _distance(target_kind, to_target, rows[target_row, d], close[d])
+                    if math.isnan(stop_distance + trail_distance + target_distance):
+                        fraction = math.nan
                     if fraction > 0.0 and fraction < math.inf:
                         quoted = open_[t]
                         outlay = fraction * cash
@@ -731,6 +1004,35 @@ def simulate_t1(
             out[candidate, f, WORST] = worst
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def simulate_t0_each(
+    rows: FloatArray,
+    open_row: int,
+    close_row: int,
+    n_bars: int,
+    words: Words,
+    whole: Table,
+    chosen: IntArray,
+    assets: IntArray,
+    windows: Table,
+    capital: float,
+    adverse: float,
+    commission: float,
+    out: FloatArray,
+) -> None:
+    """`simulate_t0` on several assets, into out (n_assets, n_candidates, n_windows, N_OUT).
+
+    rows: (n_assets, n_rows, >= n_bars), read-only, the prices among them; words: (n_assets, n_rows, n_words).
+    """
+    no_trades, no_numbers = np.empty((0, 4), np.int64), np.empty((0, 5))
+    for asset in assets:
+        close = rows[asset, close_row, :n_bars]
+        simulate_t0(
+            rows[asset, open_row], close, return_sums(close), drawdown_table(close), words[asset],
+            whole, chosen, windows, capital, adverse, commission, out[asset], no_trades, no_numbers,
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Prices:
     """One asset as the kernels read it: (n_bars,) contiguous, every bar traded; what follows is made when asked for."""
@@ -760,7 +1062,7 @@ class Prices:
     @cached_property
     def sums(self) -> FloatArray:
         """Of `return_sums`."""
-        return return_sums(self.steps)
+        return return_sums(self.close)
 
     @cached_property
     def table(self) -> FloatArray:
@@ -792,15 +1094,30 @@ class Rates:
     financing: float
 
 
-def is_t0(whole: Table, real: FloatArray, *, never: int) -> npt.NDArray[np.bool_]:
-    """(n_candidates,) which of them T0 can simulate: long, all of equity, no protective exit.
+def simulator_of(whole: Table, real: FloatArray, *, never: int) -> IntArray:
+    """(n_candidates,) the simplest simulator for each: T0, T1_LONG or T1.
 
     `never` is the row of a condition that never holds.
     """
     protected = (whole[:, STOP_KIND] != NONE) | (whole[:, TRAIL_KIND] != NONE) | (whole[:, TARGET_KIND] != NONE)
-    all_in = (whole[:, SIZE_KIND] == FRACTION) & (real[:, SIZE] == 1.0)
+    fixed = whole[:, SIZE_KIND] == FRACTION
     long_only = (whole[:, ENTER_SHORT] == never) & (whole[:, EXIT_SHORT] == never)
-    return np.asarray(all_in & long_only & ~protected)
+    paid = np.where(fixed, real[:, SIZE], real[:, SIZE_CAP]) <= 1.0
+    all_in = fixed & (real[:, SIZE] == 1.0) & ~protected
+    return np.where(long_only & all_in, T0, np.where(long_only & paid, T1_LONG, T1))
+
+
+def alike(whole: Table, real: FloatArray) -> IntArray:
+    """An order of candidates in which those with one size and one protection stand together, without exits first.
+
+    Then a trade is followed to its protective exit before anybody asks for less of it.
+    """
+    terms = np.hstack((whole[:, SIZE_KIND:MAX_BARS], real.view(np.int64)))
+    width = terms.shape[1] * terms.itemsize
+    text = terms.tobytes()
+    places: dict[bytes, int] = {}
+    groups = [places.setdefault(text[at : at + width], len(places)) for at in range(0, len(text), width)]
+    return np.lexsort((whole[:, EXIT_LONG] != 0, groups))
 
 
 def compare(rows: FloatArray, known: Words, pairs: Table, words: Words, *, threads: int) -> None:
@@ -850,26 +1167,30 @@ def sweep(
         lowest equity over its earlier peak. The same bytes for any number of threads.
     """
     out = np.empty((len(whole), len(windows), N_OUT))
-    first = is_t0(whole, real, never=never) & (len(prices.close) <= MAX_TABLE_BARS)
+    simulator = simulator_of(whole, real, never=never)
+    if len(prices.close) > MAX_TABLE_BARS:
+        simulator = np.maximum(simulator, T1_LONG)
     # Made here once, and not by every thread.
-    if first.any():
+    if (simulator == T0).any():
         _ = prices.sums, prices.table
-    if not first.all():
+    if (simulator > T0).any():
         _ = prices.highest, prices.lowest
-    jobs: list[tuple[bool, IntArray]] = []
     bars = float((windows[:, 1] - windows[:, 0]).sum())
-    work_ms = bars * (int(first.sum()) * _NS_T0 + int((~first).sum()) * _NS_T1) * 1e-6
+    work_ms = bars * float(np.array(_NS_A_BAR)[simulator].sum()) * 1e-6
     threads = threads if work_ms > SERIAL_BELOW_MS else 1
-    for fast in (True, False):
-        chosen = np.flatnonzero(first == fast)
+    jobs: list[tuple[int, IntArray]] = []
+    for kind in (T1, T1_LONG, T0):
+        chosen = np.flatnonzero(simulator == kind)
+        if kind == T1_LONG:
+            chosen = chosen[alike(whole[chosen], real[chosen])]
         # Several blocks a thread, so that a slow block or a busy core does not keep the others waiting.
         size = len(chosen) if threads == 1 else max(MIN_BLOCK, -(-len(chosen) // (threads * 8)))
-        jobs.extend((fast, block) for block in _blocks(chosen, size))
+        jobs.extend((kind, block) for block in _blocks(chosen, size))
     no_trades, no_numbers = np.empty((0, 4), np.int64), np.empty((0, 5))
 
-    def run(job: tuple[bool, IntArray]) -> None:
-        fast, chosen = job
-        simulate_block(prices, rows, words, whole, real, chosen, windows, rates, fast, out, no_trades, no_numbers)
+    def run(job: tuple[int, IntArray]) -> None:
+        kind, chosen = job
+        simulate_block(prices, rows, words, whole, real, chosen, windows, rates, kind, out, no_trades, no_numbers)
 
     _in_threads(run, jobs, threads)
     return out
@@ -884,17 +1205,23 @@ def simulate_block(
     chosen: IntArray,
     windows: Table,
     rates: Rates,
-    fast: bool,
+    simulator: int,
     out: FloatArray,
     trade_whole: IntArray,
     trade_real: FloatArray,
 ) -> None:
-    """The chosen candidates, by T0 if `fast`, else by T1; the one place that calls the two kernels."""
-    if fast:
+    """The chosen candidates by a simulator that can; the one place that calls the kernels."""
+    if simulator == T0:
         sums, table = (_NO_SUMS, _NO_TABLE) if len(trade_whole) else (prices.sums, prices.table)
         simulate_t0(
             prices.open, prices.close, sums, table, words, whole, chosen, windows,
             rates.capital, rates.adverse, rates.commission, out, trade_whole, trade_real,
+        )  # fmt: skip
+        return
+    if simulator == T1_LONG and not len(trade_whole):
+        simulate_t1_long(
+            prices.open, prices.low, prices.close, prices.highest, prices.lowest, rows, words, whole, real, chosen,
+            windows, rates.capital, rates.adverse, rates.commission, out,
         )  # fmt: skip
         return
     simulate_t1(
@@ -915,13 +1242,17 @@ def warm() -> int:
     put_row(prices.close, rows[0], words[1])
     compare_rows(rows, words, np.array([[0, 0, 2, 3]], np.int64), words)
     combine_words(words, np.zeros((1, 4), np.int64))
-    whole, real = np.zeros((2, N_WHOLE), np.int64), np.ones((2, N_REAL))
-    real[1, SIZE] = 0.5
+    whole, real = np.zeros((3, N_WHOLE), np.int64), np.ones((3, N_REAL))
+    real[:, SIZE] = 1.0, 0.5, 2.0
     windows = np.array([[0, 64]], np.int64)
     sweep(prices, rows, words, whole, real, windows, Rates(1.0, 0.0, 0.0, 0.0, 0.0), never=0, threads=1)
+    _ = prices.steps
+    one, out = np.zeros(1, np.int64), np.empty((1, 1, 1, N_OUT))
+    simulate_t0_each(prices.close[None, None], 0, 0, 64, words[None], whole, one, one, windows, 1.0, 0.0, 0.0, out)
     return len(KERNELS)
 
 
 KERNELS: tuple[Any, ...] = (
-    put_row, compare_rows, combine_words, close_steps, return_sums, drawdown_table, simulate_t0, simulate_t1,
+    put_row, compare_rows, combine_words, close_steps, return_sums, drawdown_table, simulate_t0, simulate_t0_each,
+    simulate_t1_long, simulate_t1,
 )  # fmt: skip

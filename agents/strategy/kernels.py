@@ -90,21 +90,13 @@ def _rolling_means(x: FloatArray, window: int) -> FloatArray:
     for k in range(n_assets):
         out[window - 1, k] = base[k] + total[k] / length
     before = np.zeros((window, n_assets))
-    since = np.zeros((window, n_assets))
     behind = np.zeros(n_assets)
     for first in range(window, n_bars, window):
         size = min(window, n_bars - first)
         for k in range(n_assets):
             base[k] = x[first, k]
-            total[k] = 0.0
+            total[k] = base[k] - base[k]
             behind[k] = 0.0
-            since[0, k] = base[k] - base[k]
-        for i in range(1, size):
-            now = x[first + i]
-            sums = since[i]
-            for k in range(n_assets):
-                total[k] += now[k] - base[k]
-                sums[k] = total[k]
         for i in range(1, window):
             now = x[first - i]
             sums = before[window - 1 - i]
@@ -112,11 +104,12 @@ def _rolling_means(x: FloatArray, window: int) -> FloatArray:
                 behind[k] += now[k] - base[k]
                 sums[k] = behind[k]
         for i in range(size):
+            now = x[first + i]
             means = out[first + i]
             earlier = before[i]
-            later = since[i]
             for k in range(n_assets):
-                means[k] = base[k] + (earlier[k] + later[k]) / length
+                total[k] += now[k] - base[k]
+                means[k] = base[k] + (earlier[k] + total[k]) / length
     return out
 
 
@@ -212,6 +205,43 @@ def _smoothed(x: FloatArray, window: int, weight: float) -> FloatArray:
             else:
                 state += weight * (value - state)
             out[t, k] = state
+    return out
+
+
+def _relative_strength(x: FloatArray, window: int) -> FloatArray:
+    """Smoothed gain over smoothed gain and loss, as `_smoothed` with weight 1 / window, both in one walk."""
+    out = np.full(x.shape, NAN)
+    weight = 1.0 / window
+    for k in range(x.shape[1]):
+        seen = 0
+        first_gain = 0.0
+        first_loss = 0.0
+        gains = 0.0
+        losses = 0.0
+        before = NAN
+        for t in range(x.shape[0]):
+            step = x[t, k] - before
+            before = x[t, k]
+            if math.isnan(step):
+                continue
+            gain = max(step, 0.0)
+            loss = max(-step, 0.0)
+            seen += 1
+            if seen > window:
+                gains += weight * (gain - gains)
+                losses += weight * (loss - losses)
+            else:
+                if seen == 1:
+                    first_gain = gain
+                    first_loss = loss
+                if seen < window:
+                    gains += gain - first_gain
+                    losses += loss - first_loss
+                    continue
+                gains = first_gain + (gains + (gain - first_gain)) / window
+                losses = first_loss + (losses + (loss - first_loss)) / window
+            both = gains + losses
+            out[t, k] = gains / both if both != 0.0 else NAN
     return out
 
 
@@ -759,6 +789,7 @@ def rolling_mean(x: FloatArray, window: int) -> FloatArray:
 rolling_sum = Kernel(_rolling_sum)
 rolling_stdev = Kernel(_rolling_stdev)
 smoothed = Kernel(_smoothed)
+relative_strength = Kernel(_relative_strength)
 extreme = Kernel(_extreme)
 line = Kernel(_line)
 comoment = Kernel(_comoment)

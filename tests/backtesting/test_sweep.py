@@ -84,7 +84,7 @@ def test_two_entries_of_the_drawdown_table_cover_every_range(prices: list[int], 
     assert lowest == pytest.approx((part / np.maximum.accumulate(part)).min(), rel=1e-15)
 
 
-def one_trade(*, fast: bool) -> np.ndarray:
+def one_trade(simulator: int) -> np.ndarray:
     """Enter at the close of bar 0, leave at the close of bar 2, with opens 10, 10, 12, 8 and closes 10, 12, 8, 8."""
     opened, close = np.array([10.0, 10, 12, 8]), np.array([10.0, 12, 8, 8])
     prices = sweep.prices_of(opened, np.maximum(opened, close), np.minimum(opened, close), close)
@@ -96,17 +96,17 @@ def one_trade(*, fast: bool) -> np.ndarray:
     out = np.empty((1, 1, sweep.N_OUT))
     none = (np.empty((0, 4), np.int64), np.empty((0, 5)))
     sweep.simulate_block(
-        prices, np.zeros((1, 64)), words, whole, real, np.array([0]), np.array([[0, 4]]), rates, fast, out, *none
+        prices, np.zeros((1, 64)), words, whole, real, np.array([0]), np.array([[0, 4]]), rates, simulator, out, *none
     )
     return out[0, 0]
 
 
-def test_both_simulators_give_the_sums_worked_out_by_hand() -> None:
+def test_all_simulators_give_the_sums_worked_out_by_hand() -> None:
     # Bought at 10: 100 units. Closes 12 and 8: equity 1200, 800; sold at the open of bar 3, at 8: 800.
     # Returns 0, 0.2, 800/1200 - 1 = -1/3, 0. Sum -2/15, squares 0.04 + 1/9. Lowest over peak 800/1200.
     expected = [800.0, 1.0, 0.2 - 1 / 3, 0.04 + 1 / 9, 2 / 3]
-    assert one_trade(fast=True) == pytest.approx(expected, rel=1e-14)
-    assert one_trade(fast=False) == pytest.approx(expected, rel=1e-14)
+    for simulator in (sweep.T0, sweep.T1_LONG, sweep.T1):
+        assert one_trade(simulator) == pytest.approx(expected, rel=1e-14)
 
 
 def test_warm_compiles_every_kernel_once() -> None:

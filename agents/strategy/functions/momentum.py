@@ -36,7 +36,6 @@ from agents.strategy.functions.steps import (
     log_growth,
     lowest,
     quotient,
-    rma,
     stepped,
     true_range,
 )
@@ -73,8 +72,7 @@ def _gains(x: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _rsi(bars: Bars, x: FloatArray, length: int) -> FloatArray:
-    gain, loss = (rma(part, length) for part in _gains(x))
-    return 100.0 * quotient(gain, gain + loss)
+    return 100.0 * kernels.relative_strength(x, length)
 
 
 def _cmo(bars: Bars, x: FloatArray, length: int) -> FloatArray:

@@ -1,9 +1,11 @@
-"""`touchstone backtest`: what one spec would have done. The open window by default; the sealed one has a price.
+"""`touchstone backtest`: what a spec would have done. The open window by default; the sealed one has a price.
 
-On a panel it says how each symbol is traded, and where the profit came from.
+On a panel it says how each symbol is traded, and where the profit came from. Many specs are run together, with six
+numbers each (population.py).
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -12,20 +14,32 @@ import typer
 
 from agents.archive.records import SealedOpening, Trial, series_key
 from agents.data_fetch.data_fetch import fetch_report
+from agents.data_fetch.quality import QualityReport
 from agents.strategy.spec import EnsembleSpec, PortfolioSpec, Spec, check_for_bars, rule_text
 from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import COSTS
 from backtesting.errors import UsageError
+from backtesting.hashing import content_id
 from backtesting.result import BacktestResult
 from backtesting.splits import LEAD_BARS, Split, Window, plan_split
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.compiling import said_once
 from generator.interfaces.cli.conditions import costs_named, terms_named
 from generator.interfaces.cli.output import Output, number
+from generator.interfaces.cli.population import (
+    Conditions,
+    Looks,
+    count_trials,
+    distinct,
+    parts_of,
+    show_looks,
+    usable_cores,
+    workers_named,
+)
 from generator.interfaces.cli.report import show_metrics
-from generator.interfaces.cli.specs import legal_spec, show_errors
+from generator.interfaces.cli.specs import FoundSpec, legal_spec, show_errors, spec_named, specs_in
 
 app = typer.Typer(add_completion=False)
 
@@ -38,7 +52,12 @@ EXAMPLES = """Examples:
   touchstone backtest my_rule.yaml --market csv:es.csv --costs my_costs.yaml --terms es_contract.yaml
 
   touchstone backtest my_portfolio.yaml --market synthetic:planted-panel
+
+  touchstone backtest population.jsonl --market sample:sp500 --parts 5
 """
+
+TOP = 20
+"""How many of many specs are listed."""
 
 SHOWN_SYMBOLS = 3
 """How many symbols are shown at each end of the list by profit."""
@@ -46,7 +65,13 @@ SHOWN_SYMBOLS = 3
 
 @app.command(epilog=EXAMPLES)
 def main(
-    file: Annotated[str, typer.Argument(help="A YAML or JSON spec, or the name of a shipped incumbent.")],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="A YAML or JSON spec, the name of a shipped incumbent; or many: a .jsonl file with one spec a line,"
+            " or a folder."
+        ),
+    ],
     market: Annotated[str, typer.Option(help="Market address, e.g. sample:sp500 or csv:PATH.")],
     window: Annotated[
         str, typer.Option(help="open, or all: all shows sealed bars, is recorded, and breaks the seal for later runs.")
@@ -62,34 +87,85 @@ def main(
     ] = None,
     capital: Annotated[float, typer.Option(help="Account at the start.", min=1.0)] = 1_000_000.0,
     trades: Annotated[int, typer.Option(help="How many of the last trades to list.", min=0)] = 5,
+    only: Annotated[str | None, typer.Option(help="Of many specs: the name of the one to report in full.")] = None,
+    top: Annotated[int | None, typer.Option(help="Of many specs: how many to list (20).", min=1)] = None,
+    parts: Annotated[
+        int | None, typer.Option(help="Of many specs: also trade this many equal parts of the window.", min=1, max=1000)
+    ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(help="Of many specs: threads (all cores), processes:NUMBER, or ray for a Ray cluster."),
+    ] = None,
     json_lines: Annotated[bool, typer.Option("--json", help="JSON lines on stdout.")] = False,
 ) -> None:
-    """Trade a spec on a market, with costs, decided at the close and filled at the next open."""
+    """Trade a spec on a market, with costs, decided at the close and filled at the next open; or thousands of them."""
     output = Output.from_environment(json_lines=json_lines)
     model, conventions = costs_named(costs), terms_named(terms)
     if window not in ("open", "all"):
         raise UsageError(f"unknown window {window!r}", next_step="choose open or all")
-    spec = legal_spec(file, output)
+    found = specs_in(file)
+    if found is None and (only, top, parts, workers) != (None, None, None, None):
+        raise UsageError(
+            f"{file} is one spec, and --only, --top, --parts and --workers are for many",
+            next_step="leave them out, or name a .jsonl file or a folder",
+        )
+    if found is not None and only is None:
+        _trade_many(
+            found, market, window, Conditions(costs, model, conventions, capital), output,
+            n_shown=top or TOP, n_parts=parts or 1, workers=workers or usable_cores(),
+        )  # fmt: skip
+        return
+    spec = legal_spec(file, output) if found is None or only is None else spec_named(only, found, file)
     bars, quality = fetch_report(market, cache_dir=workspace.home() / "snapshots")
     errors = check_for_bars(spec, bars, max_warmup=LEAD_BARS)
     if errors:
         show_errors(file, errors, output)
         raise typer.Exit(3)
-    for flag in quality.flags:
-        if flag.severity != "info":
-            output.note(f"data: {flag}")
+    _tell_flags(quality, output)
     split = plan_split(bars)
-    if window == "open":
-        seen, span = bars.upto(split.open.stop), split.open
-    else:
-        seen, span = bars, Window(split.open.start, bars.n_bars)
+    seen, span = _shown(bars, split, window)
+    if window == "all":
         # Before anything is computed: a look that was not recorded would be a look for free.
-        _break_seal(bars, split, spec, output)
+        _break_seal(bars, split, [spec.spec_id], output)
     with said_once(output):
         signals = TradingStrategy(spec).generate_signals(seen)
         result = simulate(signals, model, window=span, capital=capital, terms=conventions)
     count_trial(bars, spec, result, window)
     _show(spec, result, output, window, costs, trades, seen)
+
+
+def _trade_many(
+    found: Sequence[FoundSpec], market: str, window: str, conditions: Conditions, output: Output, *,
+    n_shown: int, n_parts: int, workers: str,
+) -> None:  # fmt: skip
+    executor, threads = workers_named(workers)
+    bars, quality = fetch_report(market, cache_dir=workspace.home() / "snapshots")
+    _tell_flags(quality, output)
+    split = plan_split(bars)
+    seen, span = _shown(bars, split, window)
+    specs, places, n_illegal = distinct(found, bars, output)
+    looks = Looks(specs, places, seen, parts_of(span, n_parts), conditions)
+    if window == "all":
+        _break_seal(bars, split, [spec.spec_id for spec in specs], output)
+    with said_once(output):
+        metrics = looks.evaluate(executor, threads)
+    count_trials(looks, metrics, window, output)
+    show_looks(looks, metrics, output, window=window, n_shown=n_shown)
+    if n_illegal:
+        raise typer.Exit(3)
+
+
+def _tell_flags(quality: QualityReport, output: Output) -> None:
+    for flag in quality.flags:
+        if flag.severity != "info":
+            output.note(f"data: {flag}")
+
+
+def _shown(bars: Bars, split: Split, window: str) -> tuple[Bars, Window]:
+    """The bars that may be looked at, and the window of them that counts."""
+    if window == "open":
+        return bars.upto(split.open.stop), split.open
+    return bars, Window(split.open.start, bars.n_bars)
 
 
 def _show(
@@ -188,7 +264,7 @@ def _show_symbols(result: BacktestResult, bars: Bars, output: Output) -> None:
         output.table(f"{len(profits)} symbols traded{which}", ("symbol", "trades>", "profit>"), rows)
 
 
-def _break_seal(bars: Bars, split: Split, spec: Spec, output: Output) -> None:
+def _break_seal(bars: Bars, split: Split, spec_ids: Sequence[str], output: Output) -> None:
     if not workspace.exists():
         return
     with workspace.opened() as archive:
@@ -199,8 +275,8 @@ def _break_seal(bars: Bars, split: Split, spec: Spec, output: Output) -> None:
                 first_session=str(bars.sessions[split.sealed.start]),
                 last_session=str(bars.sessions[-1]),
                 bars_id=bars.bars_id,
-                nomination_id=spec.spec_id,
-                n_nominees=1,
+                nomination_id=spec_ids[0] if len(spec_ids) == 1 else content_id(list(spec_ids)),
+                n_nominees=len(spec_ids),
                 alpha=0.0,
                 by=workspace.person(),
                 kind="shown",

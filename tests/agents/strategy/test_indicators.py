@@ -299,6 +299,7 @@ def test_compiled_kernel_equals_its_plain_loop(name: str, bars: Bars) -> None:
     settings: dict[str, list[tuple[Any, ...]]] = {
         "rolling_mean_alone": [window], "rolling_mean_together": [window],
         "rolling_sum": [window], "rolling_product": [(1.0 + steps, 9)],
+        "relative_strength": [window],
         "rolling_stdev": [(bars.close, 9, 1)], "smoothed": [(bars.close, 9, 0.2)], "extreme": [(bars.close, 9, -1.0)],
         "extreme_age": [(bars.close, 9, 1.0)], "mean_deviation": [window], "cumulative": [(bars.close,)],
         "line": [(bars.close, 9, which) for which in range(5)],

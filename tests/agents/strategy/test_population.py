@@ -116,7 +116,7 @@ def reference_books(spec: Spec, bars: Bars, window: Window, costs: CostModel, ca
 
 
 def swept_trades(
-    population: Population, bars: Bars, window: Window, costs: CostModel, fast: bool
+    population: Population, bars: Bars, window: Window, costs: CostModel, simulator: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     store = PopulationCache().store(bars)
     only = np.array([0])
@@ -129,7 +129,7 @@ def swept_trades(
     room = (np.empty((bars.n_bars + 1, 4), np.int64), np.empty((bars.n_bars + 1, 5)))
     spans = np.array([[window.start, window.stop]])
     sweep.simulate_block(
-        store.prices, store.rows, store.words, whole, population.plan.real, only, spans, rates, fast, out, *room
+        store.prices, store.rows, store.words, whole, population.plan.real, only, spans, rates, simulator, out, *room
     )
     k = int(out[0, 0, sweep.N_TRADES])
     return out[0, 0], room[0][:k], room[1][:k]
@@ -149,10 +149,9 @@ def test_trades_are_those_of_the_reference_bit_for_bit_and_metrics_agree(seed: i
     equity, _, _, whole, real, _ = reference_books(spec, bars, window, costs, 1e6)
     population = Population.from_specs([spec])
     assert population.n_general == 0
-    t0 = bool(sweep.is_t0(population.plan.whole, population.plan.real, never=0)[0])
-    # Whatever T0 can do, T1 can do too.
-    for fast in (True, False) if t0 else (False,):
-        out, whole_found, real_found = swept_trades(population, bars, window, costs, fast)
+    # Whatever a simpler simulator can do, the next one can do too.
+    for simulator in range(int(sweep.simulator_of(population.plan.whole, population.plan.real, never=0)[0]), 3):
+        out, whole_found, real_found = swept_trades(population, bars, window, costs, simulator)
         np.testing.assert_array_equal(whole_found, whole)
         np.testing.assert_array_equal(real_found, real)
         assert out[sweep.FINAL_EQUITY] == pytest.approx(equity[-1], rel=1e-12)
@@ -160,7 +159,7 @@ def test_trades_are_those_of_the_reference_bit_for_bit_and_metrics_agree(seed: i
     signals = TradingStrategy(spec).generate_signals(bars)
     result = simulate(signals, costs, window=window)
     assert found.n_trades[0, 0] == len(whole)
-    assert found.final_equity[0, 0] == pytest.approx(equity[-1], rel=1e-12)
+    assert found.final_equity[0, 0] == out[sweep.FINAL_EQUITY] == pytest.approx(equity[-1], rel=1e-12)
     assert found.max_drawdown[0, 0] == pytest.approx(result.metrics["max_drawdown"], rel=1e-10, abs=1e-12)
     assert found.mean[0, 0] == pytest.approx(result.returns.mean(), rel=1e-9, abs=1e-15)
     assert found.variance[0, 0] == pytest.approx(result.returns.var(ddof=1), rel=1e-9, abs=1e-18)
@@ -204,6 +203,51 @@ def as_bytes(metrics: Any) -> bytes:
     return b"".join(getattr(metrics, name).tobytes() for name in vars(metrics))
 
 
+def test_a_trade_that_many_enter_is_to_each_what_it_is_to_one_alone() -> None:
+    # Few sizes, protections and exits, long only: most trades are looked up, some are cut short, some asked for twice.
+    rng = np.random.default_rng(11)
+    bars = market(rng, 600)
+    windows = [Window(0, 600), Window(37, 311)]
+    specs = []
+    for _ in range(150):
+        made: dict[str, Any] = {
+            "kind": "rules", "name": "one_of_many", "hypothesis": "x",
+            "long": {"enter": f"rsi(close, {rng.integers(2, 5)}) < {rng.integers(30, 70)}"},
+            "sizing": {"kind": "volatility", "annual": 0.2, "window": 20, "cap": float(rng.choice([0.6, 1.0]))},
+            "protect": {"trail_atr": float(rng.choice([1.0, 3.0])), "atr_window": 5},
+        }  # fmt: skip
+        if rng.random() < 0.5:
+            made["long"]["exit"] = f"rsi(close, 3) > {rng.integers(40, 95)}"
+        if rng.random() < 0.3:
+            made["protect"]["max_bars"] = int(rng.integers(1, 30))
+        spec = spec_of(made)
+        assert spec is not None
+        specs.append(spec)
+    found = Population.from_specs(specs).evaluate(bars, windows, COSTS)
+    assert found.n_trades.min() > 0
+    for i, spec in enumerate(specs):
+        alone = Population.from_specs([spec]).evaluate(bars, windows, COSTS)
+        for name in vars(found):
+            np.testing.assert_array_equal(getattr(found, name)[i], getattr(alone, name)[0])
+        equity = reference_books(spec, bars, windows[0], COSTS, 1e6)[0]
+        assert found.final_equity[i, 0] == pytest.approx(equity[-1], rel=1e-12)
+
+
+def test_more_trades_than_are_kept_at_once_are_those_of_the_reference() -> None:
+    bars = market(np.random.default_rng(5), 20_000)
+    spec = spec_of(
+        {
+            "kind": "rules", "name": "in_and_out", "hypothesis": "x", "long": {"enter": "close > 0"},
+            "sizing": {"kind": "fraction", "fraction": 0.5}, "protect": {"max_bars": 1},
+        }
+    )  # fmt: skip
+    assert spec is not None
+    equity = reference_books(spec, bars, Window(0, 20_000), COSTS, 1e6)[0]
+    found = Population.from_specs([spec]).evaluate(bars, [Window(0, 20_000)], COSTS)
+    assert found.n_trades[0, 0] == 10_000
+    assert found.final_equity[0, 0] == pytest.approx(equity[-1], rel=1e-12)
+
+
 def test_threads_blocks_and_caches_do_not_change_a_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     bars = market(np.random.default_rng(3), 600)
     windows = [Window(0, 600), Window(50, 300), Window(300, 600)]
@@ -223,6 +267,8 @@ def test_threads_blocks_and_caches_do_not_change_a_byte(monkeypatch: pytest.Monk
     # Without a cache the conditions of one block make room for those of the next.
     monkeypatch.setattr(population_module, "_UNKEPT_BLOCK", 7)
     assert as_bytes(population.evaluate(bars, windows, COSTS)) == alone
+    # Enough blocks for every thread: each has conditions of its own then.
+    assert as_bytes(population.evaluate(bars, windows, COSTS, threads=3)) == alone
     one_by_one = [as_bytes(Population.from_specs([spec]).evaluate(bars, windows, COSTS)) for spec in specs[:5]]
     five = Population.from_specs(specs[:5]).evaluate(bars, windows, COSTS)
     for i, single in enumerate(one_by_one):

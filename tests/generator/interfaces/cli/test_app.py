@@ -122,7 +122,8 @@ def test_without_a_command_the_help_is_shown_and_the_call_is_wrong(
         (("review", "shw"), "no such command 'shw'; did you mean 'show'?"),
         (
             ("backtest", "golden_cross", "--markt", "sample:sp500"),
-            "no such option: --markt (Possible options: --market); nothing was changed; see touchstone backtest --help",
+            "no such option: --markt (Possible options: --market, --parts); nothing was changed;"
+            " see touchstone backtest --help",
         ),
         (("backtest", "golden_cross"), "missing option '--market'"),
         (("validate",), "no spec is given"),
