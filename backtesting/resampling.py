@@ -24,6 +24,8 @@ SingleArray = npt.NDArray[np.float32]
 
 # Resamples at a time: many are quicker a resample, few are over sooner.
 LARGE_CHUNK, SMALL_CHUNK = 500, 100
+# Bars of all of them at most, at 16 bytes each while they are drawn.
+_MOST_BARS = 1_250_000
 # Streams that are summed together: the table of so many stays in the processor's cache.
 _WIDTH = 64
 
@@ -46,7 +48,7 @@ class Blocks:
 def draw_blocks(
     n: int, block: float, reps: int, rng: np.random.Generator, at_once: int = LARGE_CHUNK
 ) -> Iterator[Blocks]:
-    """The resamples of `stationary_bootstrap`, so many at a time; the same whatever that is."""
+    """The resamples of `stationary_bootstrap`, so many at a time, fewer on long streams; the same whatever that is."""
     for rows, place, origin in _block_chunks(n, block, reps, rng, at_once):
         first = np.searchsorted(place, n * np.arange(rows + 1))
         stop = (origin + np.diff(place, append=rows * n)) % n
@@ -55,13 +57,17 @@ def draw_blocks(
 
 @lru_cache(maxsize=4)
 def shared_blocks(n: int, block: float, reps: int, seed: int) -> tuple[Blocks, ...]:
-    """`draw_blocks` of a stream of random numbers that the arguments alone decide; kept.
+    """`draw_blocks` of a stream of random numbers that the arguments alone decide; kept, and read-only.
 
     Whoever asks for the same window gets the same resamples, so two candidates differ by their returns and not by
     their draws; and drawing is most of what an interval costs.
     """
     rng = np.random.default_rng([seed, n, reps, round(1e6 * block)])
-    return tuple(draw_blocks(n, block, reps, rng))
+    drawn = tuple(draw_blocks(n, block, reps, rng))
+    for blocks in drawn:
+        for numbers in (blocks.first, blocks.start, blocks.stop):
+            numbers.flags.writeable = False
+    return drawn
 
 
 def stationary_bootstrap(n: int, block: float, reps: int, rng: np.random.Generator) -> IndexArray:
@@ -147,8 +153,9 @@ def _block_chunks(
     """
     if n < 1 or reps < 1 or not block >= 1.0:
         raise ValueError(f"a bootstrap needs n >= 1, reps >= 1 and block >= 1, got {n}, {reps}, {block}")
-    uniform = np.empty((min(at_once, reps), 2, n))
-    for at in range(0, reps, at_once):
+    chunk = max(1, min(at_once, reps, _MOST_BARS // n))
+    uniform = np.empty((chunk, 2, n))
+    for at in range(0, reps, chunk):
         drawn = rng.random(out=uniform[: reps - at])
         begins = drawn[:, 0] < 1.0 / block
         begins[:, 0] = True

@@ -76,9 +76,11 @@ def test_bad_bootstrap_arguments_are_named():
         studentise(np.random.default_rng(1).normal(size=(30, 2)), 16.0)
 
 
-def test_shared_resamples_are_the_same_for_everyone():
+def test_shared_resamples_are_the_same_for_everyone_and_nobody_changes_them():
     shared = shared_blocks(300, 10.0, 150, 7)
     assert shared_blocks(300, 10.0, 150, 7) is shared
+    with pytest.raises(ValueError, match="read-only"):
+        shared[0].start[0] = 1
     starts = [np.concatenate([blocks.start for blocks in shared])]
     shared_blocks.cache_clear()
     for seed, block in ((7, 10.0), (8, 10.0), (7, 12.5)):
