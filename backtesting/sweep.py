@@ -148,6 +148,28 @@ def compare_rows(rows: FloatArray, known: Words, pairs: Table, words: Words) -> 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def compare_columns(x: FloatArray, y: FloatArray, above: Words, not_above: Words) -> None:
+    """As `compare_rows`, of two series (n_bars,) that nobody has put into rows."""
+    n_bars = len(x)
+    for w in range(len(above)):
+        first, after = 64 * w, min(64 * (w + 1), n_bars)
+        # Slices, and the same number of bars wherever possible, for LLVM; see `compare_rows`.
+        here, there = x[first:after], y[first:after]
+        over = under = np.uint64(0)
+        if after - first == 64:
+            for b in range(64):
+                over |= np.uint64(here[b] > there[b]) << np.uint64(b)
+            for b in range(64):
+                under |= np.uint64(here[b] <= there[b]) << np.uint64(b)
+        else:
+            for b in range(after - first):
+                over |= np.uint64(here[b] > there[b]) << np.uint64(b)
+                under |= np.uint64(here[b] <= there[b]) << np.uint64(b)
+        above[w] = over
+        not_above[w] = under
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def combine_words(words: Words, steps: Table) -> None:
     """Steps (operation, row of the result, a, b) in order.
 
@@ -1241,6 +1263,7 @@ def warm() -> int:
     rows, words = np.zeros((1, 64)), np.zeros((4, 1), np.uint64)
     put_row(prices.close, rows[0], words[1])
     compare_rows(rows, words, np.array([[0, 0, 2, 3]], np.int64), words)
+    compare_columns(prices.close, prices.close, words[2], words[3])
     combine_words(words, np.zeros((1, 4), np.int64))
     whole, real = np.zeros((3, N_WHOLE), np.int64), np.ones((3, N_REAL))
     real[:, SIZE] = 1.0, 0.5, 2.0
@@ -1253,6 +1276,6 @@ def warm() -> int:
 
 
 KERNELS: tuple[Any, ...] = (
-    put_row, compare_rows, combine_words, close_steps, return_sums, drawdown_table, simulate_t0, simulate_t0_each,
-    simulate_t1_long, simulate_t1,
+    put_row, compare_rows, compare_columns, combine_words, close_steps, return_sums, drawdown_table,
+    simulate_t0, simulate_t0_each, simulate_t1_long, simulate_t1,
 )  # fmt: skip

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from agents.strategy.expression import canonical
-from agents.strategy.expression.evaluate import EvaluationCache, numbers, truth
+from agents.strategy.expression.evaluate import EvaluationCache, LoneCache, numbers, truth
 from agents.strategy.expression.nodes import AND, AT_LEAST, BOOLEAN, GREATER, NOT, OR, Node
 from agents.strategy.expression.parse import parse, parse_condition
 from agents.strategy.portfolio import portfolio_rows
@@ -51,7 +51,7 @@ from backtesting.errors import InvalidConfig, UsageError
 from backtesting.executor import Executor
 from backtesting.inputs import TargetOrders
 from backtesting.metrics import FLAT
-from backtesting.reports import HeldReport, Reports, held_report, trade_room
+from backtesting.reports import HeldReport, Reports, held_reports
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
 from backtesting.terms import CASH, Terms
@@ -270,6 +270,18 @@ class Plan:
     def all_in(self) -> BoolArray:
         """(n_candidates,) which of them are long and all of the account, see `sweep.simulator_of`."""
         return np.asarray(sweep.simulator_of(self.whole, self.real, never=0) == sweep.T0)
+
+    @cached_property
+    def side_by_side(self) -> tuple[IntArray, sweep.Table, sweep.Table]:
+        """Word rows, steps and candidates if all conditions stand in a table of their own; see `words_of_few`."""
+        pair, plane = self.planes[:, 0], self.planes[:, 1]
+        others = pair < 0
+        others[0] = False
+        at = np.where(pair < 0, 0, 1 + 2 * pair + plane)
+        at[others] = 1 + 2 * len(self.pairs) + np.arange(others.sum())
+        whole = self.whole.copy()
+        whole[:, _CONDITIONS] = at[whole[:, _CONDITIONS]]
+        return at, _steps_on(self.steps, at), whole
 
     def needed(self, chosen: IntArray) -> BoolArray:
         """(n_conditions,) what some candidates need."""
@@ -510,6 +522,11 @@ class PopulationCache:
 _METRIC_BYTES = 6 * 8 + 400
 
 
+def prices_of(bars: Bars) -> sweep.Prices:
+    """Of one asset."""
+    return sweep.prices_of(bars.open[:, 0], bars.high[:, 0], bars.low[:, 0], bars.close[:, 0])
+
+
 class Store:
     """Numbers and conditions of one asset's bars, as rows of two growing matrices, by canonical text.
 
@@ -521,7 +538,7 @@ class Store:
         self.bars = bars
         self.values = values
         self.kept = kept
-        self.prices = sweep.prices_of(*(getattr(bars, name)[:, 0] for name in ("open", "high", "low", "close")))
+        self.prices = prices_of(bars)
         self.n_words = -(-bars.n_bars // 64)
         self.rows = sweep.number_rows(1, self.n_words * 64)
         self.known = np.zeros((1, self.n_words), np.uint64)
@@ -586,14 +603,10 @@ class Store:
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
         for place, node in plan.others.items():
             if new[place]:
-                self.words[at[place]] = pack_holds(self._holds(node), self.n_words)
+                self.words[at[place]] = pack_holds(_holds(node, self.bars, self.values), self.n_words)
         steps: sweep.Table = plan.steps[new[plan.steps[:, 1]]]
         if len(steps):
-            counted = steps[:, 0] == sweep.RUN
-            count = steps[counted, 3]
-            steps[:, 1:] = at[np.where(counted[:, None] & (np.arange(1, 4) == 3), 0, steps[:, 1:])]
-            steps[counted, 3] = count
-            sweep.combine_words(self.words, steps)
+            sweep.combine_words(self.words, _steps_on(steps, at))
         if self.kept:
             places = np.flatnonzero(new)
             self.word_of.update(zip(_chosen(plan.conditions, places), at[places].tolist(), strict=True))
@@ -626,13 +639,6 @@ class Store:
             sweep.compare(self.rows, self.known, pairs, self.words, threads=threads)
         return at
 
-    def _holds(self, node: Node) -> BoolArray:
-        if node.op == BOOLEAN:
-            return np.full(self.bars.n_bars, bool(node.value))
-        if node.op == NOT:
-            return np.asarray(truth(node.args[0], self.bars, self.values)[:, 0] == FALSE)
-        return np.asarray(truth(node, self.bars, self.values)[:, 0] == TRUE)
-
     def _new_words(self, n: int) -> int:
         """The first of `n` new word rows."""
         self._reserve(n)
@@ -645,6 +651,24 @@ class Store:
             n_rows = max(2 * len(self.words), self.n_words_used + n)
             self.words = _moved(self.words, np.empty((n_rows, self.n_words), np.uint64))
             self.words[0] = 0  # the condition that never holds
+
+
+def _holds(node: Node, bars: Bars, values: EvaluationCache) -> BoolArray:
+    """(n_bars,) where a condition is known to hold."""
+    if node.op == BOOLEAN:
+        return np.full(bars.n_bars, bool(node.value))
+    if node.op == NOT:
+        return np.asarray(truth(node.args[0], bars, values)[:, 0] == FALSE)
+    return np.asarray(truth(node, bars, values)[:, 0] == TRUE)
+
+
+def _steps_on(steps: sweep.Table, at: IntArray) -> sweep.Table:
+    """Steps of a plan with the rows of its conditions in place of their places; a count stays what it is."""
+    counted = steps[:, 0] == sweep.RUN
+    found = steps.copy()
+    found[:, 1:] = at[np.where(counted[:, None] & (np.arange(1, 4) == 3), 0, steps[:, 1:])]
+    found[counted, 3] = steps[counted, 3]
+    return found
 
 
 def _distinct(places: IntArray) -> IntArray:
@@ -689,13 +713,16 @@ def simulate_plan(
     n_bars = (spans[:, 1] - spans[:, 0]).astype(float)
     rates = rates_of(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
+    # Alike ones in one block: what they have in common is found there once.
+    order = sweep.alike(plan.whole[chosen], plan.real[chosen])
 
     def simulate_in(store: Store, block: slice, threads: int) -> None:
-        whole, real = placed(plan, chosen[block], store, threads=threads), plan.real[chosen[block]]
+        some = chosen[order[block]]
+        whole, real = placed(plan, some, store, threads=threads), plan.real[some]
         swept = sweep.sweep(
             store.prices, store.rows, store.words, whole, real, spans, rates, never=0, threads=threads
         )  # fmt: skip
-        out[block] = gate_rows(swept, n_bars, bars.periods_per_year)
+        out[order[block]] = gate_rows(swept, n_bars, bars.periods_per_year)
 
     if cache is not None:
         for block in _slices(len(chosen), _block_size(bars, cache)):
@@ -805,6 +832,27 @@ def as_metrics(rows: FloatArray) -> GateMetrics:
     return GateMetrics(*(np.ascontiguousarray(rows[..., column]) for column in range(N_METRICS)))
 
 
+def words_of_few(plan: Plan, bars: Bars) -> tuple[sweep.Words, sweep.Table]:
+    """All conditions of a plan on bars of which nothing is known yet nor kept, and its candidates, which point to them.
+
+    Numbers are compared as they were computed. A row of its own, as in a `Store`, pays where a number is compared again
+    and again; here it would cost more than the comparison.
+    """
+    at, steps, whole = plan.side_by_side
+    words = np.empty((1 + 2 * len(plan.pairs) + len(plan.conditions), -(-bars.n_bars // 64)), np.uint64)
+    words[0] = 0
+    values = LoneCache()
+    # The first of the numbers is never read.
+    columns = [_column(numbers(node, bars, values)) for node in plan.numbers[1:]]
+    for pair, (x, y) in enumerate(plan.pair_numbers.tolist()):
+        sweep.compare_columns(columns[x - 1], columns[y - 1], words[1 + 2 * pair], words[2 + 2 * pair])
+    for place, node in plan.others.items():
+        words[at[place]] = pack_holds(_holds(node, bars, values), words.shape[1])
+    if len(steps):
+        sweep.combine_words(words, steps)
+    return words, whole
+
+
 def _shared_account(
     spec: PortfolioSpec, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
     values: EvaluationCache, terms: Terms,
@@ -840,7 +888,7 @@ def _block_size(bars: Bars, cache: PopulationCache) -> int:
 
 def _is_simple(bars: Bars, costs: CostModel, terms: Terms) -> bool:
     """Whether the kernels know these bars, costs and terms: one asset, no missing bar, nothing they never heard of."""
-    return bars.n_assets == 1 and terms.plain and not says_more(costs) and not np.isnan(bars.close).any()
+    return bars.n_assets == 1 and terms.plain and not says_more(costs) and bars.complete
 
 
 @lru_cache(maxsize=64)
@@ -1018,31 +1066,30 @@ class Population:
             UsageError: as `evaluate`.
         """
         check_asked(bars, [window], capital)
-        cache = PopulationCache() if cache is None else cache
         sources = [self._sources[candidate] for candidate in candidates]
         names = [source["name"] if isinstance(source, Mapping) else source.name for source in sources]
         at = self._at[list(candidates)]
-        held: dict[int, int] = {}
+        held: dict[int, HeldReport] = {}
         if _is_simple(bars, costs, terms):
             chosen = _distinct(at[at >= 0])
             chosen = chosen[self.plan.all_in[chosen]]
-            store = cache.store(bars)
-            whole, real = placed(self.plan, chosen, store, threads=threads), self.plan.real[chosen]
-            held = {place: row for row, place in enumerate(chosen.tolist())}
-        rates = rates_of(bars, costs, float(capital))
-
-        room = trade_room(window)
-
-        def made(place: int) -> HeldReport | BacktestResult:
-            row = held.get(int(at[place]))
-            if row is None:
-                return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache, terms=terms)
-            one = slice(row, row + 1)
-            return held_report(
-                store.prices, store.words, whole[one], real[one], window, rates, float(bars.periods_per_year), room
-            )
-
-        found = [made(place) for place in range(len(candidates))]
+            if cache is None and len(chosen) == len(self.plan.whole) and len(self.plan.pairs) < len(self.plan.numbers):
+                prices = prices_of(bars)
+                words, whole = words_of_few(self.plan, bars)
+            else:
+                cache = PopulationCache() if cache is None else cache
+                store = cache.store(bars)
+                whole = placed(self.plan, chosen, store, threads=threads)
+                prices, words = store.prices, store.words
+            made = held_reports(
+                prices, words, whole, self.plan.real[chosen], window, rates_of(bars, costs, float(capital)),
+                float(bars.periods_per_year),
+            )  # fmt: skip
+            held = dict(zip(chosen.tolist(), made, strict=True))
+        found = [
+            held.get(place) or self.report(candidate, bars, window, costs, capital=capital, cache=cache, terms=terms)
+            for candidate, place in zip(candidates, at.tolist(), strict=True)
+        ]
         return Reports(names, found, bars, window, costs, float(capital))
 
     def streams(

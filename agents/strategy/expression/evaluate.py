@@ -217,7 +217,7 @@ def _called(function: Function, node: Node, bars: Bars, values_of: Callable[[Nod
             args.append(values_of(arg))
     with np.errstate(over="ignore", invalid="ignore"):
         values: Values = function.compute(bars, *args)
-    return values if node.dimension is Dimension.BOOLEAN else _finite(values)
+    return values if function.finite or node.dimension is Dimension.BOOLEAN else _finite(values)
 
 
 def _arithmetic(op: str, args: list[Values]) -> FloatArray:
