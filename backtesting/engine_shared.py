@@ -10,6 +10,7 @@ accumulator each.
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from backtesting.bars import FloatArray, IntArray
 from backtesting.inputs import Books, Conditions, Market, TargetOrders
@@ -21,6 +22,7 @@ _REBALANCE, _OPEN, _BANKRUPT = 5, 6, 7
 # Columns of the books of a position.
 _ADDED, _ENTRY, _REMOVED, _EXIT, _FLOW, _COSTS = range(6)
 
+Places = npt.NDArray[np.uint64]
 Shared = tuple[FloatArray, FloatArray, FloatArray, FloatArray, IntArray, FloatArray, int, float]
 
 
@@ -92,7 +94,7 @@ def _lose(
     n_trades: int,
     t: int,
     cash: float,
-    held: IntArray,
+    held: Places,
     n_held: int,
     units: FloatArray,
     prices: FloatArray,
@@ -146,10 +148,11 @@ def _follow(
     units = np.zeros(n_assets)
     entry_bar = np.zeros(n_assets, np.int64)
     books = np.zeros((n_assets, 6))
-    # What is held, in the order of the columns; and the same while it changes.
-    held = np.empty(n_assets, np.int64)
-    after = np.empty(n_assets, np.int64)
-    asked = np.empty(n_assets + 1, np.int64)
+    # What is held, in the order of the columns; and the same while it changes. Unsigned, so that no place is taken for
+    # one counted from the end.
+    held = np.empty(n_assets, np.uint64)
+    after = np.empty(n_assets, np.uint64)
+    asked = np.empty(n_assets + 1, np.uint64)
     n_held = 0
     buy, sell = 1.0 + adverse, 1.0 - adverse
     buy_paid, sell_paid = 1.0 + commission, 1.0 - commission
