@@ -1,8 +1,8 @@
 """Summary: every metric of a report in a few compiled passes, for reports by the thousand.
 
 What the metrics mean is written in `metrics.py`, one function each; a property test holds the two equal to rounding.
-Nothing is checked here. Sums run in bar order with one accumulator each (drawdowns: one for each run under water, and
-one for the runs), so the same inputs give the same bytes.
+Nothing is checked here. A sum over bars has 64 accumulators, one for each place of a bar in its block of 64, and adds
+them up at the end: always in the same order, so the same inputs give the same bytes.
 """
 
 import math
@@ -157,7 +157,7 @@ def _fall(account: FloatArray, begin: int, end: int, falls: FloatArray, squares:
         after = min(first + _LANES, stop)
         peak = falls[_PEAK]
         part = 1.0 / peak
-        lowest, highest = _extremes(bits, bits, first, after)
+        lowest, highest = _extremes(bits, first, after)
         if highest < peak:
             # Nearly always: new peaks are rare, and come together.
             for t in range(first, after):
@@ -247,46 +247,40 @@ def _rank_with_zeros(values: FloatArray, n: int, n_zeros: int, rank: int) -> flo
     return _kth(values, n, rank - n_zeros)
 
 
-def _extremes(low: IntArray, high: IntArray, begin: int, end: int) -> tuple[float, float]:
-    """Lowest of one series and highest of another over some bars (at least one), of numbers that are not negative.
+def _extremes(bits: IntArray, begin: int, end: int) -> tuple[float, float]:
+    """Lowest and highest over some bars (at least one) of numbers that are not negative.
 
     They are given by their bits, which are in the order of the numbers: LLVM compares several integers at a time, but
     one float after another.
     """
-    lowest, highest = low[begin], high[begin]
+    lowest = highest = bits[begin]
     for t in range(_unsigned(begin), _unsigned(end)):
-        lowest = min(lowest, low[t])
-        highest = max(highest, high[t])
+        lowest = min(lowest, bits[t])
+        highest = max(highest, bits[t])
     return np.int64(lowest).view(np.float64), np.int64(highest).view(np.float64)
 
 
-def _ends(bits: IntArray, n: int) -> tuple[float, float]:
-    """As `_extremes`, of the first n of one series of any numbers."""
-    lowest, highest = _BUT_THE_SIGN, -_BUT_THE_SIGN
-    for t in range(n):
-        # Of a negative number all bits but the sign are turned over.
-        here = bits[t]
-        here ^= (here >> 63) & _BUT_THE_SIGN
-        lowest = min(lowest, here)
-        highest = max(highest, here)
-    lowest ^= (lowest >> 63) & _BUT_THE_SIGN
-    highest ^= (highest >> 63) & _BUT_THE_SIGN
-    return np.int64(lowest).view(np.float64), np.int64(highest).view(np.float64)
+def _in_order(bits: int) -> int:
+    """Integers in the order of the numbers that the bits are of, and back: below zero, all but the sign turned over."""
+    return bits ^ ((bits >> 63) & _BUT_THE_SIGN)
 
 
-def _blank(capital: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """What `_fall` and `_add_signs` add to."""
+def _blank(capital: float) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
+    """What `_fall` and `_take` add to."""
     falls = np.zeros(8)
     falls[_PEAK] = capital
-    return falls, np.zeros(_LANES), np.zeros((3, _LANES))
+    return falls, np.zeros(_LANES), np.zeros((3, _LANES)), np.array([_BUT_THE_SIGN, -_BUT_THE_SIGN])
 
 
-def _add_signs(moved: FloatArray, begin: int, end: int, signs: FloatArray) -> None:
-    """Sums of the gains, of the losses and of their squares, to three rows of lanes."""
+def _take(moved: FloatArray, begin: int, end: int, signs: FloatArray, ends: IntArray) -> None:
+    """Sums of the gains, of the losses and of their squares to three rows of lanes; least and best, see `_in_order`."""
+    bits = moved.view(np.int64)
     gained, fallen, squares = signs[0], signs[1], signs[2]
+    least, best = ends[0], ends[1]
     stop = _unsigned(end)
     for first in range(_unsigned(begin), stop, _LANES):
-        for t in range(first, min(first + _LANES, stop)):
+        after = min(first + _LANES, stop)
+        for t in range(first, after):
             lane = t - first
             r = moved[t]
             # Without a branch that nobody can foresee; what is added is 0 where it was nothing.
@@ -294,49 +288,41 @@ def _add_signs(moved: FloatArray, begin: int, end: int, signs: FloatArray) -> No
             gained[lane] += r - fall
             fallen[lane] += fall
             squares[lane] += fall * fall
+        for t in range(first, after):
+            here = _in_order(bits[t])
+            least = min(least, here)
+            best = max(best, here)
+    ends[0], ends[1] = least, best
 
 
 def _tails(
     moved: FloatArray,
     m: int,
     n_zeros: int,
-    low: float,
-    high: float,
+    middle: int,
     ranks: IntArray,
     places: Places,
-    ends: FloatArray,
+    counts: IntArray,
+    room: FloatArray,
     found: FloatArray,
 ) -> float:
     """The values of ascending ranks, two and two neighbours or equal, among the first m values and `n_zeros` zeros.
 
-    By counting into buckets and sorting out two of them. The values lie between low and high, also the zeros, if any.
-
     Args:
-        places, ends: (>= m,) and (2, >= m) space.
+        middle: the bucket of a zero, if there are any.
+        places, counts: (>= m,) buckets of the values, in their order, and how many there are in each.
+        room: (>= m,) space.
 
     Returns:
         The sum of the values below the first one found; `found[4]` says how many they are.
     """
-    width = high - low
-    scale = (_BUCKETS - 1) / width if width > 0.0 else 0.0
-    if not scale < math.inf:
-        scale = 0.0
-    for t in range(m):
-        places[t] = np.uint16(int((moved[t] - low) * scale))
-    counts = np.zeros(_BUCKETS, np.int64)
-    for t in range(m):
-        counts[places[t]] += 1
-    middle = int((0.0 - low) * scale)
     stop = _unsigned(m)
-    if n_zeros > 0:
-        counts[middle] += n_zeros
     for tail in range(2):
         rank, next_rank = ranks[2 * tail], ranks[2 * tail + 1]
         first_bucket, before = _bucket_of(rank, 0, 0, counts)
         # What lies between the buckets of two neighbours is empty.
         last_bucket, _ = _bucket_of(next_rank, first_bucket, before, counts)
         first, last = np.uint16(first_bucket), np.uint16(last_bucket)
-        end = ends[tail]
         size = 0
         for begin in range(_NONE, stop, _LANES):
             after = min(begin + _LANES, stop)
@@ -346,19 +332,20 @@ def _tails(
             if hits > 0:
                 for t in range(begin, after):
                     if first <= places[t] <= last:
-                        end[size] = moved[t]
+                        room[size] = moved[t]
                         size += 1
         zeros = n_zeros if first_bucket <= middle <= last_bucket else 0
-        found[2 * tail] = _rank_with_zeros(end, size, zeros, rank - before)
-        found[2 * tail + 1] = _rank_with_zeros(end, size, zeros, next_rank - before)
+        found[2 * tail] = _rank_with_zeros(room, size, zeros, rank - before)
+        found[2 * tail + 1] = _rank_with_zeros(room, size, zeros, next_rank - before)
     floor = found[0]
     beyond = np.zeros(_LANES)
     n_beyond = n_zeros if floor > 0.0 else 0
     for begin in range(_NONE, stop, _LANES):
-        for t in range(begin, min(begin + _LANES, stop)):
+        after = min(begin + _LANES, stop)
+        for t in range(begin, after):
             beyond[t - begin] += moved[t] if moved[t] < floor else 0.0
-    for t in range(m):
-        n_beyond += moved[t] < floor
+        for t in range(begin, after):
+            n_beyond += moved[t] < floor
     found[4] = n_beyond
     return _total(beyond)
 
@@ -368,43 +355,58 @@ def _of_stream(
     m: int,
     n: int,
     signs: FloatArray,
+    ends: IntArray,
     periods: float,
     grown: float,
     places: Places,
-    ends: FloatArray,
+    room: FloatArray,
     values: FloatArray,
 ) -> float:
     """What follows from n returns, of which the first m of `moved` are given and the others are zero; their mean.
 
+    Order statistics by counting into buckets and sorting out two of them.
+
     Args:
-        signs: of `_add_signs`, over all of them.
-        places, ends: space, see `_tails`.
+        signs, ends: of `_take`, over all of them.
+        places, room: (>= m,) space.
     """
     n_zeros = n - m
     gains, losses = _total(signs[0]), -_total(signs[1])
     total = gains - losses
     mean = total / n
+    least, best = 0.0, 0.0
+    if m > 0:
+        least, best = np.int64(_in_order(ends[0])).view(np.float64), np.int64(_in_order(ends[1])).view(np.float64)
+    if n_zeros > 0:
+        least, best = min(least, 0.0), max(best, 0.0)
+    width = best - least
+    scale = (_BUCKETS - 1) / width if width > 0.0 else 0.0
+    if not scale < math.inf:
+        scale = 0.0
+    middle = int((0.0 - least) * scale)
+    counts = np.zeros(_BUCKETS, np.int64)
+    counts[middle if n_zeros > 0 else 0] += n_zeros
     seconds, thirds, fourths = np.zeros(_LANES), np.zeros(_LANES), np.zeros(_LANES)
     stop = _unsigned(m)
     for begin in range(_NONE, stop, _LANES):
-        for t in range(begin, min(begin + _LANES, stop)):
+        after = min(begin + _LANES, stop)
+        for t in range(begin, after):
             lane = t - begin
             centred = moved[t] - mean
             square = centred * centred
             seconds[lane] += square
             thirds[lane] += square * centred
             fourths[lane] += square * square
+        for t in range(begin, after):
+            places[t] = np.uint16(int((moved[t] - least) * scale))
+        for t in range(begin, after):
+            counts[places[t]] += 1
     of_zeros = n_zeros * (mean * mean)
     second = _total(seconds) + of_zeros
     third = _total(thirds) - of_zeros * mean
     fourth = _total(fourths) + of_zeros * (mean * mean)
     _of_returns(n, periods, grown, total, gains, losses, _total(signs[2]), second, third, fourth, values)
 
-    least = best = 0.0
-    if m > 0:
-        least, best = _ends(moved.view(np.int64), m)
-    if n_zeros > 0:
-        least, best = min(least, 0.0), max(best, 0.0)
     low_place = _TAIL * (n - 1)
     high_place = (1.0 - _TAIL) * (n - 1)
     n_worst = int(low_place) + 1
@@ -414,7 +416,7 @@ def _of_stream(
     ranks[2] = int(high_place)
     ranks[3] = min(ranks[2] + 1, n - 1)
     found = np.empty(5)
-    beyond = _tails(moved, m, n_zeros, least, best, ranks, places, ends, found)
+    beyond = _tails(moved, m, n_zeros, middle, ranks, places, counts, room, found)
     floor = _between(found[0], found[1], low_place - ranks[0])
     values[12] = floor
     values[13] = (beyond + (n_worst - found[4]) * found[0]) / n_worst
@@ -465,12 +467,12 @@ def _measure(
         before = equity[t]
         exposed += gross[t]
         traded += turnover[t]
-    falls, squares, signs = _blank(capital)
-    _add_signs(returns, 0, n, signs)
+    falls, squares, signs, ends = _blank(capital)
+    _take(returns, 0, n, signs, ends)
     _fall(equity, 0, n, falls, squares)
     grown = equity[n - 1] / capital
-    places, ends = np.empty(n, np.uint16), np.empty((2, n))
-    mean = _of_stream(returns, n, n, signs, periods, grown, places, ends, values)
+    places, room = np.empty(n, np.uint16), np.empty(n)
+    mean = _of_stream(returns, n, n, signs, ends, periods, grown, places, room, values)
     _of_falls(n, falls, squares, values)
     values[19] = exposed / n
     values[20] = traded / n * periods
@@ -545,15 +547,14 @@ def _measure_held(
     moves = np.empty((whole.shape[0], 2))
     rows = np.full((n_candidates, _N_METRICS), math.nan)
     # Space that all of them use, so that it stays in the nearest caches.
-    moved = np.empty(n)
-    places, ends = np.empty(n, np.uint16), np.empty((2, n))
+    moved, places, room = np.empty(n), np.empty(n, np.uint16), np.empty(n)
     low_bits, high_bits = low.view(np.int64), high.view(np.int64)
     for candidate in range(n_candidates):
         equity, values = curves[candidate], rows[candidate]
         cash = capital
         traded = costs_paid = 0.0
         exposed = 0
-        falls, squares, signs = _blank(capital)
+        falls, squares, signs, ends = _blank(capital)
         m = done = m_done = 0
         at = start
         for k in range(edges[candidate], edges[candidate + 1] + 1):
@@ -565,7 +566,7 @@ def _measure_held(
             if is_end or first - start - done > _STRETCH:
                 # While it is still in the nearest cache.
                 _fall(equity, done, first - start, falls, squares)
-                _add_signs(moved, m_done, m, signs)
+                _take(moved, m_done, m, signs, ends)
                 done, m_done = first - start, m
             if is_end:
                 break
@@ -578,15 +579,18 @@ def _measure_held(
             exposed += at - first
             traded += units * entry / cash
             costs_paid += real[k, 4]
+            # By their bits, see `_extremes`.
+            lowest, highest = low_bits[first], high_bits[first]
             for t in range(first, at):
-                equity[np.uint64(t - start)] = units * close[np.uint64(t)]
-            for t in range(first, at):
-                before = close[np.uint64(t - 1)]
-                moved[np.uint64(m - first + t)] = (close[np.uint64(t)] - before) / before
+                now, before = close[np.uint64(t)], close[np.uint64(t - 1)]
+                equity[np.uint64(t - start)] = units * now
+                moved[np.uint64(m - first + t)] = (now - before) / before
+                lowest = min(lowest, low_bits[np.uint64(t)])
+                highest = max(highest, high_bits[np.uint64(t)])
+            bottom, top = np.int64(lowest).view(np.float64), np.int64(highest).view(np.float64)
             moved[m] = (equity[first - start] - cash) / cash
             m += at - first
             cash = equity[at - 1 - start]
-            bottom, top = _extremes(low_bits, high_bits, first, at)
             moves[k, 0] = min(bottom, entry, leave) / entry - 1.0
             moves[k, 1] = max(top, entry, leave) / entry - 1.0
             if not open_end:
@@ -598,7 +602,7 @@ def _measure_held(
                 m += 1
                 at += 1
         grown = equity[n - 1] / capital
-        _of_stream(moved, m, n, signs, periods, grown, places, ends, values)
+        _of_stream(moved, m, n, signs, ends, periods, grown, places, room, values)
         _of_falls(n, falls, squares, values)
         values[19] = exposed / n
         values[20] = traded / n * periods
@@ -608,8 +612,8 @@ def _measure_held(
 
 
 _HELPERS = (
-    _finite, _ratio, _total, _extremes, _ends, _kth, _rank_with_zeros, _bucket_of, _tails, _between, _blank,
-    _add_signs, _surface, _fall, _of_returns, _of_stream, _of_falls, _of_trades,
+    _finite, _ratio, _total, _extremes, _in_order, _kth, _rank_with_zeros, _bucket_of, _tails, _between,
+    _blank, _take, _surface, _fall, _of_returns, _of_stream, _of_falls, _of_trades,
 )  # fmt: skip
 measure = Kernel(_measure, _HELPERS)
 measure_held = Kernel(_measure_held, _HELPERS)

@@ -172,21 +172,13 @@ def compare_rows(rows: FloatArray, known: Words, pairs: Table, words: Words) -> 
 @njit(cache=True, nogil=True, error_model="numpy")
 def compare_columns(x: FloatArray, y: FloatArray, above: Words, not_above: Words) -> None:
     """As `compare_rows`, of two series (n_bars,) that nobody has put into rows."""
-    n_bars = len(x)
     for w in range(len(above)):
-        first, after = 64 * w, min(64 * (w + 1), n_bars)
-        # Slices, and the same number of bars wherever possible, for LLVM; see `compare_rows`.
-        here, there = x[first:after], y[first:after]
+        # Unsigned, so that no place is taken for one counted from the end and LLVM compares several bars at a time.
+        first, size = np.uint64(64 * w), np.uint64(min(64, len(x) - 64 * w))
         over = under = np.uint64(0)
-        if after - first == 64:
-            for b in range(64):
-                over |= np.uint64(here[b] > there[b]) << np.uint64(b)
-            for b in range(64):
-                under |= np.uint64(here[b] <= there[b]) << np.uint64(b)
-        else:
-            for b in range(after - first):
-                over |= np.uint64(here[b] > there[b]) << np.uint64(b)
-                under |= np.uint64(here[b] <= there[b]) << np.uint64(b)
+        for b in range(size):
+            over |= np.uint64(x[first + b] > y[first + b]) << b
+            under |= np.uint64(x[first + b] <= y[first + b]) << b
         above[w] = over
         not_above[w] = under
 

@@ -97,11 +97,16 @@ def test_returns_are_against_the_close_before_and_a_ruined_account_returns_nothi
 
 
 def tails(values: np.ndarray, n_zeros: int, ranks: np.ndarray, found: np.ndarray) -> float:
-    n = len(values)
+    n, n_buckets = len(values), compiled._BUCKETS
     low, high = values.min(), values.max()
     if n_zeros:
         low, high = min(low, 0.0), max(high, 0.0)
-    return compiled._tails(values, n, n_zeros, low, high, ranks, np.empty(n, np.uint16), np.empty((2, n)), found)
+    scale = (n_buckets - 1) / (high - low) if high > low else 0.0
+    places = ((values - low) * scale).astype(np.uint16)
+    middle = int((0.0 - low) * scale)
+    counts = np.bincount(places, minlength=n_buckets)
+    counts[middle if n_zeros else 0] += n_zeros
+    return compiled._tails(values, n, n_zeros, middle, ranks, places, counts, np.empty(n), found)
 
 
 def two_tails(rng: np.random.Generator, n: int) -> np.ndarray:

@@ -215,9 +215,11 @@ def _called(function: Function, node: Node, bars: Bars, values_of: Callable[[Nod
             args.append(arg.value)
         else:
             args.append(values_of(arg))
+    if function.finite:
+        return np.asarray(function.compute(bars, *args))
     with np.errstate(over="ignore", invalid="ignore"):
         values: Values = function.compute(bars, *args)
-    return values if function.finite or node.dimension is Dimension.BOOLEAN else _finite(values)
+    return values if node.dimension is Dimension.BOOLEAN else _finite(values)
 
 
 def _arithmetic(op: str, args: list[Values]) -> FloatArray:

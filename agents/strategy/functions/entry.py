@@ -81,7 +81,7 @@ class Function:
         scans: True if one bar costs a whole window.
         between: what `compute` makes of x now and x `window` bars ago, for a function of (x, window) that reads nothing
             else: with it some bars are computed without the others.
-        finite: True if `compute` itself leaves nothing infinite, so that nobody has to look for it.
+        finite: True if `compute` itself leaves nothing infinite and warns of nothing, so that nobody has to look.
     """
 
     name: str
