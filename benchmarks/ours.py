@@ -92,11 +92,12 @@ def reports(bars: Bars, configs: list[dict]):
 def panel_bars(close: np.ndarray) -> Bars:
     opened = np.vstack((close[:1], close[:-1]))
     days = np.datetime64("1900-01-01") + np.arange(len(close))
-    unknown = np.full(close.shape, np.nan)
+    columns = [opened, np.maximum(opened, close), np.minimum(opened, close), close]
+    for column in columns:
+        # Handed over: what can still be written to is copied.
+        column.setflags(write=False)
     names = tuple(f"S{k}" for k in range(close.shape[1]))
-    bars = Bars(
-        names, days, opened, np.maximum(opened, close), np.minimum(opened, close), close, unknown, source="panel"
-    )
+    bars = Bars(names, days, *columns, np.broadcast_to(np.nan, close.shape), source="panel")
     assert bars.bars_id
     return bars
 
