@@ -218,6 +218,7 @@ def _show(
         last=str(result.sessions[-1]),
         first_bar=result.window.start,
         warmup_bars=warmup_bars(spec),
+        periods_per_year=bars.periods_per_year,
         costs=result.costs.as_dict(),
         terms=asdict(result.terms),
         symbols=list(bars.symbols),
@@ -266,7 +267,8 @@ def _show(
         output.table(f"Last {len(rows)} of {len(result.trades)} trades", columns, rows)
     output.line(
         f"One backtest is one look, not a verdict: Sharpe {number(result.metrics['sharpe_ratio'])},"
-        f" give or take {number((bars.periods_per_year / len(result.returns)) ** 0.5)} (one standard error)."
+        f" give or take {number((bars.periods_per_year / len(result.returns)) ** 0.5)} (one standard error),"
+        f" at {bars.periods_per_year:g} bars a year."
     )
 
 
