@@ -81,6 +81,7 @@ class Function:
         scans: True if one bar costs a whole window.
         between: what `compute` makes of x now and x `window` bars ago, for a function of (x, window) that reads nothing
             else: with it some bars are computed without the others.
+        finite: True if `compute` itself leaves nothing infinite, so that nobody has to look for it.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Function:
     reads: tuple[str, ...] = ()
     scans: bool = False
     between: Callable[[Any, Any], Any] | None = None
+    finite: bool = False
 
     @property
     def signature(self) -> str:
