@@ -104,6 +104,7 @@ def show(name: Name, market: Market = "sample:sp500", json_lines: Json = False) 
             f"{step.at[:10]} {step.from_state or 'new'} -> {step.to_state}, {plain(step.who)}: {plain(step.reason)}"
         )
     show_metrics(metrics, output, f"Open window of {market}, costs liquid-index")
+    output.line("alpha, beta, information ratio and captures: against holding the market from close to close.")
 
 
 @app.command(epilog="Example: touchstone agents promote volume_surge")
