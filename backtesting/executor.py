@@ -162,7 +162,7 @@ class RayCluster:
             ray.init(log_to_driver=False)
         # The function, with the prices it may carry, travels to a node once and not with every block.
         shared = ray.put(function)
-        run = ray.remote(max_retries=MAX_LOSSES, num_cpus=1)(_answer)
+        run: Any = ray.remote(max_retries=MAX_LOSSES, num_cpus=1)(_answer)
         pending = [run.remote(shared, block) for block in blocks]
         results: list[Result] = []
         for at, reference in enumerate(pending):
