@@ -1,8 +1,9 @@
 """Accounts: the kernels for many candidates on many assets, an account for each pair: rows in, curves out.
 
 A curve is the equity of an account at every close. `sweep` stores none; here the curves of one candidate are added up
-over the assets, bar by bar, so that what is kept is one curve a candidate and not one an account. Equity is the
-engine's bit for bit for T0 and to rounding for T1 (see `sweep.py`); sums run in the order of the assets.
+over the assets, so that what is kept is one curve a candidate and not one an account: what is held bar by bar, and of
+T0, whose cash is all or nothing, cash as its steps, which whoever adds up all assets sums up once. The curves are the
+engine's to rounding; sums run in the order of the assets.
 
 Nothing is checked here. The kernels hold no state and release the GIL.
 """
@@ -82,7 +83,8 @@ def add_held(
     cash_steps: FloatArray,
 ) -> None:
     """Add the equity of the `chosen` candidates of T0 on some assets: what they hold to their rows of `held`, and by
-    how much their cash changes at a bar to those of `cash_steps`, both (n_candidates, n_bars of the window).
+    how much their cash changes at a bar to those of `cash_steps`, both (n_candidates, n_bars of the window). The
+    arithmetic of a trade is that of `sweep.simulate_t0`.
 
     rows: (n_assets, n_rows, >= n_bars), the prices among them; words: (n_assets, n_rows, n_words). One candidate on all
     assets before the next, so that its curve stays in the nearest cache.
@@ -106,8 +108,9 @@ def add_held(
             decided = _next_bit(opens, start, stop - 1)
             while decided < stop - 1:
                 entry = decided + 1
-                steps[entry - start] -= cash
-                units = cash / (opened[entry] * better * (1.0 + commission))
+                # Unsigned, so that no place is taken for one counted from the end.
+                steps[np.uint64(entry - start)] -= cash
+                units = cash / (opened[np.uint64(entry)] * better * (1.0 + commission))
                 last = _next_bit(leaves, entry, stop - 1)
                 if max_bars > 0:
                     last = min(last, entry + max_bars - 1)
@@ -122,8 +125,8 @@ def add_held(
                 leave = last + 1
                 if leave == stop:
                     break
-                cash = units * (opened[leave] * worse) * (1.0 - commission)
-                steps[leave - start] += cash
+                cash = units * (opened[np.uint64(leave)] * worse) * (1.0 - commission)
+                steps[np.uint64(leave - start)] += cash
                 decided = _next_bit(opens, leave, stop - 1)
 
 

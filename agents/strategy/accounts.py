@@ -1,7 +1,7 @@
 """Accounts: many rules on every symbol of a panel, an account of its own for each rule and symbol.
 
 What the population is for one market, for hundreds of them at once: the plan is laid out once, numbers are computed
-for some symbols together, and each symbol then takes a handful of compiled calls. Beside the gate metrics of every
+for some symbols together, which then take a handful of compiled calls. Beside the gate metrics of every
 account it gives what a desk sees that puts the same capital on every symbol with one rule: the mean of the accounts,
 bar by bar. No capital moves between symbols; a portfolio that shares one account is a spec of its own kind.
 
@@ -48,8 +48,12 @@ from backtesting.terms import CASH, Terms
 
 # Symbols whose numbers are computed together: enough for the kernels that take many side by side (see
 # `kernels.rolling_mean`), few enough for the nearer caches.
-_SYMBOLS = 16
-# Into how many jobs the symbols of a panel are cut.
+_SYMBOLS = 32
+# How many of their numbers are remembered, for others of which they are a part: each is asked for once, and what is
+# forgotten soon leaves room to the next one that is still in the cache.
+_KEPT_NUMBERS = 4
+# Into how many jobs the symbols of a panel are cut, and so how many threads find work: each has curves of its own, and
+# to add those up takes time as well.
 _JOBS = 8
 # Bytes of the numbers of one block above which it holds fewer symbols.
 _BLOCK_BYTES = 64 * 1024 * 1024
@@ -241,7 +245,7 @@ class _Run:
         part, simple = self.bars.between(first, last), np.flatnonzero(self.simple[first:last])
         n_words = -(-part.n_bars // 64)
         rows, known, words, out, trades = self._buffers(part.n_assets, n_words)
-        cache = LoneCache()
+        cache = LoneCache(_KEPT_NUMBERS * part.close.nbytes)
         for place in range(1, len(layout.numbers)):
             kernels.put_columns(numbers(layout.numbers[place], part, cache), rows, known, place)
         at = dict(zip(layout.prices, range(len(layout.numbers), rows.shape[1]), strict=True))

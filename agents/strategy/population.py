@@ -713,8 +713,9 @@ def simulate_plan(
     n_bars = (spans[:, 1] - spans[:, 0]).astype(float)
     rates = rates_of(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
-    # Alike ones in one block: what they have in common is found there once.
-    order = sweep.alike(plan.whole[chosen], plan.real[chosen])
+    # Alike ones in one block: what they have in common is found there once. T0 looks for nothing of the kind.
+    plain = bool(plan.all_in[chosen].all())
+    order = np.arange(len(chosen)) if plain else sweep.alike(plan.whole[chosen], plan.real[chosen])
 
     def simulate_in(store: Store, block: slice, threads: int) -> None:
         some = chosen[order[block]]
@@ -729,13 +730,13 @@ def simulate_plan(
             simulate_in(cache.store(bars), block, threads)
         return out
     store = Store(bars, EvaluationCache(), kept=False)
+    store.add_numbers(plan)
     blocks = _slices(len(chosen), _UNKEPT_BLOCK)
     if threads == 1 or len(blocks) < 2 * threads:
         for block in _slices(len(chosen), _UNKEPT_BLOCK * threads):
             simulate_in(store, block, threads)
         return out
     # A thread takes a block through all stages: each of them alone is too short to be shared.
-    store.add_numbers(plan)
     free: SimpleQueue[Store] = SimpleQueue()
     for _ in range(threads):
         free.put(store.twin())

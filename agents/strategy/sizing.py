@@ -15,8 +15,7 @@ from agents.strategy.spec import AtrRiskSizing, FractionSizing, KellySizing, Vol
 from backtesting.bars import Bars, BoolArray, FloatArray
 
 # Bars with a position below which a mean is no estimate.
-LEAST_BARS = 20
-
+LEAST_BARS = KellySizing.LEAST_BARS
 
 Sizings = FractionSizing | VolatilitySizing | AtrRiskSizing | KellySizing
 

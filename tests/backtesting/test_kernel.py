@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtesting import engine, summary
+from backtesting import engine, resampling, statistics, summary
 from backtesting.kernel import ALLOWANCE, Kernel
 from backtesting.result import REASONS
 
@@ -75,6 +75,23 @@ def test_the_summary_is_the_same_plain_and_compiled(seed: int) -> None:
         rng.uniform(-1, 1, (k, 2)), np.ones(1), rng.normal(0, 0.01, n) if seed % 2 else np.zeros(0), 252.0,
         float(rng.choice([0.0, 5.0])), 100.0,
     )  # fmt: skip
+
+
+@given(SEEDS)
+@settings(max_examples=12, deadline=None)
+def test_the_statistics_of_streams_are_the_same_plain_and_compiled(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, count, stay = int(rng.integers(20, 50)), int(rng.choice([1, 3, 70])), float(rng.uniform(0, 0.95))
+    streams = rng.normal(0, 0.01, (n, count)).cumsum(axis=0)
+    same(resampling._moments, streams, stay, stay**n)
+    same(resampling._prefix_sums, streams, streams.mean(axis=0), streams.std(axis=0))
+    same(statistics._window_squares, streams, int(rng.integers(1, n)))
+    ready = resampling.studentise(streams, 4.0)
+    blocks = next(resampling.draw_blocks(n, 4.0, 5, rng))
+    unit = rng.uniform(1, 9, count).astype(np.float32)
+    same(resampling._null_statistics, ready.prefixes, unit, blocks.first, blocks.start, blocks.stop)
+    null = resampling.null_statistics(ready, blocks)
+    same(resampling.step_down, null, unit, rng.permutation(count), rng.uniform(0, 9, count))
 
 
 @given(SEEDS)
