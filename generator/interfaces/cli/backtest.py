@@ -27,18 +27,8 @@ from backtesting.result import BacktestResult
 from backtesting.splits import Split, Window, plan_split
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.compiling import said_once
-from generator.interfaces.cli.conditions import costs_named, terms_named
+from generator.interfaces.cli.conditions import Conditions, costs_named, terms_named
 from generator.interfaces.cli.output import Output, number, percent
-from generator.interfaces.cli.population import (
-    Conditions,
-    Looks,
-    count_trials,
-    distinct,
-    parts_of,
-    show_looks,
-    usable_cores,
-    workers_named,
-)
 from generator.interfaces.cli.report import show_metrics
 from generator.interfaces.cli.specs import FoundSpec, legal_spec, show_errors, spec_named, specs_in
 
@@ -116,7 +106,7 @@ def main(
     if found is not None and only is None:
         _trade_many(
             found, market, window, Conditions(costs, model, conventions, capital), output,
-            n_shown=top or TOP, n_parts=parts or 1, workers=workers or usable_cores(),
+            n_shown=top or TOP, n_parts=parts or 1, workers=workers,
         )  # fmt: skip
         return
     spec = legal_spec(file, output) if found is None or only is None else spec_named(only, found, file)
@@ -148,21 +138,24 @@ def main(
 
 def _trade_many(
     found: Sequence[FoundSpec], market: str, window: str, conditions: Conditions, output: Output, *,
-    n_shown: int, n_parts: int, workers: str,
+    n_shown: int, n_parts: int, workers: str | None,
 ) -> None:  # fmt: skip
-    executor, threads = workers_named(workers)
+    # Not at the top: it needs numba, and one spec is done before numba is imported.
+    from generator.interfaces.cli import population
+
+    executor, threads = population.workers_named(workers or population.usable_cores())
     bars, quality = fetch_report(market, cache_dir=workspace.home() / "snapshots")
     _tell_flags(quality, output)
     split = plan_split(bars)
     seen, span = _shown(bars, split, window)
-    specs, places, n_illegal = distinct(found, bars, output)
-    looks = Looks(specs, places, seen, parts_of(span, n_parts), conditions)
+    specs, places, n_illegal = population.distinct(found, bars, output)
+    looks = population.Looks(specs, places, seen, population.parts_of(span, n_parts), conditions)
     if window == "all":
         _break_seal(bars, split.sealed, [spec.spec_id for spec in specs], output)
     with said_once(output):
         metrics = looks.evaluate(executor, threads)
-    count_trials(looks, metrics, window, output)
-    show_looks(looks, metrics, output, window=window, n_shown=n_shown)
+    population.count_trials(looks, metrics, window, output)
+    population.show_looks(looks, metrics, output, window=window, n_shown=n_shown)
     if n_illegal:
         raise typer.Exit(3)
 

@@ -5,6 +5,7 @@ leaves out is the default of `Terms`, and a file of costs names all five parts t
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,16 @@ from backtesting.terms import CASH, Terms
 from generator.config import read_costs, read_terms
 
 Made = TypeVar("Made", CostModel, Terms)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What trading costs, under the name that the person gave, how the market trades, and the account at the start."""
+
+    costs_name: str
+    costs: CostModel
+    terms: Terms
+    capital: float
 
 
 def costs_named(text: str) -> CostModel:

@@ -16,13 +16,12 @@ from agents.archive.records import Trial, series_key
 from agents.strategy.population import GateMetrics, Job, Population, evaluate_in_blocks
 from agents.strategy.spec import Spec, check_for_bars
 from backtesting.bars import Bars, FloatArray
-from backtesting.costs import CostModel
 from backtesting.errors import UsageError
 from backtesting.executor import Executor, Processes, RayCluster
 from backtesting.splits import LEAD_BARS, Window
 from backtesting.statistics import expected_max_sharpe
-from backtesting.terms import Terms
 from generator.interfaces.cli import workspace
+from generator.interfaces.cli.conditions import Conditions
 from generator.interfaces.cli.output import Output, number, percent, plain
 from generator.interfaces.cli.specs import FoundSpec
 
@@ -31,16 +30,6 @@ SHOWN_ERRORS = 5
 
 BLOCK = 500
 """Specs that travel to another process at a time: a second of work, or less."""
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What trading costs, under the name that the person gave, how the market trades, and the account at the start."""
-
-    costs_name: str
-    costs: CostModel
-    terms: Terms
-    capital: float
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ page without script should refuse, and nothing that can be pointed at.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10
+from sys import float_info
 
 from generator.interfaces.html.markup import Child, Markup, join, tag
 
@@ -238,7 +239,9 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers, about six of them."""
-    rough = ((high - low) or 1.0) / 6.0
+    rough = (high - low) / 6.0
+    # Nothing apart, or by less than what has a logarithm.
+    rough = rough if rough > float_info.min else 1.0 / 6.0
     unit = 10.0 ** floor(log10(rough))
     step = next(unit * factor for factor in (1.0, 2.0, 5.0, 10.0) if unit * factor >= rough)
     first = floor(low / step) + (low % step > 0)

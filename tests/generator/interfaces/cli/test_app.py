@@ -184,6 +184,17 @@ def test_looking_at_prompts_does_not_wait_for_what_trades(home: Path, argv: tupl
     assert found.stderr.splitlines()[-1] == "[]"
 
 
+def test_one_backtest_is_done_without_numba(home: Path) -> None:
+    code = (
+        "import sys; from generator.interfaces.cli.app import run\n"
+        "try:\n    run()\n"
+        "finally:\n    print('numba' in sys.modules, 'scipy' in sys.modules, file=sys.stderr)"
+    )
+    found = process("backtest", "golden_cross", "--market", "sample:sp500", home=home, code=code)
+    assert found.returncode == 0
+    assert found.stderr.splitlines()[-1] == "False False"
+
+
 @pytest.mark.parametrize("name", BENCH)
 def test_stub_of_the_bench_says_what_its_command_says(name: str) -> None:
     group: Any = get_command(COMMANDS["prompts"].load())

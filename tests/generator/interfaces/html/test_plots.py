@@ -4,7 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from generator.interfaces.html import plots
@@ -66,6 +66,7 @@ def test_shade_says_good_bad_and_unknown() -> None:
     assert unknown == shade(float("nan"), -1.0, 2.0) == "#d9d9d9"
 
 
+@example([0.0, 5e-324])
 @given(st.lists(NUMBERS, min_size=1, max_size=8))
 def test_any_numbers_make_a_well_formed_drawing_without_nan(values: list[float]) -> None:
     low, high = [v - 1.0 for v in values], [v + 1.0 for v in values]
