@@ -158,7 +158,8 @@ class Reader:
         pieces = text.split(f" {word} ")
         if len(pieces) > 1 and f" {OR if word == AND else AND} " not in text:
             parts = {self._simple.get(piece) or self._read_simple(piece) for piece in pieces}
-            if "" not in parts:
+            # Two crossings may be one condition.
+            if "" not in parts and (word == AND or sum(part.startswith("crosses_") for part in parts) < 2):
                 distinct = tuple(sorted(parts))
                 if len(distinct) == 1:
                     return distinct[0]

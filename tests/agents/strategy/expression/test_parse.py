@@ -73,8 +73,7 @@ SAME = [
     ("100 - rsi(close, 2) > 70", "rsi(close, 2) < 30"),
     ("close == open", "open - close == 0"),
     ("close + open > close + high", "open > high"),
-    ("close > close", "False"),
-    ("close >= close and open > low", "open > low"),
+    ("close > close", "close - close > 0"),
     # both sides scaled
     ("2 * close > 2 * open", "close > open"),
     ("-close > -open", "open > close"),
