@@ -21,8 +21,9 @@ from agents.strategy.expression.evaluate import EvaluationCache, condition, numb
 from agents.strategy.expression.nodes import Node
 from agents.strategy.incumbents import DEFAULT, shipped_incumbent, shipped_incumbents
 from agents.strategy.portfolio import portfolio_targets
-from agents.strategy.sizing import LEAST_BARS, largest, paper_sides, sizes
+from agents.strategy.sizing import largest, paper_sides, sizes
 from agents.strategy.spec import (
+    LEAST_BARS,
     EnsembleSpec,
     Halt,
     KellySizing,

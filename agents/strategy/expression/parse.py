@@ -11,6 +11,7 @@ import re
 from agents.strategy.expression import canonical
 from agents.strategy.expression.nodes import BOOLEAN, NUMBER, Node, distinct_nodes
 from agents.strategy.expression.types import IN_WORDS, Dimension, common, product, quotient
+from agents.strategy.functions.elsewhere import BESIDE, ELSEWHERE, spelt_out
 from agents.strategy.indicators import (
     ALIASES,
     FIELD_ALIASES,
@@ -426,6 +427,8 @@ class _Reader:
                 nearest=function.example,
             )
             return None
+        if self._known_elsewhere(found, begin, "name"):
+            return None
         suggestion = nearest(name, [*FIELDS, *SHORTHANDS])
         self._say(
             "unknown_name",
@@ -564,7 +567,7 @@ class _Reader:
                 function.signature,
                 f"{function.name} needs {' and '.join(missing)}",
                 begin,
-                _usage(function),
+                "; ".join(filter(None, (_usage(function), BESIDE.get(function.name)))),
                 nearest=function.example,
             )
             return None
@@ -607,15 +610,18 @@ class _Reader:
         return node
 
     def _literal(self, parameter: Parameter, node: Node, where: str, place: int) -> Node | None:
-        whole = parameter.kind == "number" or node.value.is_integer()
+        counts = parameter.kind == "window"
+        whole = not (counts or parameter.whole) or node.value.is_integer()
         if node.is_number and whole and parameter.low <= node.value <= parameter.high:
             return node
         bounds = f"{parameter.low:g} to {parameter.high:g}"
         if not node.is_number:
             self._say("arguments", node.text, f"a number, {bounds}", f"{where} must be a plain number, {bounds}", place)
             return None
-        if parameter.kind == "window" and not node.value.is_integer():
-            self._say("window", node.text, f"a whole number, {bounds}", f"{where} counts bars and must be whole", place)
+        if not whole:
+            said = f"{where} {'counts bars and ' if counts else ''}must be whole"
+            near = min(max(round(node.value), parameter.low), parameter.high)
+            self._say("window", node.text, f"a whole number, {bounds}", said, place, nearest=f"{near:g}")
             return None
         future = node.value < 0 and parameter.kind == "window"
         hint = "a negative one would look into the future" if future else ""
@@ -652,6 +658,10 @@ class _Reader:
         if values and not moving:
             self._say("arguments", "two numbers", "a series", f"{function.name} needs at least one series", begin)
             return None
+        if function.refuses is not None and (why := function.refuses(*numbers)):
+            said = f"{function.name}'s {why}"
+            self._say("arguments", self._written(begin), function.signature, said, begin, nearest=function.example)
+            return None
         if isinstance(function.result, Dimension):
             dimension = function.result
         else:
@@ -687,6 +697,8 @@ class _Reader:
                 nearest=name,
             )
             return
+        if self._known_elsewhere(found, begin, "function"):
+            return
         suggestion = nearest(name, [*FUNCTIONS, *ALIASES])
         self._say(
             "unknown_function",
@@ -697,6 +709,21 @@ class _Reader:
             nearest=ALIASES.get(suggestion, suggestion),
             ask=True,
         )
+
+    def _known_elsewhere(self, found: str, begin: int, what: str) -> bool:
+        """Whether other libraries know the name, and what to write instead has been said."""
+        name = found.lower()
+        if name in ELSEWHERE:
+            advice, instead = ELSEWHERE[name]
+        elif instead := spelt_out(name, FUNCTIONS, ALIASES):
+            advice = f"write {instead}"
+        else:
+            return False
+        said = f'"{found[:40]}" is no {what} here'
+        self._say(
+            f"unknown_{what}", found, "functions and fields of the language", said, begin, advice, nearest=instead
+        )
+        return True
 
     # --- sentences
 
