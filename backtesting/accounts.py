@@ -1,8 +1,9 @@
 """Accounts: the kernels for many candidates on many assets, an account for each pair: rows in, curves out.
 
 A curve is the equity of an account at every close. `sweep` stores none; here the curves of one candidate are added up
-over the assets, bar by bar, so that what is kept is one curve a candidate and not one an account. Equity is the
-engine's bit for bit for T0 and to rounding for T1 (see `sweep.py`); sums run in the order of the assets.
+over the assets, so that what is kept is one curve a candidate and not one an account: what is held bar by bar, and of
+T0, whose cash is all or nothing, cash as its steps, which whoever adds up all assets sums up once. The curves are the
+engine's to rounding; sums run in the order of the assets.
 
 Nothing is checked here. The kernels hold no state and release the GIL.
 """
@@ -54,25 +55,21 @@ def _next_bit(words: Words, begin: int, end: int) -> int:
     """`sweep._next_bit`, once more: numba's cache would not notice a change over there."""
     if begin >= end:
         return end
-    w = begin >> 6
-    word = words[w] >> np.uint64(begin & 63)
-    at = begin
-    if word == 0:
-        last = (end - 1) >> 6
-        w += 1
-        while w <= last and words[w] == 0:
-            w += 1
-        if w > last:
-            return end
+    w = np.uint64(begin) >> np.uint64(6)
+    last = np.uint64(end - 1) >> np.uint64(6)
+    word = words[w] & (~np.uint64(0) << np.uint64(begin & 63))
+    while word == 0 and w < last:
+        w += np.uint64(1)
         word = words[w]
-        at = w << 6
-    return min(at + int(_trailing_zeros(word)), end)
+    at = np.int64(w << np.uint64(6)) + np.int64(_trailing_zeros(word))
+    return min(int(at), end)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def add_held(
-    open_: FloatArray,
-    close: FloatArray,
+    rows: FloatArray,
+    open_row: int,
+    close_row: int,
     words: Words,
     whole: Table,
     chosen: IntArray,
@@ -82,51 +79,55 @@ def add_held(
     capital: float,
     adverse: float,
     commission: float,
-    curves: FloatArray,
+    held: FloatArray,
+    cash_steps: FloatArray,
 ) -> None:
-    """Add the equity of the `chosen` candidates of T0 on some assets to their rows of curves (n_candidates, n_bars).
+    """Add the equity of the `chosen` candidates of T0 on some assets: what they hold to their rows of `held`, and by
+    how much their cash changes at a bar to those of `cash_steps`, both (n_candidates, n_bars of the window). The
+    arithmetic of a trade is that of `sweep.simulate_t0`.
 
-    open_, close: (n_assets, n_bars of the market); words: (n_assets, n_rows, n_words). One candidate on all assets
-    before the next, so that its curve stays in the nearest cache.
+    rows: (n_assets, n_rows, >= n_bars), the prices among them; words: (n_assets, n_rows, n_words). One candidate on all
+    assets before the next, so that its curve stays in the nearest cache.
     """
     opens = np.empty(words.shape[2], np.uint64)
     better = 1.0 + adverse
     worse = 1.0 - adverse
     for candidate in chosen:
-        curve = curves[candidate]
+        curve = held[candidate]
+        steps = cash_steps[candidate]
         max_bars = whole[candidate, _MAX_BARS]
         for asset in assets:
             enter = words[asset, whole[candidate, _ENTER_LONG]]
             leaves = words[asset, whole[candidate, _EXIT_LONG]]
-            opened = open_[asset]
-            closed = close[asset]
+            opened = rows[asset, open_row]
+            closed = rows[asset, close_row]
             for w in range(len(opens)):
                 opens[w] = enter[w] & ~leaves[w]
             cash = capital
-            at = start
+            steps[0] += cash
             decided = _next_bit(opens, start, stop - 1)
             while decided < stop - 1:
                 entry = decided + 1
-                # Slices, so that no index can be negative and several bars are added with one instruction.
-                flat = curve[at - start : entry - start]
-                for t in range(len(flat)):
-                    flat[t] += cash
-                units = cash / (opened[entry] * better * (1.0 + commission))
+                # Unsigned, so that no place is taken for one counted from the end.
+                steps[np.uint64(entry - start)] -= cash
+                units = cash / (opened[np.uint64(entry)] * better * (1.0 + commission))
                 last = _next_bit(leaves, entry, stop - 1)
                 if max_bars > 0:
                     last = min(last, entry + max_bars - 1)
-                inside = curve[entry - start : last + 1 - start]
-                marks = closed[entry : last + 1]
-                for t in range(len(inside)):
-                    inside[t] += units * marks[t]
-                at = last + 1
-                if at == stop:
+                n_held = last + 1 - entry
+                # So many bars that none is left over when several are added with one instruction, for which they have
+                # to be slices too; those behind the last one are of no units.
+                n_added = min((n_held + 15) & ~15, stop - entry)
+                inside = curve[entry - start : entry - start + n_added]
+                marks = closed[entry : entry + n_added]
+                for t in range(n_added):
+                    inside[t] += (units if t < n_held else 0.0) * marks[t]
+                leave = last + 1
+                if leave == stop:
                     break
-                cash = units * (opened[at] * worse) * (1.0 - commission)
-                decided = _next_bit(opens, at, stop - 1)
-            flat = curve[at - start :]
-            for t in range(len(flat)):
-                flat[t] += cash
+                cash = units * (opened[np.uint64(leave)] * worse) * (1.0 - commission)
+                steps[np.uint64(leave - start)] += cash
+                decided = _next_bit(opens, leave, stop - 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -22,7 +22,7 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.special import log_ndtr, ndtr, ndtri, stdtr, stdtrit
 
-from backtesting.bars import FloatArray
+from backtesting.bars import BoolArray, FloatArray, IntArray
 from backtesting.statistics import EULER_GAMMA, FLAT, MIN_BARS
 
 PBO_BLOCKS = 16
@@ -248,26 +248,27 @@ def cscv(streams: FloatArray, blocks: int = PBO_BLOCKS) -> Overfitting:
         raise ValueError(f"cscv needs an even number of blocks and 2 bars in each, got {blocks} on {n} x {count}")
     length = n // blocks
     cut = streams[n - length * blocks :].reshape(blocks, length, count)
-    sums, squares = cut.sum(axis=1), np.square(cut).sum(axis=1)
+    bars = length * blocks // 2
+    sums, squares = cut.sum(axis=1), bars * np.einsum("btn,btn->bn", cut, cut)
     # Those with the first block; in this order the other half of each is as far from the end as it from the beginning.
     halves = np.array([half for half in combinations(range(blocks), blocks // 2) if half[0] == 0])
-    bars, n_splits = length * blocks // 2, 2 * len(halves)
-    is_sharpe, oos_sharpe, rank = np.empty(n_splits), np.empty(n_splits), np.empty(n_splits)
+    n_splits = 2 * len(halves)
+    is_sharpe, oos_sharpe, rank = np.empty((3, n_splits))
     step = min(max(_PRODUCT // (blocks * count), 4), 512)
     for at in range(0, len(halves), step):
         some = halves[at : at + step]
         chosen = np.zeros((len(some), blocks))
         np.put_along_axis(chosen, some, 1.0, axis=1)
-        first = _sharpe_of_sums(chosen @ sums, chosen @ squares, bars)
-        second = _sharpe_of_sums((1.0 - chosen) @ sums, (1.0 - chosen) @ squares, bars)
+        others = 1.0 - chosen
+        first = _squared_sharpe(chosen @ sums, chosen @ squares)
+        second = _squared_sharpe(others @ sums, others @ squares)
         rows = np.arange(len(some))
         for fitted, tested, places in ((first, second, at + rows), (second, first, n_splits - 1 - at - rows)):
             best = fitted.argmax(axis=1)
             value = tested[rows, best]
-            below = np.count_nonzero(tested < value[:, None], axis=1)
-            ties = np.count_nonzero(tested == value[:, None], axis=1)
-            rank[places] = (below + (ties + 1.0) / 2.0) / (count + 1.0)
-            is_sharpe[places], oos_sharpe[places] = fitted[rows, best], value
+            below, not_above = _count(tested < value[:, None]), _count(tested <= value[:, None])
+            rank[places] = (below + not_above + 1.0) / 2.0 / (count + 1.0)
+            is_sharpe[places], oos_sharpe[places] = _root(fitted[rows, best]), _root(value)
     centred = is_sharpe - is_sharpe.mean()
     spread = float(centred @ centred)
     return Overfitting(
@@ -343,11 +344,25 @@ def _spread_at_estimate(moments: Moments) -> float:
     return 1.0 - moments.skew * moments.sharpe + (moments.kurtosis - 1.0) / 4.0 * moments.sharpe**2
 
 
-def _sharpe_of_sums(total: FloatArray, squares: FloatArray, bars: int) -> FloatArray:
-    """(splits, N) mean over standard deviation; 0 for a stream that does not move."""
-    mean = total / bars
-    variance = squares / bars - mean**2
-    sharpe: FloatArray = np.divide(
-        mean, np.sqrt(np.maximum(variance, 0.0)), out=np.zeros_like(mean), where=variance > 0.0
-    )
-    return sharpe
+def _squared_sharpe(total: FloatArray, squares: FloatArray) -> FloatArray:
+    """(splits, N) Sharpe ratio times its size, which ranks alike and needs no root; 0 for a stream that does not move.
+
+    Of the sums of the bars of a half, and of their squares times the number of bars; the latter is overwritten.
+    """
+    score = total * total
+    squares -= score
+    if squares.min() <= 0.0:
+        still = squares <= 0.0
+        score[still], squares[still] = 0.0, 1.0
+    score /= squares
+    return np.copysign(score, total, out=score)
+
+
+def _root(score: FloatArray) -> FloatArray:
+    return np.copysign(np.sqrt(np.abs(score)), score)
+
+
+def _count(mask: BoolArray) -> IntArray:
+    """(rows,) how many are true, of packed bits: several times as quick as `np.count_nonzero` along an axis."""
+    found: IntArray = np.bitwise_count(np.packbits(mask, axis=1)).sum(axis=1, dtype=np.int64)
+    return found

@@ -16,7 +16,8 @@ import numpy as np
 
 from backtesting.bars import FloatArray
 from backtesting.kernel import Kernel
-from backtesting.statistics import IndexArray, common_block, stationary_bootstrap, step_up
+from backtesting.resampling import IndexArray, stationary_bootstrap
+from backtesting.statistics import common_block, step_up
 
 BAND_LEVEL = 0.01
 BAND_REPS = 999
@@ -71,26 +72,25 @@ def drawdown_band(promise: FloatArray, seen: FloatArray, *, drift: bool) -> Draw
 
 @lru_cache(maxsize=128)
 def _draws(n: int, m: int, block: float, first: int) -> IndexArray:
-    """(_CHUNK, m) read-only indices into n bars; kept, because drawing is most of what a band costs."""
+    """(m, _CHUNK) read-only indices into n bars; kept, because drawing is most of what a band costs."""
     rows = -(-m // n)  # a longer window is made of several resamples
     rng = np.random.default_rng([_SEED, n, m, round(1e6 * block), first])
-    draws = stationary_bootstrap(n, block, _CHUNK * rows, rng).reshape(_CHUNK, rows * n)[:, :m].copy()
+    draws = stationary_bootstrap(n, block, _CHUNK * rows, rng).reshape(_CHUNK, rows * n)[:, :m].T.copy()
     draws.flags.writeable = False
     return draws
 
 
 def _fall_loop(logs: FloatArray, draws: IndexArray) -> FloatArray:
-    """(R,) lowest log account value against its earlier peak, of resamples (R, m) of finite log returns (n,)."""
-    lowest = np.zeros(len(draws))
-    for row in range(len(draws)):
-        path = peak = deepest = 0.0
-        for t in range(draws.shape[1]):
-            path += logs[draws[row, t]]
-            if path > peak:
-                peak = path
-            elif path - peak < deepest:
-                deepest = path - peak
-        lowest[row] = deepest
+    """(R,) lowest log account value against its earlier peak, of resamples (m, R) of finite log returns (n,)."""
+    n_resamples = draws.shape[1]
+    path, peak, lowest = np.zeros(n_resamples), np.zeros(n_resamples), np.zeros(n_resamples)
+    # Side by side, because a path by itself waits for its last bar at every bar.
+    for t in range(len(draws)):
+        for k in range(n_resamples):
+            path[k] += logs[draws[t, k]]
+        for k in range(n_resamples):
+            peak[k] = max(peak[k], path[k])
+            lowest[k] = min(lowest[k], path[k] - peak[k])
     return lowest
 
 

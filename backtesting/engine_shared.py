@@ -10,6 +10,7 @@ accumulator each.
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from backtesting.bars import FloatArray, IntArray
 from backtesting.inputs import Books, Conditions, Market, TargetOrders
@@ -21,6 +22,7 @@ _REBALANCE, _OPEN, _BANKRUPT = 5, 6, 7
 # Columns of the books of a position.
 _ADDED, _ENTRY, _REMOVED, _EXIT, _FLOW, _COSTS = range(6)
 
+Places = npt.NDArray[np.uint64]
 Shared = tuple[FloatArray, FloatArray, FloatArray, FloatArray, IntArray, FloatArray, int, float]
 
 
@@ -92,7 +94,7 @@ def _lose(
     n_trades: int,
     t: int,
     cash: float,
-    held: IntArray,
+    held: Places,
     n_held: int,
     units: FloatArray,
     prices: FloatArray,
@@ -146,25 +148,31 @@ def _follow(
     units = np.zeros(n_assets)
     entry_bar = np.zeros(n_assets, np.int64)
     books = np.zeros((n_assets, 6))
-    # What is held, in the order of the columns; and the same while it changes.
-    held = np.empty(n_assets, np.int64)
-    after = np.empty(n_assets, np.int64)
-    asked = np.empty(n_assets + 1, np.int64)
+    # What is held, in the order of the columns; and the same while it changes. Unsigned, so that no place is taken for
+    # one counted from the end.
+    held = np.empty(n_assets, np.uint64)
+    after = np.empty(n_assets, np.uint64)
+    asked = np.empty(n_assets + 1, np.uint64)
     n_held = 0
+    shorted = False
     buy, sell = 1.0 + adverse, 1.0 - adverse
     buy_paid, sell_paid = 1.0 + commission, 1.0 - commission
 
     for t in range(start, stop):
         opens, closes = open_[t], close[t]
+        decides = t > start and (t - 1) % every == 0
+        # Where nothing is decided, only whether anything is left is asked, and what is long can but add to that.
+        enough = not decides and not shorted
         before = cash
         for place in range(n_held):
+            if enough and before > 0.0:
+                break
             before += units[held[place]] * opens[held[place]]
         if n_held > 0 and before <= 0.0:
             n_trades = _lose(whole, real, n_trades, t, cash, held, n_held, units, opens, entry_bar, books)
             n_held = 0
             break
 
-        decides = t > start and (t - 1) % every == 0
         goals = target[(t - 1) // every] if decides else target[0]
         n_goals = 0
         if decides and before > 0.0:
@@ -179,6 +187,7 @@ def _follow(
             moved_turnover = 0.0
             ruined = False
             n_after = 0
+            shorted = False
             at = 0
             for order in range(n_asked):
                 k = asked[order]
@@ -269,6 +278,7 @@ def _follow(
                 if units[k] != 0.0:
                     after[n_after] = k
                     n_after += 1
+                    shorted |= units[k] < 0.0
             turnover[t - start] = moved_turnover
             if ruined:
                 for place in range(at, n_held):

@@ -17,6 +17,7 @@ import numpy as np
 
 from backtesting.bars import Bars, FloatArray
 from backtesting.folds import walk_forward
+from backtesting.resampling import shared_blocks
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
 from backtesting.statistics import (
@@ -27,7 +28,6 @@ from backtesting.statistics import (
     mean_intervals,
     minimum_detectable_sharpe,
     newey_west_variance,
-    shared_counts,
     step_up,
 )
 
@@ -245,8 +245,8 @@ def _paired(
 ) -> tuple[PairedDifference, ...]:
     differences = own[:, None] - book
     block = step_up(common_block(differences), len(own))
-    counts = shared_counts(len(own), block, INTERVAL_REPS, seed)
-    low, high = mean_intervals(differences, level=INTERVAL_LEVEL, block=block, counts=counts)
+    resamples = shared_blocks(len(own), block, INTERVAL_REPS, seed)
+    low, high = mean_intervals(differences, level=INTERVAL_LEVEL, block=block, resamples=resamples)
     # The planning Sharpe of one candidate over one year of one bar a year is z(0.95) + z(0.80), in standard errors.
     needed = minimum_detectable_sharpe(1, 1.0, 1, 0.05, 0.80)
     return tuple(

@@ -21,7 +21,7 @@ from math import sqrt
 import numpy as np
 
 from backtesting.bars import FloatArray
-from backtesting.statistics import stationary_bootstrap
+from backtesting.resampling import stationary_bootstrap
 
 DAILY = 0.01
 # Log-volatility of one market: AR(1) with a half-life of 34 days and a standard deviation of 0.4.

@@ -15,7 +15,8 @@ import numpy as np
 from scipy.special import log_ndtr, ndtri, ndtri_exp
 
 from backtesting.bars import FloatArray
-from backtesting.statistics import FLAT, bootstrap_variance, common_block, small_sample
+from backtesting.resampling import bootstrap_variance
+from backtesting.statistics import FLAT, common_block, small_sample
 
 LOG_2 = 0.6931471805599453
 

@@ -6,9 +6,9 @@ those of `simulate` and agree to about 1e-12. Whatever else a population holds i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 from types import MappingProxyType
-from typing import overload
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -22,12 +22,12 @@ from backtesting.summary import measure_held
 
 _ONE_ASSET = np.ones(1)
 _NO_ROWS = np.empty((1, 0))
-_FIRST = np.zeros(1, np.int64)
+# Candidates that are measured in one go.
+_TOGETHER = 16
 _OPEN = REASONS.index("open")
 
 
-@dataclass(frozen=True, eq=False)
-class HeldReport:
+class HeldReport(NamedTuple):
     """An all-in candidate: equity (n,), trades as the columns of `Trades`, and the values of `METRICS` in order."""
 
     equity: FloatArray
@@ -39,11 +39,15 @@ class HeldReport:
 
 def trade_room(window: Window) -> tuple[IntArray, FloatArray]:
     """Space for the trades of any one candidate: each takes two bars at least, but for one that is open at the end."""
-    most = (window.n_bars + 1) // 2 + 1
+    most = _most_trades(window)
     return np.empty((most, 4), np.int64), np.empty((most, 5))
 
 
-def held_report(
+def _most_trades(window: Window) -> int:
+    return (window.n_bars + 1) // 2 + 1
+
+
+def held_reports(
     prices: sweep.Prices,
     words: sweep.Words,
     whole: sweep.Table,
@@ -51,28 +55,38 @@ def held_report(
     window: Window,
     rates: sweep.Rates,
     periods_per_year: float,
-    room: tuple[IntArray, FloatArray],
-) -> HeldReport:
-    """The report of one candidate, a row of `whole` and of `real`, that is for `sweep.T0`; see `sweep.sweep`.
-
-    Args:
-        room: of `trade_room`; it is written over.
-    """
+) -> list[HeldReport]:
+    """The reports of candidates, rows of `whole` and `real`, that are for `sweep.T0`; see `sweep.sweep`."""
     spans = np.array([[window.start, window.stop]], dtype=np.int64)
-    out = np.empty((1, 1, sweep.N_OUT))
-    trade_whole, trade_real = room
-    sweep.simulate_block(
-        prices, _NO_ROWS, words, whole, real, _FIRST, spans, rates, sweep.T0, out, trade_whole, trade_real
-    )
-    n_trades = int(out[0, 0, sweep.N_TRADES])
-    columns = np.zeros((n_trades, 6), np.int64)
-    columns[:, :4] = trade_whole[:n_trades]
-    numbers = trade_real[:n_trades].copy()
-    equity, moves, values = measure_held(
-        prices.open, prices.high, prices.low, prices.close, prices.steps, columns, numbers, window.start, window.stop,
-        rates.capital, rates.commission, periods_per_year,
-    )  # fmt: skip
-    return HeldReport(equity, columns, numbers, moves, values)
+    out = np.empty((len(whole), 1, sweep.N_OUT))
+    order = np.arange(len(whole))
+    most = _most_trades(window)
+    # As a rule a candidate has far fewer trades than it could have.
+    room = most * min(len(whole), 2)
+    trade_whole, trade_real = np.empty((room, 4), np.int64), np.empty((room, 5))
+    found: list[HeldReport] = []
+    edges = [0]
+    for row in range(len(whole)):
+        used = edges[-1]
+        sweep.simulate_block(
+            prices, _NO_ROWS, words, whole, real, order[row : row + 1], spans, rates, sweep.T0, out,
+            trade_whole[used:], trade_real[used:],
+        )  # fmt: skip
+        edges.append(used + int(out[row, 0, sweep.N_TRADES]))
+        if row < len(whole) - 1 and len(edges) <= _TOGETHER and edges[-1] + most <= room:
+            continue
+        columns = np.zeros((edges[-1], 6), np.int64)
+        columns[:, :4] = trade_whole[: edges[-1]]
+        numbers = trade_real[: edges[-1]].copy()
+        equity, moves, values = measure_held(
+            prices.open, prices.high, prices.low, prices.close, np.array(edges), columns, numbers,
+            window.start, window.stop, rates.capital, rates.commission, periods_per_year,
+        )  # fmt: skip
+        for at, (first, after) in enumerate(pairwise(edges)):
+            its = slice(first, after)
+            found.append(HeldReport(equity[at], columns[its], numbers[its], moves[its], values[at]))
+        edges = [0]
+    return found
 
 
 class Reports(Sequence[BacktestResult]):

@@ -9,28 +9,32 @@ normal (`small_sample`). Without it a test at 5 % lets 6 to 8 % of worthless mar
 years, because a variance estimated from n bars in blocks of b is only as good as one from n / b independent bars.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil, log, sqrt
 
 import numpy as np
-import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri, stdtr, stdtrit
 
-from backtesting.bars import BoolArray, FloatArray, IntArray
+from backtesting.bars import BoolArray, FloatArray
+from backtesting.kernel import Kernel
+from backtesting.resampling import (
+    LARGE_CHUNK,
+    SMALL_CHUNK,
+    Blocks,
+    draw_blocks,
+    null_statistics,
+    step_down,
+    studentise,
+)
 
 MIN_BARS = 20
 FLAT = 1e-10
 EULER_GAMMA = 0.5772156649015329
 SHORTEST_BLOCK = 10.0
 BLOCK_STEP = 1.25
-_CHUNK = 100
-_COLUMNS = 128
-
-IndexArray = npt.NDArray[np.int32]
-SingleArray = npt.NDArray[np.float32]
+_WIDTH = 64
 
 
 def newey_west_variance(x: FloatArray, lags: int | None = None) -> float:
@@ -61,16 +65,9 @@ def hac_ts(streams: FloatArray) -> FloatArray:
     n = len(streams)
     lags = min(int(4.0 * (n / 100.0) ** (2.0 / 9.0)), n - 1)
     t = np.full(streams.shape[1], np.nan)
-    columns = np.flatnonzero(usable)
-    # A hundred columns at a time stay in the processor's cache over all lags.
-    for some in (columns[at : at + _COLUMNS] for at in range(0, len(columns), _COLUMNS)):
-        x = streams[:, some]
-        mean = x.mean(axis=0)
-        centred = x - mean
-        total = np.einsum("tn,tn->n", centred, centred) / n
-        for k in range(1, lags + 1):
-            total += 2.0 * (1.0 - k / (lags + 1.0)) * np.einsum("tn,tn->n", centred[k:], centred[:-k]) / n
-        t[some] = mean / np.sqrt(np.where(total > 0.0, total, np.nan) / n)
+    if usable.any():
+        mean, squares = _window_squares(_columns(streams, usable), lags + 1)
+        t[usable] = mean / np.sqrt(np.where(squares > 0.0, squares, np.nan) / ((lags + 1.0) * n)) * sqrt(n)
     return t
 
 
@@ -140,60 +137,6 @@ def step_up(block: float, n: int) -> float:
     return min(SHORTEST_BLOCK * BLOCK_STEP**steps, _longest_block(n))
 
 
-def stationary_bootstrap(n: int, block: float, reps: int, rng: np.random.Generator) -> IndexArray:
-    """(reps, n) int32 indices: blocks of geometric length with mean `block`, wrapped around the end.
-
-    Politis & Romano 1994. Rows are drawn one after the other, so the first rows do not depend on `reps`.
-    """
-    if n < 1 or reps < 1 or not block >= 1.0:
-        raise ValueError(f"stationary_bootstrap needs n >= 1, reps >= 1 and block >= 1, got {n}, {reps}, {block}")
-    return np.concatenate(list(_index_chunks(n, block, reps, rng)))
-
-
-def bootstrap_counts(n: int, block: float, reps: int, rng: np.random.Generator) -> SingleArray:
-    """(reps, n) float32: how often each bar occurs in each resample of `stationary_bootstrap`; every row sums to n.
-
-    `counts @ streams / n` are the means of all resamples of all streams as one matrix product.
-    """
-    return np.concatenate(list(_count_chunks(n, block, reps, rng)))
-
-
-@lru_cache(maxsize=4)
-def shared_counts(n: int, block: float, reps: int, seed: int) -> SingleArray:
-    """`bootstrap_counts` of a stream of random numbers that the arguments alone decide; kept, and read-only.
-
-    Whoever asks for the same window gets the same resamples, so two candidates differ by their returns and not by
-    their draws; and drawing is most of what an interval costs.
-    """
-    counts = bootstrap_counts(n, block, reps, np.random.default_rng([seed, n, reps, round(1e6 * block)]))
-    counts.flags.writeable = False
-    return counts
-
-
-def bootstrap_variance(streams: FloatArray, block: float) -> FloatArray:
-    """(N,) variance of sqrt(n) times the mean under the stationary bootstrap, in closed form.
-
-    The bootstrap's own variance without drawing: the autocovariances at lags -n + 1 to n - 1, weighted by
-    (1 - k/n)(1 - 1/block)^k + (k/n)(1 - 1/block)^(n - k). Politis & Romano 1994, Hansen 2005.
-    """
-    n = len(streams)
-    k = np.arange(n)
-    stay = 1.0 - 1.0 / block
-    weight = (1.0 - k / n) * stay**k + (k / n) * stay ** (n - k)
-    weight[1:] *= 2.0
-    weight[0] = 1.0
-    # A weighted sum of autocovariances is a weighted sum of the periodogram (Parseval), which saves the way back.
-    padded = next_fast_len(2 * n - 1, real=True)
-    spectral = rfft(weight, padded).real / (padded * n)
-    spectral[1 : (padded + 1) // 2] *= 2.0
-    centred = streams - streams.mean(axis=0)
-    variance = np.empty(streams.shape[1])
-    for at in range(0, streams.shape[1], _CHUNK):
-        transformed = rfft(centred[:, at : at + _CHUNK], padded, axis=0)
-        variance[at : at + _CHUNK] = spectral @ (transformed.real**2 + transformed.imag**2)
-    return variance
-
-
 def small_sample(t: FloatArray, n: int, block: float) -> FloatArray:
     """Statistics (N,) of n bars in blocks of mean length `block`, shrunk to where the normal scale holds them.
 
@@ -258,23 +201,22 @@ def max_t(
     usable &= np.isfinite(shift)
     statistic = np.full(streams.shape[1], np.nan)
     p_adjusted = np.ones(streams.shape[1])
-    x = np.ascontiguousarray(_columns(streams, usable))
+    x = _columns(streams, usable)
     if x.shape[1] == 0:
         return MaxT(statistic, p_adjusted, np.empty(0), float("nan"))
-    # Large products are quicker, small ones stop sooner.
-    rows = _CHUNK if enough is not None else 5 * _CHUNK
-    error, draws = _null_draws(x, block, _count_chunks(len(x), block, reps, rng, rows))
-    observed = small_sample(x.mean(axis=0) / error, len(x), block)
+    ready = studentise(x, block)
+    observed = small_sample(ready.mean / ready.error, len(x), block)
     weighted = observed + shift[usable]
     order = np.argsort(-weighted, kind="stable")
     exceeding = np.zeros(len(order), dtype=np.int64)
     null_maximum = []
-    for chunk in draws:
-        null = chunk + shift[usable].astype(np.float32)
-        # From the weakest to the strongest: the largest null statistic among this stream and all weaker ones.
-        running = np.maximum.accumulate(null[:, order[::-1]], axis=1)[:, ::-1]
-        exceeding += np.sum(running >= weighted[order], axis=0)
-        null_maximum.append(running[:, 0])
+    at_once = LARGE_CHUNK if enough is None else SMALL_CHUNK
+    for blocks in draw_blocks(len(x), block, reps, rng, at_once):
+        largest, found = step_down(
+            null_statistics(ready, blocks), shift[usable].astype(np.float32), order, weighted[order]
+        )
+        exceeding += found
+        null_maximum.append(largest)
         if enough is not None and 1.0 + exceeding[0] > enough * (reps + 1.0):
             break
     adjusted = np.empty(len(order))
@@ -282,32 +224,32 @@ def max_t(
     statistic[usable] = observed
     p_adjusted[usable] = adjusted
     maximum = np.sort(np.concatenate(null_maximum)).astype(np.float64)
-    return MaxT(statistic, p_adjusted, maximum, effective_trials(x))
+    return MaxT(statistic, p_adjusted, maximum, _effective(x, ready.deviation))
 
 
 def mean_intervals(
-    streams: FloatArray, *, level: float, block: float, counts: SingleArray
+    streams: FloatArray, *, level: float, block: float, resamples: Iterable[Blocks]
 ) -> tuple[FloatArray, FloatArray]:
     """Studentised stationary-bootstrap interval, equal-tailed, for the mean of each of N streams (n, N).
 
     Two (N,) arrays, low and high; NaN if undefined.
 
     Args:
-        counts: (reps, n) resamples with that mean block length, as `bootstrap_counts` gives them.
+        resamples: with that mean block length, as `draw_blocks` and `shared_blocks` give them.
     """
     usable = _usable(streams)
     low, high = np.full(streams.shape[1], np.nan), np.full(streams.shape[1], np.nan)
-    x = np.ascontiguousarray(streams[:, usable])
+    x = _columns(streams, usable)
     if x.shape[1] == 0:
         return low, high
-    error, draws = _null_draws(x, block, (counts,))
-    null = np.concatenate(list(draws))
+    ready = studentise(x, block)
+    null = np.concatenate([null_statistics(ready, blocks) for blocks in resamples])
     n, tail = len(x), (1.0 - level) / 2.0
     # `small_sample` the other way round, at the two ends of the interval.
     wider = float(stdtrit(n / block, tail) / ndtri(tail)) / sqrt(1.0 - (2.0 * block - 1.0) / n)
-    mean = x.mean(axis=0)
-    low[usable] = mean - np.quantile(null, 1.0 - tail, axis=0) * error * wider
-    high[usable] = mean - np.quantile(null, tail, axis=0) * error * wider
+    reach = wider * ready.error
+    low[usable] = ready.mean - np.quantile(null, 1.0 - tail, axis=0) * reach
+    high[usable] = ready.mean - np.quantile(null, tail, axis=0) * reach
     return low, high
 
 
@@ -349,12 +291,7 @@ def effective_trials(streams: FloatArray) -> float:
     Shown beside the true count, never used in its place. NaN without a usable stream.
     """
     x = _columns(streams, _usable(streams))
-    count = x.shape[1]
-    if count < 2:
-        return float(count) if count else float("nan")
-    # The variance of the sum of N standardised streams is N + N (N - 1) r.
-    average = (float(np.var(x @ (1.0 / x.std(axis=0)))) - count) / (count * (count - 1.0))
-    return float(min(max(average + (1.0 - average) * count, 1.0), count))
+    return _effective(x, x.std(axis=0)) if x.shape[1] else float("nan")
 
 
 def _noncentrality(n_candidates: int, alpha: float, power: float) -> float:
@@ -376,6 +313,16 @@ def _usable(streams: FloatArray) -> BoolArray:
     return usable
 
 
+def _effective(x: FloatArray, deviation: FloatArray) -> float:
+    """`effective_trials` of streams (n, N) that all move, with standard deviations (N,)."""
+    count = len(deviation)
+    if count < 2:
+        return float(count)
+    # The variance of the sum of N standardised streams is N + N (N - 1) r.
+    average = (float(np.var(x @ (1.0 / deviation))) - count) / (count * (count - 1.0))
+    return float(min(max(average + (1.0 - average) * count, 1.0), count))
+
+
 def _columns(streams: FloatArray, chosen: BoolArray) -> FloatArray:
     """The chosen columns of (n, N); the streams themselves, not a copy, where all are."""
     return streams if chosen.all() else streams[:, chosen]
@@ -386,84 +333,40 @@ def _longest_block(n: int) -> float:
     return max(SHORTEST_BLOCK, sqrt(n) / 2.0)
 
 
-def _null_draws(x: FloatArray, block: float, chunks: Iterable[SingleArray]) -> tuple[FloatArray, Iterator[SingleArray]]:
-    """(N,) the standard error of each mean, and (reps, N) statistics of resamples in which no stream has an edge.
+def _window_squares_loop(streams: FloatArray, window: int) -> FloatArray:
+    """(2, N) of streams (n, N): mean, and sum of the squared sums of every `window` bars in a row, less the mean.
 
-    The statistics come in chunks of rows. Each resampled mean is divided by the spread of its own resample, as the
-    observed one is by that of the sample: a resample that holds a crash more often has a larger error too. Single
-    precision is enough for a rank.
+    Windows that begin before the stream or end after it count too, so two bars share window - lag of them: that is
+    Bartlett's weight of their product.
     """
-    n = len(x)
-    if not 1.0 <= block <= n / 2.0:
-        raise ValueError(f"the mean block length has to be within 1 and half of the {n} bars, got {block}")
-    error = np.sqrt(bootstrap_variance(x, block) / n)
-    deviation, mean_of = x.std(axis=0), x.mean(axis=0)
-
-    def draws() -> Iterator[SingleArray]:
-        # Standardised streams and their squares, side by side; some rows at a time, which stay in the cache.
-        moments = np.empty((n, 2 * x.shape[1]), dtype=np.float32)
-        for at in range(0, n, _CHUNK):
-            scaled = moments[at : at + _CHUNK, : x.shape[1]]
-            scaled[:] = (x[at : at + _CHUNK] - mean_of) / deviation
-            np.square(scaled, out=moments[at : at + _CHUNK, x.shape[1] :])
-        unit = (deviation / error).astype(np.float32)
-        for counts in chunks:
-            # Both sums in one product: what it takes is the time to read the resamples.
-            sums = counts @ moments
-            sums /= np.float32(n)
-            mean, spread = sums[:, : len(error)], sums[:, len(error) :]
-            spread -= mean * mean
-            # A resample may hold the same bar only, in theory; it then counts as an ordinary one.
-            spread[~(spread > 1e-6)] = 1.0
-            mean /= np.sqrt(spread, out=spread)
-            mean *= unit
-            yield mean
-
-    return error, draws()
-
-
-def _index_chunks(n: int, block: float, reps: int, rng: np.random.Generator) -> Iterator[IndexArray]:
-    """The rows of `stationary_bootstrap`, some at a time."""
-    position = np.arange(n, dtype=np.int32)
-    for rows, first, origin in _block_chunks(n, block, reps, rng):
-        # Within a block, index minus position is constant.
-        shift = (origin - first % n).astype(np.int32)
-        chunk = np.repeat(shift, np.diff(first, append=rows * n)).reshape(rows, n) + position
-        chunk[chunk >= n] -= n
-        yield chunk
+    n, count = streams.shape
+    found = np.empty((2, count))
+    # A copy of some streams stays in the cache; one array for all sums is what the compiler can see through.
+    tile = np.empty((n, _WIDTH))
+    work = np.empty(3 * _WIDTH)
+    for at in range(0, count, _WIDTH):
+        width = min(_WIDTH, count - at)
+        work[:] = 0.0
+        for t in range(n):
+            for j in range(width):
+                tile[t, j] = streams[t, at + j]
+                work[j] += tile[t, j]
+        for j in range(width):
+            work[j] /= n
+        for t in range(n + window - 1):
+            if t < n:
+                for j in range(width):
+                    tile[t, j] -= work[j]
+                    work[_WIDTH + j] += tile[t, j]
+            if t >= window:
+                for j in range(width):
+                    work[_WIDTH + j] -= tile[t - window, j]
+            for j in range(width):
+                work[2 * _WIDTH + j] += work[_WIDTH + j] * work[_WIDTH + j]
+        for j in range(width):
+            found[0, at + j] = work[j]
+            found[1, at + j] = work[2 * _WIDTH + j]
+    return found
 
 
-def _count_chunks(
-    n: int, block: float, reps: int, rng: np.random.Generator, rows: int = _CHUNK
-) -> Iterator[SingleArray]:
-    """The rows of `bootstrap_counts`, so many at a time; the same whatever `rows`, a multiple of `_CHUNK`, is."""
-    waiting: list[SingleArray] = []
-    for number, (made, first, origin) in enumerate(_block_chunks(n, block, reps, rng), start=1):
-        # A block is a step up at its first bar and a step down after its last; the counts are the running sum.
-        base = first - first % n
-        end = origin + np.diff(first, append=made * n)
-        wraps = end > n
-        steps = np.bincount(base + origin, minlength=made * n)
-        steps += np.bincount(base[wraps], minlength=made * n)
-        stops = (base + np.where(wraps, end - n, end))[end != n]
-        steps -= np.bincount(stops, minlength=made * n)
-        waiting.append(steps.reshape(made, n).cumsum(axis=1, dtype=np.int32).astype(np.float32))
-        if number % (rows // _CHUNK) == 0:
-            yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
-            waiting = []
-    if waiting:
-        yield np.concatenate(waiting)
-
-
-def _block_chunks(
-    n: int, block: float, reps: int, rng: np.random.Generator
-) -> Iterator[tuple[int, IntArray, IntArray]]:
-    """The blocks of some resamples at a time: rows, place of each block's first bar in them, bar that it begins with.
-
-    Places count through the rows, n to a row; every row begins with a block.
-    """
-    for at in range(0, reps, _CHUNK):
-        uniform = rng.random((min(_CHUNK, reps - at), 2, n))
-        starts = uniform[:, 0] < 1.0 / block
-        starts[:, 0] = True
-        yield len(uniform), np.flatnonzero(starts), (uniform[:, 1][starts] * n).astype(np.int64)
+_window_squares = Kernel(_window_squares_loop)

@@ -1,18 +1,22 @@
 """Summary: every metric of a report in a few compiled passes, for reports by the thousand.
 
 What the metrics mean is written in `metrics.py`, one function each; a property test holds the two equal to rounding.
-Nothing is checked here. Sums run in bar order with one accumulator each (drawdowns: one for each run under water, and
-one for the runs), so the same inputs give the same bytes.
+Nothing is checked here. A sum over bars has 64 accumulators, one for each place of a bar in its block of 64, and adds
+them up at the end: always in the same order, so the same inputs give the same bytes.
 """
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from backtesting.bars import FloatArray, IntArray
 from backtesting.kernel import Kernel
 from backtesting.metrics import METRICS
+
+Places = npt.NDArray[np.uint16]
 
 # Written out and not taken from `metrics.py` and `result.py`, because numba's cache does not notice a change there.
 _FLAT = 1e-12
@@ -21,8 +25,17 @@ _OPEN = 6
 # Buckets in which the order statistics are looked for.
 _BUCKETS = 1024
 _NAMES = tuple(METRICS)
-# Of all runs of bars under a peak: lowest fall, sum of each one's lowest, sum of squares, longest, bars, how many.
-_WORST, _LOWS, _SQUARES, _LONGEST, _UNDER, _N_RUNS = range(6)
+# Of all runs of bars under a peak: lowest fall, sum of each one's lowest, longest, bars, how many; and of the one that
+# has not ended: the peak, the lowest account under it, bars.
+_WORST, _LOWS, _LONGEST, _UNDER, _N_RUNS, _PEAK, _LOWEST, _RUN = range(8)
+# Accumulators of a sum, one for each place of a number in its block: LLVM adds several of them with one instruction,
+# provided that places are counted without a sign, so that none can be meant from the end. In plain Python, a range of
+# these gives plain numbers.
+_unsigned: Any = np.uint64
+_LANES, _NONE = _unsigned(64), _unsigned(0)
+_BUT_THE_SIGN = 0x7FFF_FFFF_FFFF_FFFF
+# Bars of an account that are summed up together.
+_STRETCH = 1_024
 _N_METRICS = 35
 
 
@@ -124,41 +137,58 @@ def _of_returns(
     values[16] = _ratio(fourth / n, (second / n) * (second / n), _FLAT**4)
 
 
-def _surface(peak: float, run: int, low: float, squares: float, falls: FloatArray) -> None:
-    """End a run of bars under a peak: the lowest account below it, and the sum of the squares of all.
-
-    Divided by the peak here, once, and not on each of its bars.
-    """
-    fall = low / peak
-    falls[_WORST] = min(falls[_WORST], fall)
-    falls[_LOWS] += fall
-    falls[_SQUARES] += squares / (peak * peak)
-    falls[_LONGEST] = max(falls[_LONGEST], run)
-    falls[_UNDER] += run
-    falls[_N_RUNS] += 1.0
+def _surface(falls: FloatArray) -> None:
+    """End the run of bars under a peak, if there is one."""
+    if falls[_RUN] > 0.0:
+        fall = falls[_LOWEST] / falls[_PEAK] - 1.0
+        falls[_WORST] = min(falls[_WORST], fall)
+        falls[_LOWS] += fall
+        falls[_LONGEST] = max(falls[_LONGEST], falls[_RUN])
+        falls[_UNDER] += falls[_RUN]
+        falls[_N_RUNS] += 1.0
+        falls[_RUN] = 0.0
 
 
-def _of_falls(n: int, falls: FloatArray, values: FloatArray) -> None:
+def _fall(account: FloatArray, begin: int, end: int, falls: FloatArray, squares: FloatArray) -> None:
+    """Go on with the runs of bars under a peak from bar `begin` to before `end`; squares of all falls to the lanes."""
+    bits = account.view(np.int64)
+    stop = _unsigned(end)
+    for first in range(_unsigned(begin), stop, _LANES):
+        after = min(first + _LANES, stop)
+        peak = falls[_PEAK]
+        part = 1.0 / peak
+        lowest, highest = _extremes(bits, first, after)
+        if highest < peak:
+            # Nearly always: new peaks are rare, and come together.
+            for t in range(first, after):
+                fall = (account[t] - peak) * part
+                squares[t - first] += fall * fall
+            falls[_LOWEST] = min(falls[_LOWEST], lowest) if falls[_RUN] > 0.0 else lowest
+            falls[_RUN] += after - first
+            continue
+        for t in range(first, after):
+            value = account[t]
+            if value < peak:
+                fall = (value - peak) * part
+                squares[t - first] += fall * fall
+                falls[_LOWEST] = min(falls[_LOWEST], value) if falls[_RUN] > 0.0 else value
+                falls[_RUN] += 1.0
+                continue
+            _surface(falls)
+            falls[_PEAK] = peak = value
+            part = 1.0 / peak
+
+
+def _of_falls(n: int, falls: FloatArray, squares: FloatArray, values: FloatArray) -> None:
     """Drawdowns and their runs; after `_of_returns`, whose growth the Calmar ratio divides."""
+    _surface(falls)
     n_runs = falls[_N_RUNS]
     values[5] = _ratio(values[1], -falls[_WORST], _FLAT)
     values[7] = falls[_WORST]
     values[8] = falls[_LONGEST]
     values[9] = falls[_LOWS] / n_runs if n_runs > 0.0 else 0.0
     values[10] = falls[_UNDER] / n_runs if n_runs > 0.0 else 0.0
-    values[11] = math.sqrt(falls[_SQUARES] / n)
-
-
-def _of_tails(
-    found: FloatArray, low_place: float, high_place: float, beyond: float, n_beyond: int, values: FloatArray
-) -> None:
-    """VaR, CVaR and tail ratio, from the order statistics about the two places and the returns below the first."""
-    floor_value = _between(found[0], found[1], low_place - int(low_place))
-    top_value = _between(found[2], found[3], high_place - int(high_place))
-    n_worst = int(low_place) + 1
-    values[12] = floor_value
-    values[13] = (beyond + (n_worst - n_beyond) * found[0]) / n_worst
-    values[14] = _ratio(abs(top_value), abs(floor_value), _FLAT)
+    values[11] = math.sqrt(_total(squares) / n)
 
 
 def _of_trades(
@@ -217,122 +247,198 @@ def _rank_with_zeros(values: FloatArray, n: int, n_zeros: int, rank: int) -> flo
     return _kth(values, n, rank - n_zeros)
 
 
-def _tails_with_zeros(
-    moved: FloatArray, m: int, n_zeros: int, low: float, high: float, ranks: IntArray, found: FloatArray
-) -> float:
-    """The values of ascending ranks among the first m values and `n_zeros` zeros; low <= 0 <= high if there are any.
+def _extremes(bits: IntArray, begin: int, end: int) -> tuple[float, float]:
+    """Lowest and highest over some bars (at least one) of numbers that are not negative.
 
-    By counting into buckets and sorting out one bucket for each rank.
+    They are given by their bits, which are in the order of the numbers: LLVM compares several integers at a time, but
+    one float after another.
+    """
+    lowest = highest = bits[begin]
+    for t in range(_unsigned(begin), _unsigned(end)):
+        lowest = min(lowest, bits[t])
+        highest = max(highest, bits[t])
+    return np.int64(lowest).view(np.float64), np.int64(highest).view(np.float64)
+
+
+def _in_order(bits: int) -> int:
+    """Integers in the order of the numbers that the bits are of, and back: below zero, all but the sign turned over."""
+    return bits ^ ((bits >> 63) & _BUT_THE_SIGN)
+
+
+def _blank(capital: float) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
+    """What `_fall` and `_take` add to."""
+    falls = np.zeros(8)
+    falls[_PEAK] = capital
+    return falls, np.zeros(_LANES), np.zeros((3, _LANES)), np.array([_BUT_THE_SIGN, -_BUT_THE_SIGN])
+
+
+def _take(moved: FloatArray, begin: int, end: int, signs: FloatArray, ends: IntArray) -> None:
+    """Sums of the gains, of the losses and of their squares to three rows of lanes; least and best, see `_in_order`."""
+    bits = moved.view(np.int64)
+    gained, fallen, squares = signs[0], signs[1], signs[2]
+    least, best = ends[0], ends[1]
+    stop = _unsigned(end)
+    for first in range(_unsigned(begin), stop, _LANES):
+        after = min(first + _LANES, stop)
+        for t in range(first, after):
+            lane = t - first
+            r = moved[t]
+            # Without a branch that nobody can foresee; what is added is 0 where it was nothing.
+            fall = r if r < 0.0 else 0.0
+            gained[lane] += r - fall
+            fallen[lane] += fall
+            squares[lane] += fall * fall
+        for t in range(first, after):
+            here = _in_order(bits[t])
+            least = min(least, here)
+            best = max(best, here)
+    ends[0], ends[1] = least, best
+
+
+def _tails(
+    moved: FloatArray,
+    m: int,
+    n_zeros: int,
+    middle: int,
+    ranks: IntArray,
+    places: Places,
+    counts: IntArray,
+    room: FloatArray,
+    found: FloatArray,
+) -> float:
+    """The values of ascending ranks, two and two neighbours or equal, among the first m values and `n_zeros` zeros.
+
+    Args:
+        middle: the bucket of a zero, if there are any.
+        places, counts: (>= m,) buckets of the values, in their order, and how many there are in each.
+        room: (>= m,) space.
 
     Returns:
-        The sum of the values below the first one found, in bar order; `found[4]` says how many they are.
+        The sum of the values below the first one found; `found[4]` says how many they are.
     """
-    width = high - low
+    stop = _unsigned(m)
+    for tail in range(2):
+        rank, next_rank = ranks[2 * tail], ranks[2 * tail + 1]
+        first_bucket, before = _bucket_of(rank, 0, 0, counts)
+        # What lies between the buckets of two neighbours is empty.
+        last_bucket, _ = _bucket_of(next_rank, first_bucket, before, counts)
+        first, last = np.uint16(first_bucket), np.uint16(last_bucket)
+        size = 0
+        for begin in range(_NONE, stop, _LANES):
+            after = min(begin + _LANES, stop)
+            hits = 0
+            for t in range(begin, after):
+                hits += (first <= places[t]) & (places[t] <= last)
+            if hits > 0:
+                for t in range(begin, after):
+                    if first <= places[t] <= last:
+                        room[size] = moved[t]
+                        size += 1
+        zeros = n_zeros if first_bucket <= middle <= last_bucket else 0
+        found[2 * tail] = _rank_with_zeros(room, size, zeros, rank - before)
+        found[2 * tail + 1] = _rank_with_zeros(room, size, zeros, next_rank - before)
+    floor = found[0]
+    beyond = np.zeros(_LANES)
+    n_beyond = n_zeros if floor > 0.0 else 0
+    for begin in range(_NONE, stop, _LANES):
+        after = min(begin + _LANES, stop)
+        for t in range(begin, after):
+            beyond[t - begin] += moved[t] if moved[t] < floor else 0.0
+        for t in range(begin, after):
+            n_beyond += moved[t] < floor
+    found[4] = n_beyond
+    return _total(beyond)
+
+
+def _of_stream(
+    moved: FloatArray,
+    m: int,
+    n: int,
+    signs: FloatArray,
+    ends: IntArray,
+    periods: float,
+    grown: float,
+    places: Places,
+    room: FloatArray,
+    values: FloatArray,
+) -> float:
+    """What follows from n returns, of which the first m of `moved` are given and the others are zero; their mean.
+
+    Order statistics by counting into buckets and sorting out two of them.
+
+    Args:
+        signs, ends: of `_take`, over all of them.
+        places, room: (>= m,) space.
+    """
+    n_zeros = n - m
+    gains, losses = _total(signs[0]), -_total(signs[1])
+    total = gains - losses
+    mean = total / n
+    least, best = 0.0, 0.0
+    if m > 0:
+        least, best = np.int64(_in_order(ends[0])).view(np.float64), np.int64(_in_order(ends[1])).view(np.float64)
+    if n_zeros > 0:
+        least, best = min(least, 0.0), max(best, 0.0)
+    width = best - least
     scale = (_BUCKETS - 1) / width if width > 0.0 else 0.0
     if not scale < math.inf:
         scale = 0.0
+    middle = int((0.0 - least) * scale)
     counts = np.zeros(_BUCKETS, np.int64)
-    places = np.empty(m, np.uint32)
-    for t in range(m):
-        places[t] = np.uint32(int((moved[t] - low) * scale))
-    for t in range(m):
-        counts[places[t]] += 1
-    middle = int((0.0 - low) * scale)
-    if n_zeros > 0:
-        counts[middle] += n_zeros
-    buckets = np.empty(4, np.int64)
-    befores = np.empty(4, np.int64)
-    bucket = 0
-    before = 0
-    for place in range(4):
-        while before + counts[bucket] <= ranks[place]:
-            before += counts[bucket]
-            bucket += 1
-        buckets[place] = bucket
-        befores[place] = before
-    # Both ends in one pass. Written to the next free place whether it is wanted or not: cheaper than a branch that is
-    # missed.
-    lowest = np.empty(m + 1)
-    highest = np.empty(m + 1)
-    n_lowest = 0
-    n_highest = 0
-    for t in range(m):
-        lowest[np.uint64(n_lowest)] = moved[t]
-        n_lowest += places[t] <= buckets[1]
-        highest[np.uint64(n_highest)] = moved[t]
-        n_highest += places[t] >= buckets[2]
-    room = np.empty(m + 1)
-    gathered = -1
-    size = 0
-    for place in range(4):
-        if buckets[place] != gathered:
-            gathered = buckets[place]
-            size = 0
-            side, n_side = (lowest, n_lowest) if place < 2 else (highest, n_highest)
-            for t in range(n_side):
-                room[size] = side[t]
-                size += int((side[t] - low) * scale) == gathered
-        zeros = n_zeros if gathered == middle else 0
-        found[place] = _rank_with_zeros(room, size, zeros, ranks[place] - befores[place])
-    beyond = 0.0
-    n_beyond = 0
-    for t in range(n_lowest):
-        if lowest[t] < found[0]:
-            beyond += lowest[t]
-            n_beyond += 1
-    found[4] = n_beyond
-    return beyond
-
-
-def _of_stream(moved: FloatArray, m: int, n: int, periods: float, grown: float, values: FloatArray) -> float:
-    """What follows from n returns, of which the first m of `moved` are given and the others are zero; their mean."""
-    n_zeros = n - m
-    total = gains = losses = loss_squares = 0.0
-    best = 0.0 if n_zeros > 0 else -math.inf
-    least = 0.0 if n_zeros > 0 else math.inf
-    for t in range(m):
-        r = moved[t]
-        total += r
-        # Without a branch that nobody can foresee; what is added is 0 where it was nothing.
-        fallen = min(r, 0.0)
-        gains += max(r, 0.0)
-        losses -= fallen
-        loss_squares += fallen * fallen
-        best = max(best, r)
-        least = min(least, r)
-    mean = total / n
-    second = n_zeros * (mean * mean)
-    third = -second * mean
-    fourth = second * (mean * mean)
-    for t in range(m):
-        centred = moved[t] - mean
-        square = centred * centred
-        second += square
-        third += square * centred
-        fourth += square * square
-    _of_returns(n, periods, grown, total, gains, losses, loss_squares, second, third, fourth, values)
+    counts[middle if n_zeros > 0 else 0] += n_zeros
+    seconds, thirds, fourths = np.zeros(_LANES), np.zeros(_LANES), np.zeros(_LANES)
+    stop = _unsigned(m)
+    for begin in range(_NONE, stop, _LANES):
+        after = min(begin + _LANES, stop)
+        for t in range(begin, after):
+            lane = t - begin
+            centred = moved[t] - mean
+            square = centred * centred
+            seconds[lane] += square
+            thirds[lane] += square * centred
+            fourths[lane] += square * square
+        for t in range(begin, after):
+            places[t] = np.uint16(int((moved[t] - least) * scale))
+        for t in range(begin, after):
+            counts[places[t]] += 1
+    of_zeros = n_zeros * (mean * mean)
+    second = _total(seconds) + of_zeros
+    third = _total(thirds) - of_zeros * mean
+    fourth = _total(fourths) + of_zeros * (mean * mean)
+    _of_returns(n, periods, grown, total, gains, losses, _total(signs[2]), second, third, fourth, values)
 
     low_place = _TAIL * (n - 1)
     high_place = (1.0 - _TAIL) * (n - 1)
+    n_worst = int(low_place) + 1
     ranks = np.empty(4, np.int64)
     ranks[0] = int(low_place)
     ranks[1] = min(ranks[0] + 1, n - 1)
     ranks[2] = int(high_place)
     ranks[3] = min(ranks[2] + 1, n - 1)
-    found = np.zeros(5)
-    if ranks[1] <= ranks[2]:
-        beyond = _tails_with_zeros(moved, m, n_zeros, least, best, ranks, found)
-    else:
-        # Fewer than three bars: the ranks of the two tails cross, and nothing is below the least.
-        found[0], found[1], found[2], found[3] = least, best, least, best
-        beyond = 0.0
-    n_beyond = int(found[4])
-    if found[0] > 0.0:
-        n_beyond += n_zeros
-    _of_tails(found, low_place, high_place, beyond, n_beyond, values)
+    found = np.empty(5)
+    beyond = _tails(moved, m, n_zeros, middle, ranks, places, counts, room, found)
+    floor = _between(found[0], found[1], low_place - ranks[0])
+    values[12] = floor
+    values[13] = (beyond + (n_worst - found[4]) * found[0]) / n_worst
+    values[14] = _ratio(abs(_between(found[2], found[3], high_place - ranks[2])), abs(floor), _FLAT)
     values[17] = best
     values[18] = least
     return mean
+
+
+def _bucket_of(rank: int, bucket: int, before: int, counts: IntArray) -> tuple[int, int]:
+    """The bucket of a rank, from one that does not lie beyond it, and how many values lie before that."""
+    while before + counts[bucket] <= rank:
+        before += counts[bucket]
+        bucket += 1
+    return bucket, before
+
+
+def _total(lanes: FloatArray) -> float:
+    total = 0.0
+    for lane in range(_LANES):
+        total += lanes[lane]
+    return total
 
 
 def _measure(
@@ -354,34 +460,20 @@ def _measure(
     root = math.sqrt(periods)
 
     before = capital
-    peak = capital
     exposed = traded = 0.0
-    falls = np.zeros(6)
-    run = 0
-    low = squares = 0.0
     for t in range(n):
-        value = equity[t]
         # A ruined account stays at 0 and returns 0, not 0/0.
-        returns[t] = (value - before) / before if before > 0.0 else 0.0
-        before = value
+        returns[t] = (equity[t] - before) / before if before > 0.0 else 0.0
+        before = equity[t]
         exposed += gross[t]
         traded += turnover[t]
-        below = value - peak
-        if below < 0.0:
-            squares += below * below
-            low = min(low, below)
-            run += 1
-            continue
-        if run > 0:
-            _surface(peak, run, low, squares, falls)
-            run = 0
-            low = squares = 0.0
-        peak = value
-    if run > 0:
-        _surface(peak, run, low, squares, falls)
-
-    mean = _of_stream(returns, n, n, periods, equity[n - 1] / capital, values)
-    _of_falls(n, falls, values)
+    falls, squares, signs, ends = _blank(capital)
+    _take(returns, 0, n, signs, ends)
+    _fall(equity, 0, n, falls, squares)
+    grown = equity[n - 1] / capital
+    places, room = np.empty(n, np.uint16), np.empty(n)
+    mean = _of_stream(returns, n, n, signs, ends, periods, grown, places, room, values)
+    _of_falls(n, falls, squares, values)
     values[19] = exposed / n
     values[20] = traded / n * periods
 
@@ -429,7 +521,7 @@ def _measure_held(
     high: FloatArray,
     low: FloatArray,
     close: FloatArray,
-    steps: FloatArray,
+    edges: IntArray,
     whole: IntArray,
     real: FloatArray,
     start: int,
@@ -438,96 +530,90 @@ def _measure_held(
     commission: float,
     periods: float,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Equity, excursions and metrics of long trades that are all of the account, one after another.
+    """Equity, excursions and metrics of candidates whose trades are long, all of the account, one after another.
 
-    Only held bars are looked at one by one; a stretch without a position returns nothing on each of its bars. From one
-    held close to the next the account returns what the price does, which `steps` has for all candidates.
+    Only held bars are looked at; a stretch without a position returns nothing on each of its bars. From one held close
+    to the next the account returns what the price does.
+
+    Args:
+        edges: (n_candidates + 1,) the trades of a candidate are those from its edge to before the next.
+
+    Returns:
+        (n_candidates, n), (n_trades, 2) and (n_candidates, n_metrics).
     """
     n = stop - start
-    n_trades = whole.shape[0]
-    equity = np.empty(n)
-    moves = np.empty((n_trades, 2))
-    values = np.full(_N_METRICS, math.nan)
-    moved = np.empty(n)
-    m = 0
-
-    cash = capital
-    peak = capital
-    falls = np.zeros(6)
-    run = exposed = 0
-    low_account = squares = traded = costs_paid = 0.0
-    at = start
-    for k in range(n_trades + 1):
-        first = whole[k, 1] if k < n_trades else stop
-        # Without a position, at the cash.
-        flat = first - at
-        for t in range(at - start, first - start):
-            equity[t] = cash
-        below = cash - peak
-        if flat > 0 and below < 0.0:
-            squares += flat * (below * below)
-            low_account = min(low_account, below)
-            run += flat
-        if k == n_trades:
-            break
-        units = real[k, 2]
-        entry = real[k, 0]
-        leave = real[k, 1]
-        open_end = whole[k, 3] == _OPEN
-        last = whole[k, 2] if open_end else whole[k, 2] - 1
-        end = last + 1 if open_end else last + 2
-        bottom = min(entry, leave)
-        top = max(entry, leave)
-        traded += units * entry / cash
-        costs_paid += real[k, 4]
-        exposed += last - first + 1
-        # Held, and then the bar of the exit.
-        r = (units * close[first] - cash) / cash
-        for t in range(first, end):
-            # Unsigned, so that no place is taken for one counted from the end.
-            bar = np.uint64(t)
-            if t <= last:
-                cash = units * close[bar]
-                bottom = min(bottom, low[bar])
-                top = max(top, high[bar])
-                if t > first:
-                    r = steps[bar]
-            else:
-                traded += units * leave / (units * open_[t])
-                before = cash
+    n_candidates = edges.shape[0] - 1
+    curves = np.empty((n_candidates, n))
+    moves = np.empty((whole.shape[0], 2))
+    rows = np.full((n_candidates, _N_METRICS), math.nan)
+    # Space that all of them use, so that it stays in the nearest caches.
+    moved, places, room = np.empty(n), np.empty(n, np.uint16), np.empty(n)
+    low_bits, high_bits = low.view(np.int64), high.view(np.int64)
+    for candidate in range(n_candidates):
+        equity, values = curves[candidate], rows[candidate]
+        cash = capital
+        traded = costs_paid = 0.0
+        exposed = 0
+        falls, squares, signs, ends = _blank(capital)
+        m = done = m_done = 0
+        at = start
+        for k in range(edges[candidate], edges[candidate + 1] + 1):
+            is_end = k == edges[candidate + 1]
+            first = stop if is_end else whole[k, 1]
+            # Without a position, at the cash.
+            for t in range(at - start, first - start):
+                equity[np.uint64(t)] = cash
+            if is_end or first - start - done > _STRETCH:
+                # While it is still in the nearest cache.
+                _fall(equity, done, first - start, falls, squares)
+                _take(moved, m_done, m, signs, ends)
+                done, m_done = first - start, m
+            if is_end:
+                break
+            units = real[k, 2]
+            entry = real[k, 0]
+            leave = real[k, 1]
+            open_end = whole[k, 3] == _OPEN
+            # The bar after the last one held: that of the exit.
+            at = whole[k, 2] + 1 if open_end else whole[k, 2]
+            exposed += at - first
+            traded += units * entry / cash
+            costs_paid += real[k, 4]
+            # By their bits, see `_extremes`.
+            lowest, highest = low_bits[first], high_bits[first]
+            for t in range(first, at):
+                now, before = close[np.uint64(t)], close[np.uint64(t - 1)]
+                equity[np.uint64(t - start)] = units * now
+                moved[np.uint64(m - first + t)] = (now - before) / before
+                lowest = min(lowest, low_bits[np.uint64(t)])
+                highest = max(highest, high_bits[np.uint64(t)])
+            bottom, top = np.int64(lowest).view(np.float64), np.int64(highest).view(np.float64)
+            moved[m] = (equity[first - start] - cash) / cash
+            m += at - first
+            cash = equity[at - 1 - start]
+            moves[k, 0] = min(bottom, entry, leave) / entry - 1.0
+            moves[k, 1] = max(top, entry, leave) / entry - 1.0
+            if not open_end:
+                traded += units * leave / (units * open_[at])
+                held = cash
                 cash = units * leave * (1.0 - commission)
-                r = (cash - before) / before
-            equity[np.uint64(t - start)] = cash
-            moved[np.uint64(m)] = r
-            m += 1
-            below = cash - peak
-            if below < 0.0:
-                squares += below * below
-                low_account = min(low_account, below)
-                run += 1
-                continue
-            if run > 0:
-                _surface(peak, run, low_account, squares, falls)
-                run = 0
-                low_account = squares = 0.0
-            peak = cash
-        at = end
-        moves[k, 0] = bottom / entry - 1.0
-        moves[k, 1] = top / entry - 1.0
-    if run > 0:
-        _surface(peak, run, low_account, squares, falls)
-
-    _of_stream(moved, m, n, periods, equity[n - 1] / capital, values)
-    _of_falls(n, falls, values)
-    values[19] = exposed / n
-    values[20] = traded / n * periods
-    _of_trades(whole, real, moves, np.ones(1), equity[n - 1] - capital, costs_paid, values)
-    return equity, moves, values
+                equity[at - start] = cash
+                moved[m] = (cash - held) / held
+                m += 1
+                at += 1
+        grown = equity[n - 1] / capital
+        _of_stream(moved, m, n, signs, ends, periods, grown, places, room, values)
+        _of_falls(n, falls, squares, values)
+        values[19] = exposed / n
+        values[20] = traded / n * periods
+        its = slice(edges[candidate], edges[candidate + 1])
+        _of_trades(whole[its], real[its], moves[its], np.ones(1), equity[n - 1] - capital, costs_paid, values)
+    return curves, moves, rows
 
 
 _HELPERS = (
-    _finite, _ratio, _kth, _rank_with_zeros, _tails_with_zeros, _between, _surface,
-    _of_returns, _of_tails, _of_stream, _of_falls, _of_trades,
+    _finite, _ratio, _total, _extremes, _in_order, _kth, _rank_with_zeros, _bucket_of, _tails, _between,
+    _blank, _take, _surface, _fall, _of_returns, _of_stream, _of_falls, _of_trades,
 )  # fmt: skip
 measure = Kernel(_measure, _HELPERS)
 measure_held = Kernel(_measure_held, _HELPERS)

@@ -28,8 +28,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import njit, types
 from numba.cpython.unsafe.numbers import leading_zeros, trailing_zeros
+from numba.extending import intrinsic
 
 from backtesting.bars import FloatArray, IntArray
 
@@ -74,6 +76,8 @@ _NO_SUMS, _NO_TABLE = np.empty((2, 0)), np.empty((0, 0, 3))
 # Words of a stretch of bars: 8 KB of each row that is compared.
 _STRETCH = 16
 
+_CACHE_LINE = 64  # bytes
+
 # numba's own intrinsics, which the type checker knows nothing of.
 _trailing_zeros: Any = trailing_zeros
 _leading_zeros: Any = leading_zeros
@@ -88,6 +92,18 @@ _NS_COMPARE = 0.4
 _NS_A_BAR = (0.3, 0.8, 1.5)
 SERIAL_BELOW_MS = 5.0
 MIN_BLOCK = 16
+
+
+def number_rows(*shape: int) -> FloatArray:
+    """Room for rows of numbers, the last of `shape` a multiple of 64; untouched.
+
+    Every row begins with a line of the cache: a comparison that always reads two halves of lines takes half as long
+    again.
+    """
+    size = math.prod(shape)
+    room = np.empty(size + _CACHE_LINE // 8)
+    first = -room.ctypes.data % _CACHE_LINE // 8
+    return room[first : first + size].reshape(shape)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -110,6 +126,28 @@ def put_row(values: FloatArray, row: FloatArray, known: Words) -> None:
         known[w] = word
 
 
+def _above_in_code(typing: Any, x: Any, y: Any, first: Any) -> Any:
+    """Bits of x[b] > y[b] for 64 places from `first` on: a word.
+
+    LLVM makes a few instructions of one comparison of 64 numbers, and a shift a number of a loop that says the same.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        wide = ir.VectorType(ir.DoubleType(), 64)
+
+        def load(which: int) -> Any:
+            data = context.make_array(signature.args[which])(context, builder, args[which]).data
+            return builder.load(builder.bitcast(builder.gep(data, [args[2]]), wide.as_pointer()), align=8)
+
+        return builder.bitcast(builder.fcmp_ordered(">", load(0), load(1)), ir.IntType(64))
+
+    return types.uint64(x, y, first), code
+
+
+# What an intrinsic is called with, the type checker knows nothing of.
+_above: Any = intrinsic(_above_in_code)
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def compare_rows(rows: FloatArray, known: Words, pairs: Table, words: Words) -> None:
     """Bits of x > y and of x <= y, for pairs (row of x, row of y, word row of >, word row of <=); NaN is neither."""
@@ -126,11 +164,23 @@ def compare_rows(rows: FloatArray, known: Words, pairs: Table, words: Words) -> 
             above = words[pairs[i, 2], begin:end]
             not_above = words[pairs[i, 3], begin:end]
             for w in range(len(above)):
-                word = np.uint64(0)
-                for b in range(64):
-                    word |= np.uint64(x[64 * w + b] > y[64 * w + b]) << np.uint64(b)
+                word = _above(x, y, 64 * w)
                 above[w] = word
                 not_above[w] = known_x[w] & known_y[w] & ~word
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def compare_columns(x: FloatArray, y: FloatArray, above: Words, not_above: Words) -> None:
+    """As `compare_rows`, of two series (n_bars,) that nobody has put into rows."""
+    for w in range(len(above)):
+        # Unsigned, so that no place is taken for one counted from the end and LLVM compares several bars at a time.
+        first, size = np.uint64(64 * w), np.uint64(min(64, len(x) - 64 * w))
+        over = under = np.uint64(0)
+        for b in range(size):
+            over |= np.uint64(x[first + b] > y[first + b]) << b
+            under |= np.uint64(x[first + b] <= y[first + b]) << b
+        above[w] = over
+        not_above[w] = under
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -188,14 +238,15 @@ def close_steps(close: FloatArray) -> FloatArray:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def return_sums(steps: FloatArray) -> FloatArray:
+def return_sums(close: FloatArray) -> FloatArray:
     """(2, n_bars) running sums of close-to-close returns and of their squares; the first bar has none."""
-    out = np.zeros((2, len(steps)))
+    out = np.zeros((2, len(close)))
     total = 0.0
     squares = 0.0
-    for t in range(1, len(steps)):
-        total += steps[t]
-        squares += steps[t] * steps[t]
+    for t in range(1, len(close)):
+        step = (close[t] - close[t - 1]) / close[t - 1]
+        total += step
+        squares += step * step
         out[0, t] = total
         out[1, t] = squares
     return out
@@ -307,7 +358,9 @@ def simulate_t0(
             decided = _next_bit(opens, start, stop - 1)
             while decided < stop - 1:
                 entry = decided + 1
-                quoted = open_[entry]
+                # Unsigned, so that no place is taken for one counted from the end.
+                at = np.uint64(entry)
+                quoted = open_[at]
                 outlay = cash
                 fill = quoted * better
                 units = outlay / (fill * (1.0 + commission))
@@ -319,23 +372,23 @@ def simulate_t0(
                 if max_bars > 0 and entry + max_bars - 1 < decided:
                     decided = min(entry + max_bars - 1, stop - 1)
                     reason = _TIME
-                last = decided
+                last = np.uint64(decided)
 
-                value = units * close[entry]
+                value = units * close[at]
                 step = (value - outlay) / outlay
                 if not record:
-                    total += step + (sums[0, last] - sums[0, entry])
-                    squares += step * step + (sums[1, last] - sums[1, entry])
-                if last == entry or record:
-                    high = close[entry]
+                    total += step + (sums[0, last] - sums[0, at])
+                    squares += step * step + (sums[1, last] - sums[1, at])
+                if decided == entry or record:
+                    high = close[at]
                     low = high
                     inside = 1.0
                 else:
-                    level = 63 - np.int64(_leading_zeros(np.uint64(entry ^ last)))
-                    high = max(table[level, entry, 0], table[level, last, 0])
-                    low = min(table[level, entry, 1], table[level, last, 1])
-                    inside = min(table[level, entry, 2], table[level, last, 2])
-                    inside = min(inside, table[level, last, 1] / table[level, entry, 0])
+                    level = np.uint64(63) - _leading_zeros(at ^ last)
+                    high = max(table[level, at, 0], table[level, last, 0])
+                    low = min(table[level, at, 1], table[level, last, 1])
+                    inside = min(table[level, at, 2], table[level, last, 2])
+                    inside = min(inside, table[level, last, 1] / table[level, at, 0])
                 worst = min(worst, inside)
                 if units * low < worst * peak:
                     worst = units * low / peak
@@ -354,7 +407,7 @@ def simulate_t0(
                     cash = value
                     break
                 bar = decided + 1
-                quoted_out = open_[bar]
+                quoted_out = open_[np.uint64(bar)]
                 fill_out = quoted_out * worse
                 moved = units * fill_out * (1.0 - commission)
                 cash = moved
@@ -380,10 +433,24 @@ def simulate_t0(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _distance(kind: int, number: float, row: FloatArray, close: FloatArray, at: int) -> float:
-    if kind == SHARE:
-        return float(number * close[at])
-    return float(number * row[at])
+def _share(kind: int, size: float, multiple: float, cap: float, number: float, close: float) -> float:
+    """The share of the equity of an entry, NaN for none; `number` is that of the row that the size reads."""
+    share = size
+    if kind == OVER_ROW:
+        share = size / number if number > 0.0 else math.nan
+    elif kind == RISK_OVER_ROW:
+        under = multiple * number
+        share = size * close / under if under > 0.0 else math.nan
+    # NaN compares false and stays.
+    return cap if kind != FRACTION and share > cap else share
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _distance(kind: int, size: float, number: float, close: float) -> float:
+    """How far a level is from the entry; 0 for a level that is not asked for, NaN for one that is not known."""
+    if kind == NONE:
+        return 0.0
+    return size * (close if kind == SHARE else number)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -413,40 +480,6 @@ def _write(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _size_and_distances(
-    whole: Table, real: FloatArray, rows: FloatArray, close: FloatArray, candidate: int, decided: int
-) -> tuple[float, float, float, float]:
-    """Share of the equity and distances of stop, trailing stop and target; NaN: no entry, and no such level."""
-    fraction = real[candidate, SIZE]
-    size_kind = whole[candidate, SIZE_KIND]
-    if size_kind != FRACTION:
-        number = rows[whole[candidate, SIZE_ROW], decided]
-        if size_kind == OVER_ROW:
-            fraction = fraction / number if number > 0.0 else math.nan
-        else:
-            under = real[candidate, SIZE_MULTIPLE] * number
-            fraction = fraction * close[decided] / under if under > 0.0 else math.nan
-        # NaN compares false and stays.
-        fraction = real[candidate, SIZE_CAP] if fraction > real[candidate, SIZE_CAP] else fraction
-    stop_distance = math.nan
-    trail_distance = math.nan
-    target_distance = math.nan
-    if whole[candidate, STOP_KIND] != NONE:
-        row = rows[whole[candidate, STOP_ROW]]
-        stop_distance = _distance(whole[candidate, STOP_KIND], real[candidate, STOP], row, close, decided)
-        fraction = math.nan if math.isnan(stop_distance) else fraction
-    if whole[candidate, TRAIL_KIND] != NONE:
-        row = rows[whole[candidate, TRAIL_ROW]]
-        trail_distance = _distance(whole[candidate, TRAIL_KIND], real[candidate, TRAIL], row, close, decided)
-        fraction = math.nan if math.isnan(trail_distance) else fraction
-    if whole[candidate, TARGET_KIND] != NONE:
-        row = rows[whole[candidate, TARGET_ROW]]
-        target_distance = _distance(whole[candidate, TARGET_KIND], real[candidate, TARGET], row, close, decided)
-        fraction = math.nan if math.isnan(target_distance) else fraction
-    return fraction, stop_distance, trail_distance, target_distance
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _follow(
     open_: FloatArray,
     low: FloatArray,
@@ -461,18 +494,21 @@ def _follow(
     stop_distance: float,
     trail_distance: float,
     target_distance: float,
-    whole: IntArray,
+    place: int,
+    first: int,
+    whole: Table,
     real: FloatArray,
-    path: FloatArray,
+    paths: FloatArray,
 ) -> None:
     """Keep a long trade from the open of bar `entry` to its protective exit, or to the close of bar `limit`.
 
     Row j of its path, that of an equity of 1, has the returns of its first j closes summed up and the last value.
     """
-    whole[_ENTRY] = entry
-    whole[_KNOWN] = len(close)
-    whole[_HELD] = 0
-    real[_SHARE] = fraction
+    whole[place, _ENTRY] = entry
+    whole[place, _KNOWN] = len(close)
+    whole[place, _HELD] = 0
+    whole[place, _FIRST] = first
+    real[place, _SHARE] = fraction
     if not fraction > 0.0:
         return
     fill = open_[entry] * (1.0 + adverse)
@@ -490,31 +526,31 @@ def _follow(
     high = 0.0
     low_value = math.inf
     inside = 1.0
-    path[0, _TOTAL] = total
-    path[0, _SQUARES] = squares
-    path[0, _HIGH] = high
-    path[0, _LOW] = low_value
-    path[0, _INSIDE] = inside
-    path[0, _VALUE] = value
-    whole[_KNOWN] = limit
-    real[_UNDER] = under
-    real[_FILL_OUT] = math.nan
-    row = np.uint64(0)
-    for place in range(entry, limit + 1):
+    row = np.uint64(first)
+    paths[row, _TOTAL] = total
+    paths[row, _SQUARES] = squares
+    paths[row, _HIGH] = high
+    paths[row, _LOW] = low_value
+    paths[row, _INSIDE] = inside
+    paths[row, _VALUE] = value
+    whole[place, _KNOWN] = limit
+    real[place, _UNDER] = under
+    real[place, _FILL_OUT] = math.nan
+    for bar in range(entry, limit + 1):
         # Unsigned, so that no place is taken for one counted from the end.
-        t = np.uint64(place)
+        t = np.uint64(bar)
         level = max(best - trail, stop_level)
         if lowest[t] <= level or highest[t] >= target_level:
             quote = open_[t]
             if quote <= level:
-                real[_FILL_OUT] = quote * (1.0 - adverse)
+                real[place, _FILL_OUT] = quote * (1.0 - adverse)
             elif quote >= target_level:
-                real[_FILL_OUT] = quote
+                real[place, _FILL_OUT] = quote
             elif low[t] <= level:
-                real[_FILL_OUT] = level * (1.0 - adverse)
+                real[place, _FILL_OUT] = level * (1.0 - adverse)
             else:
-                real[_FILL_OUT] = target_level
-            whole[_KNOWN] = len(close)
+                real[place, _FILL_OUT] = target_level
+            whole[place, _KNOWN] = len(close)
             break
         last = close[t]
         best = max(best, last)
@@ -527,13 +563,13 @@ def _follow(
         low_value = min(low_value, value)
         inside = min(inside, value / high)
         row += np.uint64(1)
-        path[row, _TOTAL] = total
-        path[row, _SQUARES] = squares
-        path[row, _HIGH] = high
-        path[row, _LOW] = low_value
-        path[row, _INSIDE] = inside
-        path[row, _VALUE] = value
-    whole[_HELD] = row
+        paths[row, _TOTAL] = total
+        paths[row, _SQUARES] = squares
+        paths[row, _HIGH] = high
+        paths[row, _LOW] = low_value
+        paths[row, _INSIDE] = inside
+        paths[row, _VALUE] = value
+    whole[place, _HELD] = row - np.uint64(first)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -584,6 +620,12 @@ def simulate_t1_long(
             end += 1
         n_kept = 0
         n_rows = 0
+        first = chosen[begin]
+        size_kind, size_row = whole[first, SIZE_KIND], whole[first, SIZE_ROW]
+        size, multiple, cap = real[first, SIZE], real[first, SIZE_MULTIPLE], real[first, SIZE_CAP]
+        stop_kind, stop_row, to_stop = whole[first, STOP_KIND], whole[first, STOP_ROW], real[first, STOP]
+        trail_kind, trail_row, to_trail = whole[first, TRAIL_KIND], whole[first, TRAIL_ROW], real[first, TRAIL]
+        target_kind, target_row, to_target = whole[first, TARGET_KIND], whole[first, TARGET_ROW], real[first, TARGET]
         for f in range(windows.shape[0]):
             start, stop = windows[f, 0], windows[f, 1]
             for candidate in chosen[begin:end]:
@@ -619,15 +661,18 @@ def simulate_t1_long(
                             n_rows = 0
                         place = np.uint64(n_kept)
                         place_of[t] = place
-                        fraction, stop_distance, trail_distance, target_distance = _size_and_distances(
-                            whole, real, rows, close, candidate, t - 1
-                        )
+                        d = np.uint64(t - 1)
+                        share = _share(size_kind, size, multiple, cap, rows[size_row, d], close[d])
+                        stop_distance = _distance(stop_kind, to_stop, rows[stop_row, d], close[d])
+                        trail_distance = _distance(trail_kind, to_trail, rows[trail_row, d], close[d])
+                        target_distance = _distance(target_kind, to_target, rows[target_row, d], close[d])
+                        if math.isnan(stop_distance + trail_distance + target_distance):
+                            share = math.nan
                         _follow(
                             open_, low, close, highest, lowest, adverse, commission, t, limit,
-                            fraction, stop_distance, trail_distance, target_distance,
-                            kept_whole[place], kept_real[place], paths[n_rows:],
+                            share, stop_distance, trail_distance, target_distance,
+                            n_kept, n_rows, kept_whole, kept_real, paths,
                         )  # fmt: skip
-                        kept_whole[place, _FIRST] = n_rows
                         n_rows += kept_whole[place, _HELD] + 1
                         n_kept += 1
                     fraction = kept_real[place, _SHARE]
@@ -646,12 +691,12 @@ def simulate_t1_long(
                     outlay = fraction * cash
                     amount = outlay / kept_real[place, _UNDER]
                     cash += -outlay
-                    path = paths[np.uint64(kept_whole[place, _FIRST] + bar - t)]
-                    total += path[_TOTAL]
-                    squares += path[_SQUARES]
-                    worst = min(worst, before * path[_LOW] / peak)
-                    worst = min(worst, path[_INSIDE])
-                    peak = max(peak, before * path[_HIGH])
+                    row = np.uint64(kept_whole[place, _FIRST] + bar - t)
+                    total += paths[row, _TOTAL]
+                    squares += paths[row, _SQUARES]
+                    worst = min(worst, before * paths[row, _LOW] / peak)
+                    worst = min(worst, paths[row, _INSIDE])
+                    peak = max(peak, before * paths[row, _HIGH])
                     k += 1
                     if bar == stop:
                         cash += amount * close[stop - 1]
@@ -665,7 +710,7 @@ def simulate_t1_long(
                         total -= 1.0
                         squares += 1.0
                         break
-                    value = before * path[_VALUE]
+                    value = before * paths[row, _VALUE]
                     step = (cash - value) / value
                     total += step
                     squares += step * step
@@ -725,6 +770,12 @@ def simulate_t1(
             leave_long[w] = exit_l[w] | wants_short
             leave_short[w] = exit_s[w] | wants_long
         max_bars = whole[candidate, MAX_BARS]
+        size_kind, size_row = whole[candidate, SIZE_KIND], whole[candidate, SIZE_ROW]
+        size, multiple, cap = real[candidate, SIZE], real[candidate, SIZE_MULTIPLE], real[candidate, SIZE_CAP]
+        stop_kind, stop_row, to_stop = whole[candidate, STOP_KIND], whole[candidate, STOP_ROW], real[candidate, STOP]
+        trail_kind, trail_row = whole[candidate, TRAIL_KIND], whole[candidate, TRAIL_ROW]
+        target_kind, target_row = whole[candidate, TARGET_KIND], whole[candidate, TARGET_ROW]
+        to_trail, to_target = real[candidate, TRAIL], real[candidate, TARGET]
         for f in range(windows.shape[0]):
             start, stop = windows[f, 0], windows[f, 1]
             cash = capital
@@ -799,9 +850,12 @@ def simulate_t1(
                     side = -1
 
                 if side != 0:
-                    fraction, stop_distance, trail_distance, target_distance = _size_and_distances(
-                        whole, real, rows, close, candidate, d
-                    )
+                    fraction = _share(size_kind, size, multiple, cap, rows[size_row, d], close[d])
+                    stop_distance = _distance(stop_kind, to_stop, rows[stop_row, d], close[d])
+                    trail_distance = _distance(trail_kind, to_trail, rows[trail_row, d], close[d])
+                    target_distance = _distance(target_kind, to_target, rows[target_row, d], close[d])
+                    if math.isnan(stop_distance + trail_distance + target_distance):
+                        fraction = math.nan
                     if fraction > 0.0 and fraction < math.inf:
                         quoted = open_[t]
                         outlay = fraction * cash
@@ -988,6 +1042,35 @@ def simulate_t1(
             out[candidate, f, WORST] = worst
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def simulate_t0_each(
+    rows: FloatArray,
+    open_row: int,
+    close_row: int,
+    n_bars: int,
+    words: Words,
+    whole: Table,
+    chosen: IntArray,
+    assets: IntArray,
+    windows: Table,
+    capital: float,
+    adverse: float,
+    commission: float,
+    out: FloatArray,
+) -> None:
+    """`simulate_t0` on several assets, into out (n_assets, n_candidates, n_windows, N_OUT).
+
+    rows: (n_assets, n_rows, >= n_bars), read-only, the prices among them; words: (n_assets, n_rows, n_words).
+    """
+    no_trades, no_numbers = np.empty((0, 4), np.int64), np.empty((0, 5))
+    for asset in assets:
+        close = rows[asset, close_row, :n_bars]
+        simulate_t0(
+            rows[asset, open_row], close, return_sums(close), drawdown_table(close), words[asset],
+            whole, chosen, windows, capital, adverse, commission, out[asset], no_trades, no_numbers,
+        )  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Prices:
     """One asset as the kernels read it: (n_bars,) contiguous, every bar traded; what follows is made when asked for."""
@@ -1017,7 +1100,7 @@ class Prices:
     @cached_property
     def sums(self) -> FloatArray:
         """Of `return_sums`."""
-        return return_sums(self.steps)
+        return return_sums(self.close)
 
     @cached_property
     def table(self) -> FloatArray:
@@ -1196,15 +1279,19 @@ def warm() -> int:
     rows, words = np.zeros((1, 64)), np.zeros((4, 1), np.uint64)
     put_row(prices.close, rows[0], words[1])
     compare_rows(rows, words, np.array([[0, 0, 2, 3]], np.int64), words)
+    compare_columns(prices.close, prices.close, words[2], words[3])
     combine_words(words, np.zeros((1, 4), np.int64))
     whole, real = np.zeros((3, N_WHOLE), np.int64), np.ones((3, N_REAL))
     real[:, SIZE] = 1.0, 0.5, 2.0
     windows = np.array([[0, 64]], np.int64)
     sweep(prices, rows, words, whole, real, windows, Rates(1.0, 0.0, 0.0, 0.0, 0.0), never=0, threads=1)
+    _ = prices.steps
+    one, out = np.zeros(1, np.int64), np.empty((1, 1, 1, N_OUT))
+    simulate_t0_each(prices.close[None, None], 0, 0, 64, words[None], whole, one, one, windows, 1.0, 0.0, 0.0, out)
     return len(KERNELS)
 
 
 KERNELS: tuple[Any, ...] = (
-    put_row, compare_rows, combine_words, close_steps, return_sums, drawdown_table, simulate_t0, simulate_t1_long,
-    simulate_t1,
+    put_row, compare_rows, compare_columns, combine_words, close_steps, return_sums, drawdown_table,
+    simulate_t0, simulate_t0_each, simulate_t1_long, simulate_t1,
 )  # fmt: skip

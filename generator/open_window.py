@@ -5,7 +5,7 @@ of the spec, the bars and the number of trials so far, so a resumed run makes th
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import isfinite
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from agents.archive.records import Slot, Trial
 from agents.data_fetch.quality import doubtful_bars
+from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.neighbours import neighbours
 from agents.strategy.spec import Spec, check_for_bars
 from agents.strategy.strategy import TradingStrategy
@@ -30,6 +31,10 @@ from backtesting.terms import CASH, Terms
 from generator.behaviour import Behaviour, behaviour_of
 
 LATER_BARS = 63
+
+KEPT_BYTES = 128 * 1024 * 1024
+"""Of values of parts of rules, which most candidates share with their parents and with the same rule at other costs."""
+
 DROPPED_SYMBOLS = 3
 """Of a panel: how many of the symbols that earned most are left out, one at a time."""
 
@@ -46,6 +51,7 @@ class OpenWindow:
         window: the bars that count; the lead before it only warms up.
         costs, terms: the run's cost model, and the conventions of its market.
         incumbents: result by incumbent name.
+        values: parts of rules on these bars, kept from candidate to candidate; no result depends on it.
     """
 
     bars: Bars
@@ -53,6 +59,7 @@ class OpenWindow:
     costs: CostModel
     incumbents: Mapping[str, BacktestResult]
     terms: Terms = CASH
+    values: EvaluationCache = field(default_factory=lambda: EvaluationCache(KEPT_BYTES), repr=False)
 
     @classmethod
     def of(
@@ -62,14 +69,14 @@ class OpenWindow:
         cut = bars.upto(split.open.stop)
         bare = cls(cut, split.open, costs, {}, terms)
         results = {strategy.name: bare.simulate(strategy) for strategy in incumbents}
-        return cls(cut, split.open, costs, results, terms)
+        return replace(bare, incumbents=results)
 
     def simulate(self, strategy: TradingStrategy, *, cost_factor: float = 1.0) -> BacktestResult:
         """The strategy on the open window, costs multiplied."""
         costs = self.costs if cost_factor == 1.0 else self.costs.times(cost_factor)
         # Positions tell the rules of a panel apart, and nothing reads them of a simulation with other costs.
         keep = self.bars.n_assets > 1 and cost_factor == 1.0
-        signals = strategy.generate_signals(self.bars)
+        signals = strategy.generate_signals(self.bars, cache=self.values)
         return simulate(signals, costs, window=self.window, terms=self.terms, keep_positions=keep)
 
     @cached_property
@@ -138,7 +145,7 @@ class OpenWindow:
         for other, window in [*((n, self.window) for n in neighbours(spec)), (spec, later)]:
             if check_for_bars(other, self.bars, max_warmup=LEAD_BARS):
                 continue
-            signals = TradingStrategy(other).generate_signals(self.bars)
+            signals = TradingStrategy(other).generate_signals(self.bars, cache=self.values)
             result = simulate(signals, self.costs, window=window, terms=self.terms)
             found.append((other.spec_id, result, self._alpha_t(result)))
         return tuple(found)

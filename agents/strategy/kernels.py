@@ -13,6 +13,7 @@ Importing this module imports no numba; `backtesting.kernel` says when a loop is
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -20,53 +21,59 @@ from backtesting.bars import FloatArray
 from backtesting.kernel import Kernel
 
 NAN = math.nan
+_unsigned: Any = np.uint64
+_ONE = _unsigned(1)
 
 
-def _rolling_mean(x: FloatArray, window: int) -> FloatArray:
-    """Mean of the last `window` bars.
+def _rolling_mean(rows: FloatArray, window: int) -> FloatArray:
+    """Mean of the last `window` bars, of (n_assets, n_bars).
 
     The bars are cut into blocks as long as the window, so a window is the end of one block and the beginning of the
     next (van Herk's way with minima). Both ends are running sums of differences from the first bar of the later block,
     which every such window holds: nothing is ever subtracted again, no bar outside a window can leave a rounding in
     it, and a window of equal values is a sum of zeros.
     """
-    n_bars = x.shape[0]
-    out = np.empty(x.shape)
-    out[: window - 1] = NAN
+    n_bars = rows.shape[1]
+    out = np.empty(rows.shape)
+    out[:, : window - 1] = NAN
     if n_bars < window:
         return out
     length = float(window)
     # before[i]: of the last window - 1 - i bars of the earlier block; since[i]: of the first i + 1 of the later one.
     before = np.zeros(window)
     since = np.zeros(window)
-    for k in range(x.shape[1]):
-        base = x[0, k]
+    newest = _unsigned(window - 1)
+    for k in range(rows.shape[0]):
+        row, means = rows[k], out[k]
+        base = row[0]
         total = 0.0
         for t in range(window):
-            total += x[t, k] - base
-        out[window - 1, k] = base + total / length
-        for first in range(window, n_bars, window):
-            size = min(window, n_bars - first)
-            earlier = x[first - window : first, k]
-            later = x[first : first + size, k]
-            means = out[first : first + size, k]
-            base = later[0]
+            total += row[t] - base
+        means[window - 1] = _finite(base + total / length)
+        for start in range(window, n_bars, window):
+            # Places without a sign: none can be meant from the end, so that LLVM takes several bars at a time.
+            first, size = _unsigned(start), _unsigned(min(window, n_bars - start))
+            base = row[first]
             total = 0.0
             behind = 0.0
             # Two sums that do not wait for each other. The first difference of the later block is zero, unless it
             # is NaN; the oldest bar of the earlier block is in no window that ends in the later one.
             since[0] = base - base
-            for i in range(1, size):
-                total += later[i] - base
+            for i in range(_ONE, size):
+                total += row[first + i] - base
                 since[i] = total
-                behind += earlier[window - i] - base
-                before[window - 1 - i] = behind
-            for i in range(size, window):
-                behind += earlier[window - i] - base
-                before[window - 1 - i] = behind
+                behind += row[first - i] - base
+                before[newest - i] = behind
+            for i in range(size, _unsigned(window)):
+                behind += row[first - i] - base
+                before[newest - i] = behind
             for i in range(size):
-                means[i] = base + (before[i] + since[i]) / length
+                means[first + i] = _finite(base + (before[i] + since[i]) / length)
     return out
+
+
+def _finite(value: float) -> float:
+    return value if abs(value) < math.inf else NAN
 
 
 def _rolling_means(x: FloatArray, window: int) -> FloatArray:
@@ -88,23 +95,15 @@ def _rolling_means(x: FloatArray, window: int) -> FloatArray:
         for k in range(n_assets):
             total[k] += now[k] - base[k]
     for k in range(n_assets):
-        out[window - 1, k] = base[k] + total[k] / length
+        out[window - 1, k] = _finite(base[k] + total[k] / length)
     before = np.zeros((window, n_assets))
-    since = np.zeros((window, n_assets))
     behind = np.zeros(n_assets)
     for first in range(window, n_bars, window):
         size = min(window, n_bars - first)
         for k in range(n_assets):
             base[k] = x[first, k]
-            total[k] = 0.0
+            total[k] = base[k] - base[k]
             behind[k] = 0.0
-            since[0, k] = base[k] - base[k]
-        for i in range(1, size):
-            now = x[first + i]
-            sums = since[i]
-            for k in range(n_assets):
-                total[k] += now[k] - base[k]
-                sums[k] = total[k]
         for i in range(1, window):
             now = x[first - i]
             sums = before[window - 1 - i]
@@ -112,11 +111,12 @@ def _rolling_means(x: FloatArray, window: int) -> FloatArray:
                 behind[k] += now[k] - base[k]
                 sums[k] = behind[k]
         for i in range(size):
+            now = x[first + i]
             means = out[first + i]
             earlier = before[i]
-            later = since[i]
             for k in range(n_assets):
-                means[k] = base[k] + (earlier[k] + later[k]) / length
+                total[k] += now[k] - base[k]
+                means[k] = _finite(base[k] + (earlier[k] + total[k]) / length)
     return out
 
 
@@ -782,15 +782,15 @@ def _raised(x: FloatArray, y: FloatArray) -> FloatArray:
     return out
 
 
-rolling_mean_alone = Kernel(_rolling_mean)
-rolling_mean_together = Kernel(_rolling_means)
+rolling_mean_alone = Kernel(_rolling_mean, (_finite,))
+rolling_mean_together = Kernel(_rolling_means, (_finite,))
 # Assets above which they are faster side by side.
 TOGETHER = 16
 
 
 def rolling_mean(x: FloatArray, window: int) -> FloatArray:
-    """Mean of the last `window` bars; see `_rolling_mean`."""
-    return (rolling_mean_together if x.shape[1] >= TOGETHER else rolling_mean_alone)(x, window)
+    """Mean of the last `window` bars, never infinite; see `_rolling_mean`."""
+    return rolling_mean_together(x, window) if x.shape[1] >= TOGETHER else rolling_mean_alone(x.T, window).T
 
 
 rolling_sum = Kernel(_rolling_sum)

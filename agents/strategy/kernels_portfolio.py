@@ -71,10 +71,17 @@ def _best(keys: FloatArray, n: int, count: int, guess: float, work: FloatArray, 
         m = n
     least = _largest(work, m, count)
     above = 0
+    equal = 0
     for i in range(n):
         above += int(keys[i] > least)
+        equal += int(keys[i] == least)
     # Written at every place and kept where it counts: no branch that nobody can foresee.
     at = 0
+    if above + equal == count:
+        for i in range(n):
+            chosen[at] = i
+            at += int(keys[i] >= least)
+        return least
     ties = count - above
     for i in range(n):
         chosen[at] = i
@@ -166,8 +173,13 @@ def _chosen_rows(
         row = score[t]
         n = 0
         for k in range(n_assets):
-            names[n] = k
             n += int(admitted[t, k] & (abs(row[k]) < math.inf))
+        # Nearly always everybody, which is several at a time.
+        everybody = n == n_assets
+        at = 0
+        for k in range(n_assets):
+            names[at] = k
+            at += 1 if everybody else int(admitted[t, k] & (abs(row[k]) < math.inf))
         if n == 0:
             n_unsure = 0
             for k in range(n_assets):
@@ -189,8 +201,12 @@ def _chosen_rows(
             middle /= n
         for turn in range(n_sides):
             side = -1.0 if direction == SHORT or turn == 1 else 1.0
-            for i in range(n):
-                keys[i] = side * row[names[i]]
+            if everybody:
+                for i in range(n):
+                    keys[i] = side * row[i]
+            else:
+                for i in range(n):
+                    keys[i] = side * row[names[i]]
             guesses[turn] = _best(keys, n, n_chosen, guesses[turn], work, chosen)
             if weighing != EQUAL:
                 _sort(chosen, n_chosen, keys)

@@ -15,14 +15,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
+from itertools import chain
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from agents.strategy.expression import canonical
-from agents.strategy.expression.evaluate import EvaluationCache, numbers, truth
+from agents.strategy.expression.evaluate import EvaluationCache, LoneCache, numbers, truth
 from agents.strategy.expression.nodes import AND, AT_LEAST, BOOLEAN, GREATER, NOT, OR, Node
 from agents.strategy.expression.parse import parse, parse_condition
 from agents.strategy.portfolio import portfolio_rows
@@ -48,7 +51,7 @@ from backtesting.errors import InvalidConfig, UsageError
 from backtesting.executor import Executor
 from backtesting.inputs import TargetOrders
 from backtesting.metrics import FLAT
-from backtesting.reports import HeldReport, Reports, held_report, trade_room
+from backtesting.reports import HeldReport, Reports, held_reports
 from backtesting.result import BacktestResult
 from backtesting.splits import Window
 from backtesting.terms import CASH, Terms
@@ -68,49 +71,49 @@ _ATR_WINDOW: int = Protect.model_fields["atr_window"].default
 _MEMO_SIZE = 200_000
 
 
-class RuleKey(NamedTuple):
-    """What a rule does, as plain values: equal keys are equal `spec_id`s, and the other way round.
+# What a rule does, as canonical texts: the conditions to enter and to leave long, then short, "False" where there is
+# none, and its `Handling`. Equal keys are equal `spec_id`s, and the other way round. Texts know their hash, and a plain
+# tuple of them is nothing that the garbage collector has to come back to.
+RuleKey = tuple[str, str, str, str, str]
 
-    Conditions are canonical texts, "False" where there is none; `size` is (kind, number, multiple, cap, window) and
-    `distances` (kind, number) of stop, trail and target, in the codes of `sweep`.
+# `and` or `or`, and the canonical texts of the conditions that it joins.
+Junction = tuple[str, ...]
+
+_NO_SIDE = (NEVER, NEVER)
+_NO_DISTANCE = (sweep.NONE, 0.0)
+
+
+class Handling(NamedTuple):
+    """How large a position is and what ends it but a signal, in the codes of `sweep`.
+
+    size: kind, number, multiple, cap, window. distances: kind and number of stop, trail and target.
     """
 
-    enter_long: str
-    exit_long: str
-    enter_short: str
-    exit_short: str
     size: tuple[int, float, float, float, int]
     distances: tuple[tuple[int, float], ...]
     atr_window: int
     max_bars: int
 
 
-_NO_SIDE = (NEVER, NEVER)
-# The last three of a key.
-Protection = tuple[tuple[tuple[int, float], ...], int, int]
-_NO_DISTANCE = (sweep.NONE, 0.0)
-
-
-class Junction(NamedTuple):
-    """`and` or `or` of other conditions, by their canonical texts."""
-
-    op: str
-    parts: tuple[str, ...]
-
-
 class Reader:
     """Configurations to rule keys, remembering every text and every part of a text that it has read.
 
     It trusts: bounds are not checked again, so it is for configurations that a `load_spec` has accepted. For those
-    it gives the same key as for the spec itself. `conditions` holds what each canonical text stands for.
+    it gives the same key as for the spec itself. `conditions` and `handlings` hold what the texts of a key stand for.
     """
 
     def __init__(self) -> None:
         self.conditions: dict[str, Node | Junction] = {}
+        self.handlings: dict[str, Handling] = {}
         self._texts: dict[Any, str] = {}
         self._simple: dict[str, str] = {}
-        self._protections: dict[tuple[Any, ...], Protection] = {(): ((_NO_DISTANCE,) * 3, 0, 0)}
-        self._sizings: dict[tuple[Any, ...], tuple[int, float, float, float, int]] = {}
+        self._handled: dict[tuple[Any, ...], str] = {}
+
+    def trim(self) -> None:
+        """Forget what is too much; the keys that were given lose their meaning then."""
+        if len(self._texts) + len(self._handled) > _MEMO_SIZE:
+            for known in (self.conditions, self.handlings, self._texts, self._simple, self._handled):
+                known.clear()
 
     def key(self, config: Mapping[str, Any]) -> RuleKey | None:
         """The key of a rule, or None if it says something that only the engine knows.
@@ -120,29 +123,28 @@ class Reader:
         """
         if config.get("kind") != "rules" or not config.keys() <= _KNOWN_PARTS:
             return None
-        if len(self._texts) > _MEMO_SIZE:
-            self._texts.clear()
-            self._simple.clear()
-            self.conditions.clear()
-        known = self._texts.get
-        texts: list[str] = []
-        for name in ("long", "short"):
-            side = config.get(name)
-            if side is None:
-                texts += _NO_SIDE
-                continue
-            if tuple(side) not in _KNOWN_SIDES:
+        long, short = self._side(config.get("long")), self._side(config.get("short"))
+        if long is None or short is None:
+            return None
+        sizing, protect = config.get("sizing") or _ALL_IN, config.get("protect") or _UNPROTECTED
+        # The number of names tells them from the values.
+        said = (len(sizing), *sizing, *sizing.values(), *protect, *protect.values())
+        handling = self._handled.get(said)
+        if handling is None:
+            found = _handling(sizing, protect)
+            if found is None:
                 return None
-            for part in (side["enter"], side.get("exit")):
-                texts.append(known(part) or self.condition(part))
-        size = self._size(config.get("sizing"))
-        if size is None:
+            handling = self._handled[said] = repr(found)
+            self.handlings[handling] = found
+        return *long, *short, handling
+
+    def _side(self, config: Mapping[str, Any] | None) -> tuple[str, str] | None:
+        if config is None:
+            return _NO_SIDE
+        if tuple(config) not in _KNOWN_SIDES:
             return None
-        protection = self._protection(config.get("protect"))
-        if protection is None:
-            return None
-        enter_long, exit_long, enter_short, exit_short = texts
-        return RuleKey(enter_long, exit_long, enter_short, exit_short, size, *protection)
+        enter, leave, known = config["enter"], config.get("exit"), self._texts.get
+        return known(enter) or self.condition(enter), known(leave) or self.condition(leave)
 
     def condition(self, text: Any) -> str:
         """The canonical text of a condition; "False" for None."""
@@ -154,18 +156,20 @@ class Reader:
     def _read(self, text: str) -> str:
         # Most conditions are a few simple ones joined by one word. A text that mixes both words, or that a split tears
         # inside brackets, is read whole.
-        word = AND if f" {AND} " in text else OR
-        pieces = text.split(f" {word} ")
-        if len(pieces) > 1 and f" {OR if word == AND else AND} " not in text:
-            parts = {self._simple.get(piece) or self._read_simple(piece) for piece in pieces}
+        word = _AND if _AND in text else _OR
+        pieces = text.split(word)
+        if len(pieces) > 1 and (word is _OR or _OR not in text):
+            parts: set[Any] = set(map(self._simple.get, pieces))
+            if None in parts:
+                parts = {self._simple.get(piece) or self._read_simple(piece) for piece in pieces}
             # Two crossings may be one condition.
-            if "" not in parts and (word == AND or sum(part.startswith("crosses_") for part in parts) < 2):
-                distinct = tuple(sorted(parts))
+            if "" not in parts and (word is _AND or sum(part.startswith("crosses_") for part in parts) < 2):
+                distinct: list[str] = sorted(parts)
                 if len(distinct) == 1:
                     return distinct[0]
-                joined = f" {word} ".join(distinct)
+                joined = word.join(distinct)
                 if joined not in self.conditions:
-                    self.conditions[joined] = Junction(word, distinct)
+                    self.conditions[joined] = (word.strip(), *distinct)
                 return joined
         node = self._comparison(text) or parse_condition(text)
         if not isinstance(node, Node):
@@ -180,7 +184,7 @@ class Reader:
         if piece.count("(") != piece.count(")"):
             return ""
         text = self.condition(piece)
-        if text in _CONSTANT or isinstance(self.conditions[text], Junction):
+        if text in _CONSTANT or isinstance(self.conditions[text], tuple):
             return ""
         self._simple[piece] = text
         return text
@@ -201,51 +205,34 @@ class Reader:
     def _add(self, node: Node) -> str:
         if node.text not in self.conditions:
             if node.op in (AND, OR):
-                self.conditions[node.text] = Junction(node.op, tuple(self._add(arg) for arg in node.args))
+                self.conditions[node.text] = (node.op, *map(self._add, node.args))
             else:
                 self.conditions[node.text] = node
         return node.text
 
-    def _protection(self, config: Mapping[str, Any] | None) -> Protection | None:
-        identity = tuple(config.items()) if config else ()
-        known = self._protections.get(identity)
-        if known is None:
-            if config is None or not config.keys() <= _KNOWN_PROTECT:
-                return None
-            if len(self._protections) > _MEMO_SIZE:
-                self._protections.clear()
-            given = {name: value for name, value in config.items() if value is not None}
-            distances = tuple(
-                (sweep.MULTIPLE, canonical.rounded(given[f"{kind}_atr"])) if f"{kind}_atr" in given
-                else (sweep.SHARE, canonical.rounded(given[f"{kind}_share"])) if f"{kind}_share" in given
-                else _NO_DISTANCE
-                for kind in _DISTANCES
-            )  # fmt: skip
-            uses_atr = any(kind == sweep.MULTIPLE for kind, _ in distances)
-            window = int(given.get("atr_window", _ATR_WINDOW)) if uses_atr else 0
-            known = self._protections[identity] = (distances, window, int(given.get("max_bars", 0)))
-        return known
 
-    def _size(self, config: Mapping[str, Any] | None) -> tuple[int, float, float, float, int] | None:
-        if config is None:
-            config = _ALL_IN
-        identity = tuple(config.items())
-        known = self._sizings.get(identity)
-        if known is None:
-            if len(self._sizings) > _MEMO_SIZE:
-                self._sizings.clear()
-            read = _SIZINGS.get(config["kind"])
-            if read is None or not config.keys() <= read[0].model_fields.keys():
-                return None
-            model = read[0].model_validate(config)
-            known = self._sizings[identity] = read[1](model)
-        return known
+def _handling(sizing: Mapping[str, Any], protect: Mapping[str, Any]) -> Handling | None:
+    read = _SIZINGS.get(sizing["kind"])
+    if read is None or not sizing.keys() <= read[0].model_fields.keys() or not protect.keys() <= _KNOWN_PROTECT:
+        return None
+    given = {name: value for name, value in protect.items() if value is not None}
+    distances = tuple(
+        (sweep.MULTIPLE, canonical.rounded(given[f"{kind}_atr"])) if f"{kind}_atr" in given
+        else (sweep.SHARE, canonical.rounded(given[f"{kind}_share"])) if f"{kind}_share" in given
+        else _NO_DISTANCE
+        for kind in _DISTANCES
+    )  # fmt: skip
+    uses_atr = any(kind == sweep.MULTIPLE for kind, _ in distances)
+    window = int(given.get("atr_window", _ATR_WINDOW)) if uses_atr else 0
+    return Handling(read[1](read[0].model_validate(sizing)), distances, window, int(given.get("max_bars", 0)))
 
 
 # Neither a second comparison nor a word: whatever stands left and right is a number.
 _COMPARISON = re.compile(r"([^<>=!]+) (<=?|>=?) ([^<>=!]+)")
 _WORD = re.compile(rf"\b(?:{AND}|{OR}|{NOT})\b")
+_AND, _OR = f" {AND} ", f" {OR} "
 _ALL_IN = {"kind": "fraction"}
+_UNPROTECTED: dict[str, Any] = {}
 _CONSTANT = ("True", "False")
 _SIZINGS: dict[str, tuple[Any, Any]] = {
     "fraction": (FractionSizing, lambda s: (sweep.FRACTION, s.fraction, 0.0, 0.0, 0)),
@@ -285,6 +272,18 @@ class Plan:
         """(n_candidates,) which of them are long and all of the account, see `sweep.simulator_of`."""
         return np.asarray(sweep.simulator_of(self.whole, self.real, never=0) == sweep.T0)
 
+    @cached_property
+    def side_by_side(self) -> tuple[IntArray, sweep.Table, sweep.Table]:
+        """Word rows, steps and candidates if all conditions stand in a table of their own; see `words_of_few`."""
+        pair, plane = self.planes[:, 0], self.planes[:, 1]
+        others = pair < 0
+        others[0] = False
+        at = np.where(pair < 0, 0, 1 + 2 * pair + plane)
+        at[others] = 1 + 2 * len(self.pairs) + np.arange(others.sum())
+        whole = self.whole.copy()
+        whole[:, _CONDITIONS] = at[whole[:, _CONDITIONS]]
+        return at, _steps_on(self.steps, at), whole
+
     def needed(self, chosen: IntArray) -> BoolArray:
         """(n_conditions,) what some candidates need."""
         if len(chosen) == len(self.whole):
@@ -308,10 +307,11 @@ class _Planner:
         self.number_nodes: list[Node] = [_NEVER_NODE]
         self.measures: dict[tuple[str, int], int] = {}
         self.pairs: dict[tuple[str, str], int] = {}
-        self.pair_numbers: list[tuple[int, int]] = []
+        # Tables, row after row.
+        self.pair_numbers: list[int] = []
+        self.compared: list[int] = []
+        self.steps: list[int] = []
         self.conditions: dict[str, int] = {NEVER: 0}
-        self.planes: list[tuple[int, int]] = [(-1, 0)]
-        self.steps: list[tuple[int, int, int, int]] = []
         self.others: dict[int, Node] = {}
 
     def number(self, node: Node) -> int:
@@ -335,9 +335,12 @@ class _Planner:
         if at is not None:
             return at
         part = self.known[text]
-        if isinstance(part, Junction):
-            return self._joined(text, part.op, [self.condition(inner) for inner in part.parts])
-        return self._leaf(part)
+        if isinstance(part, Node):
+            return self._leaf(part)
+        places: list[Any] = list(map(self.conditions.get, part[1:]))
+        if None in places:
+            places = [self.condition(inner) for inner in part[1:]]
+        return self._joined(text, part[0], places)
 
     def _node(self, node: Node) -> int:
         at = self.conditions.get(node.text)
@@ -357,12 +360,12 @@ class _Planner:
             now = self._compared(f"{x.text} > {y.text}", x, y, 0)
             not_above = self._compared(f"{y.text} >= {x.text}", x, y, 1)
             before = self._new(f"lag({y.text} >= {x.text}, 1)")
-            self.steps.append((sweep.BEFORE, before, not_above, 0))
+            self.steps += (sweep.BEFORE, before, not_above, 0)
             return self._joined(node.text, AND, [now, before])
         if node.op == "holds_for":
             inner = self._node(node.args[0])
             at = self._new(node.text)
-            self.steps.append((sweep.RUN, at, inner, int(node.args[1].value)))
+            self.steps += (sweep.RUN, at, inner, int(node.args[1].value))
             return at
         at = self._new(node.text)
         self.others[at] = node
@@ -372,13 +375,13 @@ class _Planner:
         """The condition x > y (plane 0) or y >= x (plane 1), under a text."""
         at = self.conditions.get(text)
         if at is None:
+            at = self._new(text)
             identity = (x.text, y.text)
             pair = self.pairs.get(identity)
             if pair is None:
-                pair = self.pairs[identity] = len(self.pair_numbers)
-                self.pair_numbers.append((self.number(x), self.number(y)))
-            at = self.conditions[text] = len(self.planes)
-            self.planes.append((pair, plane))
+                pair = self.pairs[identity] = len(self.pairs)
+                self.pair_numbers += (self.number(x), self.number(y))
+            self.compared += (at, pair, plane)
         return at
 
     def _joined(self, text: str, op: str, parts: list[int]) -> int:
@@ -386,46 +389,51 @@ class _Planner:
         at = self._new(text)
         first = parts[0]
         for other in parts[1:]:
-            self.steps.append((sweep.AND if op == AND else sweep.OR, at, first, other))
+            self.steps += (sweep.AND if op == AND else sweep.OR, at, first, other)
             first = at
         return at
 
     def _new(self, text: str) -> int:
-        at = self.conditions.get(text)
-        if at is None:
-            at = self.conditions[text] = len(self.planes)
-            self.planes.append((-1, 0))
-        return at
+        return self.conditions.setdefault(text, len(self.conditions))
+
+    def handled(self, handling: Handling) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """The columns of a candidate that say how its positions are handled."""
+        kind, size, multiple, cap, window = handling.size
+        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = handling.distances
+        size_row = self.measure(_MEASURES[kind], window) if window else 0
+        atr_row = self.measure("atr", handling.atr_window) if handling.atr_window else 0
+        return (
+            (kind, size_row, stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, handling.max_bars),
+            (size, multiple, cap, stop, trail, target),
+        )
 
 
-def plan_of(keys: Sequence[RuleKey], conditions: Mapping[str, Node | Junction]) -> Plan:
-    """The plan of some rules; `conditions` says what their texts stand for (`Reader.conditions`)."""
-    planner = _Planner(conditions)
-    place, known = planner.condition, planner.conditions.get
-    whole: list[int] = []
-    real: list[float] = []
-    for key in keys:
-        *texts, (kind, size, multiple, cap, window), distances, atr_window, max_bars = key
-        for text in texts:
-            at = known(text)
-            whole.append(place(text) if at is None else at)
-        atr_row = planner.measure("atr", atr_window) if atr_window else 0
-        (stop_kind, stop), (trail_kind, trail), (target_kind, target) = distances
-        whole += (
-            kind, planner.measure(_MEASURES[kind], window) if window else 0,
-            stop_kind, atr_row, trail_kind, atr_row, target_kind, atr_row, max_bars,
-        )  # fmt: skip
-        real += (size, multiple, cap, stop, trail, target)
+def plan_of(keys: Sequence[RuleKey], reader: Reader) -> Plan:
+    """The plan of some rules, by the reader that gave their keys."""
+    planner = _Planner(reader.conditions)
+    texts = list(chain.from_iterable(keys))
+    handlings = texts[4::5]
+    del texts[4::5]
+    for text in dict.fromkeys(texts):
+        planner.condition(text)
+    handled = {text: planner.handled(reader.handlings[text]) for text in dict.fromkeys(handlings)}
+    at = dict(zip(handled, range(len(handled)), strict=True))
+    rows = np.array([at[text] for text in handlings], dtype=np.int64)
+    ints = _table([whole for whole, _ in handled.values()], sweep.N_WHOLE - 4)
+    reals = np.array([real for _, real in handled.values()], dtype=np.float64).reshape(-1, sweep.N_REAL)
+    planes = np.full((len(planner.conditions), 2), (-1, 0))
+    compared = _table(planner.compared, 3)
+    planes[compared[:, 0]] = compared[:, 1:]
     return Plan(
         numbers=tuple(planner.number_nodes),
         pairs=tuple(planner.pairs),
         pair_numbers=_table(planner.pair_numbers, 2),
         conditions=tuple(planner.conditions),
-        planes=_table(planner.planes, 2),
+        planes=planes,
         steps=_table(planner.steps, 4),
         others=planner.others,
-        whole=_table(whole, sweep.N_WHOLE),
-        real=np.array(real, dtype=np.float64).reshape(-1, sweep.N_REAL),
+        whole=np.hstack((_table([planner.conditions[text] for text in texts], 4), ints[rows])),
+        real=reals[rows],
     )
 
 
@@ -515,6 +523,11 @@ class PopulationCache:
 _METRIC_BYTES = 6 * 8 + 400
 
 
+def prices_of(bars: Bars) -> sweep.Prices:
+    """Of one asset."""
+    return sweep.prices_of(bars.open[:, 0], bars.high[:, 0], bars.low[:, 0], bars.close[:, 0])
+
+
 class Store:
     """Numbers and conditions of one asset's bars, as rows of two growing matrices, by canonical text.
 
@@ -526,9 +539,9 @@ class Store:
         self.bars = bars
         self.values = values
         self.kept = kept
-        self.prices = sweep.prices_of(*(getattr(bars, name)[:, 0] for name in ("open", "high", "low", "close")))
+        self.prices = prices_of(bars)
         self.n_words = -(-bars.n_bars // 64)
-        self.rows = np.empty((1, self.n_words * 64))
+        self.rows = sweep.number_rows(1, self.n_words * 64)
         self.known = np.zeros((1, self.n_words), np.uint64)
         self.words = np.zeros((1, self.n_words), np.uint64)
         self.row_of: dict[str, int] = {"": 0}
@@ -550,10 +563,25 @@ class Store:
             sweep.put_row(_column(numbers(node, self.bars, self.values)), self.rows[at], self.known[at])
         return at
 
+    def add_numbers(self, plan: Plan) -> None:
+        """All numbers of a plan."""
+        self._make_room(len(self.row_of) + len(plan.numbers))
+        for number in plan.numbers[1:]:
+            self.row(number)
+
+    def twin(self) -> "Store":
+        """A store of the same bars and numbers with conditions of its own, for another thread; it adds no number."""
+        other = copy(self)
+        other.values = EvaluationCache()
+        other.words, other.n_words_used = np.zeros((1, self.n_words), np.uint64), 1
+        other.word_of, other.pair_of = {NEVER: 0}, {}
+        return other
+
     def _make_room(self, n_rows: int) -> None:
         if n_rows > len(self.rows):
-            self.rows = _grown(self.rows, n_rows)
-            self.known = _grown(self.known, n_rows)
+            n_rows = max(2 * len(self.rows), n_rows)
+            self.rows = _moved(self.rows, sweep.number_rows(n_rows, self.n_words * 64))
+            self.known = _moved(self.known, np.empty((n_rows, self.n_words), np.uint64))
 
     def fill(self, plan: Plan, need: BoolArray, *, threads: int) -> IntArray:
         """(n_conditions,) the word row of each condition that is needed; those not there yet are computed."""
@@ -576,14 +604,10 @@ class Store:
         at[rest] = self._new_words(len(rest)) + np.arange(len(rest))
         for place, node in plan.others.items():
             if new[place]:
-                self.words[at[place]] = pack_holds(self._holds(node), self.n_words)
+                self.words[at[place]] = pack_holds(_holds(node, self.bars, self.values), self.n_words)
         steps: sweep.Table = plan.steps[new[plan.steps[:, 1]]]
         if len(steps):
-            counted = steps[:, 0] == sweep.RUN
-            count = steps[counted, 3]
-            steps[:, 1:] = at[np.where(counted[:, None] & (np.arange(1, 4) == 3), 0, steps[:, 1:])]
-            steps[counted, 3] = count
-            sweep.combine_words(self.words, steps)
+            sweep.combine_words(self.words, _steps_on(steps, at))
         if self.kept:
             places = np.flatnonzero(new)
             self.word_of.update(zip(_chosen(plan.conditions, places), at[places].tolist(), strict=True))
@@ -616,13 +640,6 @@ class Store:
             sweep.compare(self.rows, self.known, pairs, self.words, threads=threads)
         return at
 
-    def _holds(self, node: Node) -> BoolArray:
-        if node.op == BOOLEAN:
-            return np.full(self.bars.n_bars, bool(node.value))
-        if node.op == NOT:
-            return np.asarray(truth(node.args[0], self.bars, self.values)[:, 0] == FALSE)
-        return np.asarray(truth(node, self.bars, self.values)[:, 0] == TRUE)
-
     def _new_words(self, n: int) -> int:
         """The first of `n` new word rows."""
         self._reserve(n)
@@ -632,8 +649,27 @@ class Store:
 
     def _reserve(self, n: int) -> None:
         if self.n_words_used + n > len(self.words):
-            self.words = _grown(self.words, self.n_words_used + n)
+            n_rows = max(2 * len(self.words), self.n_words_used + n)
+            self.words = _moved(self.words, np.empty((n_rows, self.n_words), np.uint64))
             self.words[0] = 0  # the condition that never holds
+
+
+def _holds(node: Node, bars: Bars, values: EvaluationCache) -> BoolArray:
+    """(n_bars,) where a condition is known to hold."""
+    if node.op == BOOLEAN:
+        return np.full(bars.n_bars, bool(node.value))
+    if node.op == NOT:
+        return np.asarray(truth(node.args[0], bars, values)[:, 0] == FALSE)
+    return np.asarray(truth(node, bars, values)[:, 0] == TRUE)
+
+
+def _steps_on(steps: sweep.Table, at: IntArray) -> sweep.Table:
+    """Steps of a plan with the rows of its conditions in place of their places; a count stays what it is."""
+    counted = steps[:, 0] == sweep.RUN
+    found = steps.copy()
+    found[:, 1:] = at[np.where(counted[:, None] & (np.arange(1, 4) == 3), 0, steps[:, 1:])]
+    found[counted, 3] = steps[counted, 3]
+    return found
 
 
 def _distinct(places: IntArray) -> IntArray:
@@ -652,11 +688,10 @@ def _column(values: FloatArray) -> FloatArray:
     return column
 
 
-def _grown(matrix: np.ndarray[Any, Any], at_least: int) -> np.ndarray[Any, Any]:
-    """The matrix with more rows, which are not even touched before they are written; the first one is not copied."""
-    larger = np.empty((max(2 * len(matrix), at_least), matrix.shape[1]), matrix.dtype)
-    larger[1 : len(matrix)] = matrix[1:]
-    return larger
+def _moved(rows: np.ndarray[Any, Any], room: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Rows in their new room, the rest of which is not even touched; the first one is not copied."""
+    room[1 : len(rows)] = rows[1:]
+    return room
 
 
 def pack_holds(holds: np.ndarray[Any, Any], n_words: int) -> sweep.Words:
@@ -676,19 +711,50 @@ def simulate_plan(
 ) -> FloatArray:  # fmt: skip
     """(n_chosen, n_windows, N_METRICS) of some candidates of a plan, in the order of the fields of `GateMetrics`."""
     spans = np.array([(window.start, window.stop) for window in windows], dtype=np.int64).reshape(-1, 2)
+    n_bars = (spans[:, 1] - spans[:, 0]).astype(float)
     rates = rates_of(bars, costs, capital)
     out = np.empty((len(chosen), len(windows), N_METRICS))
-    store = Store(bars, EvaluationCache(), kept=False) if cache is None else cache.store(bars)
-    size = _UNKEPT_BLOCK * threads if cache is None else _block_size(bars, cache)
-    for begin in range(0, len(chosen), size):
-        block = chosen[begin : begin + size]
-        store = store if cache is None else cache.store(bars)
-        whole = placed(plan, block, store, threads=threads)
+    # Alike ones in one block: what they have in common is found there once. T0 looks for nothing of the kind.
+    plain = bool(plan.all_in[chosen].all())
+    order = np.arange(len(chosen)) if plain else sweep.alike(plan.whole[chosen], plan.real[chosen])
+
+    def simulate_in(store: Store, block: slice, threads: int) -> None:
+        some = chosen[order[block]]
+        whole, real = placed(plan, some, store, threads=threads), plan.real[some]
         swept = sweep.sweep(
-            store.prices, store.rows, store.words, whole, plan.real[block], spans, rates, never=0, threads=threads
-        )
-        out[begin : begin + size] = gate_rows(swept, (spans[:, 1] - spans[:, 0]).astype(float), bars.periods_per_year)
+            store.prices, store.rows, store.words, whole, real, spans, rates, never=0, threads=threads
+        )  # fmt: skip
+        out[order[block]] = gate_rows(swept, n_bars, bars.periods_per_year)
+
+    if cache is not None:
+        for block in _slices(len(chosen), _block_size(bars, cache)):
+            simulate_in(cache.store(bars), block, threads)
+        return out
+    store = Store(bars, EvaluationCache(), kept=False)
+    store.add_numbers(plan)
+    blocks = _slices(len(chosen), _UNKEPT_BLOCK)
+    if threads == 1 or len(blocks) < 2 * threads:
+        for block in _slices(len(chosen), _UNKEPT_BLOCK * threads):
+            simulate_in(store, block, threads)
+        return out
+    # A thread takes a block through all stages: each of them alone is too short to be shared.
+    free: SimpleQueue[Store] = SimpleQueue()
+    for _ in range(threads):
+        free.put(store.twin())
+
+    def run(block: slice) -> None:
+        own = free.get()
+        simulate_in(own, block, 1)
+        free.put(own)
+
+    with ThreadPoolExecutor(threads) as pool:
+        # The list makes an exception of a block one of this call.
+        list(pool.map(run, blocks))
     return out
+
+
+def _slices(n: int, size: int) -> list[slice]:
+    return [slice(begin, begin + size) for begin in range(0, n, size)]
 
 
 def rates_of(bars: Bars, costs: CostModel, capital: float) -> sweep.Rates:
@@ -768,6 +834,27 @@ def as_metrics(rows: FloatArray) -> GateMetrics:
     return GateMetrics(*(np.ascontiguousarray(rows[..., column]) for column in range(N_METRICS)))
 
 
+def words_of_few(plan: Plan, bars: Bars) -> tuple[sweep.Words, sweep.Table]:
+    """All conditions of a plan on bars of which nothing is known yet nor kept, and its candidates, which point to them.
+
+    Numbers are compared as they were computed. A row of its own, as in a `Store`, pays where a number is compared again
+    and again; here it would cost more than the comparison.
+    """
+    at, steps, whole = plan.side_by_side
+    words = np.empty((1 + 2 * len(plan.pairs) + len(plan.conditions), -(-bars.n_bars // 64)), np.uint64)
+    words[0] = 0
+    values = LoneCache()
+    # The first of the numbers is never read.
+    columns = [_column(numbers(node, bars, values)) for node in plan.numbers[1:]]
+    for pair, (x, y) in enumerate(plan.pair_numbers.tolist()):
+        sweep.compare_columns(columns[x - 1], columns[y - 1], words[1 + 2 * pair], words[2 + 2 * pair])
+    for place, node in plan.others.items():
+        words[at[place]] = pack_holds(_holds(node, bars, values), words.shape[1])
+    if len(steps):
+        sweep.combine_words(words, steps)
+    return words, whole
+
+
 def _shared_account(
     spec: PortfolioSpec, bars: Bars, windows: Sequence[Window], costs: CostModel, capital: float,
     values: EvaluationCache, terms: Terms,
@@ -803,7 +890,7 @@ def _block_size(bars: Bars, cache: PopulationCache) -> int:
 
 def _is_simple(bars: Bars, costs: CostModel, terms: Terms) -> bool:
     """Whether the kernels know these bars, costs and terms: one asset, no missing bar, nothing they never heard of."""
-    return bars.n_assets == 1 and terms.plain and not says_more(costs) and not np.isnan(bars.close).any()
+    return bars.n_assets == 1 and terms.plain and not says_more(costs) and bars.complete
 
 
 @lru_cache(maxsize=64)
@@ -851,12 +938,13 @@ class Population:
             [-1 if key is None else simple.setdefault(key, len(simple)) for key in self._keys], dtype=np.int64
         )
         self._distinct = tuple(simple)
-        self.plan = plan_of(self._distinct, reader.conditions)
+        self.plan = plan_of(self._distinct, reader)
 
     @classmethod
     def from_specs(cls, specs: Iterable[Spec], *, reader: Reader | None = None) -> "Population":
         """A population of specs."""
         reader = Reader() if reader is None else reader
+        reader.trim()
         specs = tuple(specs)
         keys = [reader.key(spec.rule()) if isinstance(spec, RulesSpec) else None for spec in specs]
         return cls(keys, specs, reader)
@@ -873,6 +961,7 @@ class Population:
             InvalidConfig: a configuration that is not legal after all.
         """
         reader = Reader() if reader is None else reader
+        reader.trim()
         with _no_collection():
             read = [json.loads(config) if isinstance(config, str | bytes) else config for config in configs]
             return cls([reader.key(config) for config in read], read, reader)
@@ -979,31 +1068,30 @@ class Population:
             UsageError: as `evaluate`.
         """
         check_asked(bars, [window], capital)
-        cache = PopulationCache() if cache is None else cache
         sources = [self._sources[candidate] for candidate in candidates]
         names = [source["name"] if isinstance(source, Mapping) else source.name for source in sources]
         at = self._at[list(candidates)]
-        held: dict[int, int] = {}
+        held: dict[int, HeldReport] = {}
         if _is_simple(bars, costs, terms):
             chosen = _distinct(at[at >= 0])
             chosen = chosen[self.plan.all_in[chosen]]
-            store = cache.store(bars)
-            whole, real = placed(self.plan, chosen, store, threads=threads), self.plan.real[chosen]
-            held = {place: row for row, place in enumerate(chosen.tolist())}
-        rates = rates_of(bars, costs, float(capital))
-
-        room = trade_room(window)
-
-        def made(place: int) -> HeldReport | BacktestResult:
-            row = held.get(int(at[place]))
-            if row is None:
-                return self.report(candidates[place], bars, window, costs, capital=capital, cache=cache, terms=terms)
-            one = slice(row, row + 1)
-            return held_report(
-                store.prices, store.words, whole[one], real[one], window, rates, float(bars.periods_per_year), room
-            )
-
-        found = [made(place) for place in range(len(candidates))]
+            if cache is None and len(chosen) == len(self.plan.whole) and len(self.plan.pairs) < len(self.plan.numbers):
+                prices = prices_of(bars)
+                words, whole = words_of_few(self.plan, bars)
+            else:
+                cache = PopulationCache() if cache is None else cache
+                store = cache.store(bars)
+                whole = placed(self.plan, chosen, store, threads=threads)
+                prices, words = store.prices, store.words
+            made = held_reports(
+                prices, words, whole, self.plan.real[chosen], window, rates_of(bars, costs, float(capital)),
+                float(bars.periods_per_year),
+            )  # fmt: skip
+            held = dict(zip(chosen.tolist(), made, strict=True))
+        found = [
+            held.get(place) or self.report(candidate, bars, window, costs, capital=capital, cache=cache, terms=terms)
+            for candidate, place in zip(candidates, at.tolist(), strict=True)
+        ]
         return Reports(names, found, bars, window, costs, float(capital))
 
     def streams(

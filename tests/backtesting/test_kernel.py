@@ -1,5 +1,6 @@
 """Plain and compiled loops give the same bytes, so that it never matters which of the two ran."""
 
+import itertools
 import subprocess
 import sys
 
@@ -8,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtesting import engine, summary
+from backtesting import engine, resampling, statistics, summary
 from backtesting.kernel import ALLOWANCE, Kernel
+from backtesting.result import REASONS
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -72,6 +74,45 @@ def test_the_summary_is_the_same_plain_and_compiled(seed: int) -> None:
         summary.measure, 100.0 * np.cumprod(1 + returns), rng.uniform(0, 2, n), rng.uniform(0, 1, n), whole, real,
         rng.uniform(-1, 1, (k, 2)), np.ones(1), rng.normal(0, 0.01, n) if seed % 2 else np.zeros(0), 252.0,
         float(rng.choice([0.0, 5.0])), 100.0,
+    )  # fmt: skip
+
+
+@given(SEEDS)
+@settings(max_examples=12, deadline=None)
+def test_the_statistics_of_streams_are_the_same_plain_and_compiled(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, count, stay = int(rng.integers(20, 50)), int(rng.choice([1, 3, 70])), float(rng.uniform(0, 0.95))
+    streams = rng.normal(0, 0.01, (n, count)).cumsum(axis=0)
+    same(resampling._moments, streams, stay, stay**n)
+    same(resampling._prefix_sums, streams, streams.mean(axis=0), streams.std(axis=0))
+    same(statistics._window_squares, streams, int(rng.integers(1, n)))
+    ready = resampling.studentise(streams, 4.0)
+    blocks = next(resampling.draw_blocks(n, 4.0, 5, rng))
+    unit = rng.uniform(1, 9, count).astype(np.float32)
+    same(resampling._null_statistics, ready.prefixes, unit, blocks.first, blocks.start, blocks.stop)
+    null = resampling.null_statistics(ready, blocks)
+    same(resampling.step_down, null, unit, rng.permutation(count), rng.uniform(0, 9, count))
+
+
+@given(SEEDS)
+@settings(max_examples=60, deadline=None)
+def test_the_summary_of_what_is_held_is_the_same_plain_and_compiled(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.choice([3, 40, 2_500]))
+    opened, high, low, close = (np.nan_to_num(values, nan=100.0) for values in prices(rng, n))
+    start = int(rng.integers(0, n - 1))
+    edges, bars = [0], []
+    for _ in range(int(rng.integers(1, 4))):
+        places = np.unique(rng.integers(start + 1, n, int(rng.integers(0, 9))))
+        bars += list(itertools.pairwise(places.tolist()))[::2]
+        edges.append(len(bars))
+    k = len(bars)
+    first, last = np.array(bars, dtype=np.int64).reshape(-1, 2).T
+    reason = np.where(last == n - 1, REASONS.index("open"), 0)
+    whole = np.stack([np.ones(k, np.int64), first, last, reason, np.zeros_like(first), np.zeros_like(first)], axis=1)
+    real = np.stack([*rng.uniform(50, 200, (3, k)), rng.normal(0, 5, k), rng.uniform(0, 3, k)], axis=1)
+    same(
+        summary.measure_held, opened, high, low, close, np.array(edges), whole, real, start, n, 1e4, 0.001, 252.0,
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from backtesting.null_markets import factor_streams, garch, timing_streams
 from backtesting.occam import detectable_sharpe, occam_test, robust_statistic
-from backtesting.statistics import bootstrap_variance, small_sample
+from backtesting.resampling import bootstrap_variance
+from backtesting.statistics import small_sample
 
 
 @pytest.mark.parametrize(("count", "sharpe"), [(10**3, 1.06), (10**4, 1.18), (10**6, 1.38), (10**9, 1.63)])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.strategy.population import Population
+from agents.strategy.population import Population, PopulationCache
 from agents.strategy.spec import load_spec
 from backtesting.bars import Bars
 from backtesting.costs import CostModel
@@ -41,6 +41,28 @@ RULES = [
 ]
 
 
+# Each by itself: comparisons, joined and carried on, beside conditions that are evaluated whole.
+ALONE = [
+    *RULES[:5],
+    rule(long={"enter": "crosses_above(close, sma(close, 4))", "exit": "crosses_below(close, sma(close, 4))"}),
+    rule(long={"enter": "holds_for(close > open, 3) or close > highest(lag(high, 1), 5)", "exit": "close < open"}),
+    rule(long={"enter": "not (close > lag(close, 1)) and roc(close, 2) > 0.001", "exit": "close >= sma(close, 2)"}),
+    rule(long={"enter": "turn_of_month(2, 3) or close == open", "exit": "close > open"}, protect={"max_bars": 4}),
+]
+
+
+def check_equal(ours: BacktestResult, engines: BacktestResult) -> None:
+    assert ours.trades == engines.trades
+    assert ours.equity.tobytes() == engines.equity.tobytes()
+    assert ours.returns.tobytes() == engines.returns.tobytes()
+    assert ours.exposure.tobytes() == engines.exposure.tobytes()
+    np.testing.assert_allclose(ours.turnover, engines.turnover, rtol=1e-12)
+    assert list(ours.metrics) == list(engines.metrics)
+    for name, value in engines.metrics.items():
+        assert ours.metrics[name] == pytest.approx(value, rel=1e-9, abs=1e-12, nan_ok=True), name
+    assert (ours.name, ours.bars_id, ours.costs) == (engines.name, engines.bars_id, engines.costs)
+
+
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=60, deadline=None)
 def test_a_report_of_a_population_is_the_engines(seed: int) -> None:
@@ -51,16 +73,24 @@ def test_a_report_of_a_population_is_the_engines(seed: int) -> None:
     population = Population.from_configs(RULES)
     found = population.reports(range(len(RULES)), bars, window, COSTS, capital=1000.0)
     for candidate, ours in enumerate(found):
-        engines = population.report(candidate, bars, window, COSTS, capital=1000.0)
-        assert ours.trades == engines.trades
-        assert ours.equity.tobytes() == engines.equity.tobytes()
-        assert ours.returns.tobytes() == engines.returns.tobytes()
-        assert ours.exposure.tobytes() == engines.exposure.tobytes()
-        np.testing.assert_allclose(ours.turnover, engines.turnover, rtol=1e-12)
-        assert list(ours.metrics) == list(engines.metrics)
-        for name, value in engines.metrics.items():
-            assert ours.metrics[name] == pytest.approx(value, rel=1e-9, abs=1e-12, nan_ok=True), name
-        assert (ours.name, ours.bars_id, ours.costs) == (engines.name, engines.bars_id, engines.costs)
+        check_equal(ours, population.report(candidate, bars, window, COSTS, capital=1000.0))
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([[config] for config in ALONE] + [ALONE[1:3], ALONE[5:7]]))
+@settings(max_examples=100, deadline=None)
+def test_a_report_of_few_is_the_engines_with_and_without_a_cache(seed: int, configs: list[dict[str, object]]) -> None:
+    rng = np.random.default_rng(seed)
+    bars = market(rng, int(rng.choice([1, 2, 63, 64, 65, 300])))
+    start = int(rng.integers(0, bars.n_bars))
+    window = Window(start, int(rng.integers(start + 1, bars.n_bars + 1)))
+    population = Population.from_configs(configs)
+    every = range(len(configs))
+    alone = population.reports(every, bars, window, COSTS)
+    kept = population.reports(every, bars, window, COSTS, cache=PopulationCache())
+    for candidate in every:
+        check_equal(alone[candidate], population.report(candidate, bars, window, COSTS))
+        assert alone[candidate].trades == kept[candidate].trades
+        assert alone.found[candidate].values.tobytes() == kept.found[candidate].values.tobytes()
 
 
 def test_columns_are_read_without_making_a_report() -> None:
@@ -76,4 +106,4 @@ def test_columns_are_read_without_making_a_report() -> None:
 
 
 def test_legal_rules_of_this_file() -> None:
-    assert not any(isinstance(load_spec(config, origin=""), list) for config in RULES)
+    assert not any(isinstance(load_spec(config, origin=""), list) for config in [*RULES, *ALONE])

@@ -5,15 +5,12 @@ from math import isnan, sqrt
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.stats import beta
 
+from backtesting.resampling import draw_blocks
 from backtesting.statistics import (
     block_from_autocovariance,
     block_length,
-    bootstrap_counts,
-    bootstrap_variance,
     common_block,
     effective_trials,
     expected_max_sharpe,
@@ -23,9 +20,7 @@ from backtesting.statistics import (
     mean_intervals,
     minimum_detectable_sharpe,
     newey_west_variance,
-    shared_counts,
     small_sample,
-    stationary_bootstrap,
     step_up,
     years_needed,
 )
@@ -85,8 +80,8 @@ def test_constant_short_and_broken_streams_have_no_statistic(x):
     assert isnan(hac_t(x))
     assert isnan(newey_west_variance(x))
     assert isnan(block_length(x))
-    counts = np.ones((99, len(x)), dtype=np.float32)
-    assert all(isnan(end[0]) for end in mean_intervals(x[:, None], level=0.9, block=5.0, counts=counts))
+    resamples = draw_blocks(len(x), 5.0, 99, np.random.default_rng(1))
+    assert all(isnan(end[0]) for end in mean_intervals(x[:, None], level=0.9, block=5.0, resamples=resamples))
 
 
 # --- Block length -----------------------------------------------------------------------------------------------
@@ -113,59 +108,6 @@ def test_one_block_for_many_streams_is_bounded():
     persistent = np.column_stack([ar1(0.95, 2000, seed) for seed in range(8)])
     assert common_block(persistent) == pytest.approx(sqrt(2000) / 2)
     assert common_block(np.zeros((2000, 3))) == 10.0
-
-
-# --- Stationary bootstrap ---------------------------------------------------------------------------------------
-
-
-def test_blocks_continue_wrap_around_and_have_the_mean_length_asked_for():
-    indices = stationary_bootstrap(400, 8.0, 500, np.random.default_rng(3)).astype(int)
-    continued = (np.diff(indices, axis=1) - 1) % 400 == 0
-    # A block goes on with probability 1 - 1/8, or by chance (1/400) when a new one starts.
-    assert continued.mean() == pytest.approx(1 - 1 / 8 + 1 / 8 / 400, abs=0.004)
-    assert indices.min() == 0
-    assert indices.max() == 399
-
-
-@settings(max_examples=30, deadline=None)
-@given(n=st.integers(1, 60), block=st.floats(1.0, 40.0), reps=st.integers(1, 40), seed=st.integers(0, 9))
-def test_counts_are_the_resamples_counted(n, block, reps, seed):
-    indices = stationary_bootstrap(n, block, reps, np.random.default_rng(seed))
-    counts = bootstrap_counts(n, block, reps, np.random.default_rng(seed))
-    assert (counts.sum(axis=1) == n).all()
-    x = np.random.default_rng(seed + 1).normal(size=n)
-    assert counts @ x == pytest.approx(x[indices].sum(axis=1))
-
-
-def test_the_first_draws_do_not_depend_on_how_many_are_asked_for():
-    few = stationary_bootstrap(50, 5.0, 10, np.random.default_rng(4))
-    many = stationary_bootstrap(50, 5.0, 700, np.random.default_rng(4))
-    assert (many[:10] == few).all()
-
-
-def test_bad_bootstrap_arguments_are_named():
-    with pytest.raises(ValueError, match="block >= 1"):
-        stationary_bootstrap(10, 0.5, 10, np.random.default_rng(1))
-    with pytest.raises(ValueError, match="half of the 30 bars"):
-        max_t(np.random.default_rng(1).normal(size=(30, 2)), block=16.0, reps=9, rng=np.random.default_rng(1))
-
-
-def test_closed_form_variance_is_that_of_the_draws_and_of_arch():
-    from arch.bootstrap import StationaryBootstrap
-
-    x = ar1(0.4, 300, 5)
-    closed = bootstrap_variance(x[:, None], 7.0)[0]
-    drawn = bootstrap_counts(300, 7.0, 20_000, np.random.default_rng(6)) @ x / 300
-    # A variance out of 20,000 draws has a standard error of 1 %.
-    assert 300 * drawn.var() == pytest.approx(closed, rel=0.04)
-    other = StationaryBootstrap(7, x, seed=7).apply(np.mean, 4000)[:, 0]
-    assert 300 * other.var() == pytest.approx(closed, rel=0.1)
-    assert other.mean() == pytest.approx(drawn.mean(), abs=5 * drawn.std() / sqrt(4000))
-
-
-def test_closed_form_variance_with_blocks_of_one_is_the_plain_variance():
-    x = np.random.default_rng(8).normal(size=(200, 3))
-    assert bootstrap_variance(x, 1.0) == pytest.approx(x.var(axis=0))
 
 
 # --- Max-t ------------------------------------------------------------------------------------------------------
@@ -254,8 +196,8 @@ def test_the_interval_covers_as_often_as_it_says():
     covered = 0
     for seed in range(reps):
         x = ar1(0.2, 400, seed)
-        counts = bootstrap_counts(400, 10.0, 299, np.random.default_rng(seed))
-        (low,), (high,) = mean_intervals(x[:, None], level=0.9, block=10.0, counts=counts)
+        resamples = draw_blocks(400, 10.0, 299, np.random.default_rng(seed))
+        (low,), (high,) = mean_intervals(x[:, None], level=0.9, block=10.0, resamples=resamples)
         covered += low <= 0.0 <= high
     # 0.9 of 300 is 270; a standard error is sqrt(300 * 0.9 * 0.1) = 5.2.
     assert 270 - 16 <= covered <= 270 + 16
@@ -270,23 +212,11 @@ def test_blocks_are_rounded_up_to_one_of_a_few():
     assert step_up(24.9, 300) == 10.0
 
 
-def test_shared_resamples_are_the_same_for_everyone_and_nobody_changes_them():
-    counts = shared_counts(300, 10.0, 50, 7)
-    assert shared_counts(300, 10.0, 50, 7) is counts
-    assert (counts.sum(axis=1) == 300).all()
-    assert not np.array_equal(counts, shared_counts(300, 10.0, 50, 8))
-    assert not np.array_equal(counts, shared_counts(300, 12.5, 50, 7))
-    with pytest.raises(ValueError, match="read-only"):
-        counts[0, 0] = 1.0
-    shared_counts.cache_clear()
-    assert np.array_equal(shared_counts(300, 10.0, 50, 7), counts)
-
-
 def test_intervals_of_many_streams_are_those_of_each():
     x = np.random.default_rng(15).normal(size=(300, 3))
-    counts = bootstrap_counts(300, 6.0, 199, np.random.default_rng(1))
-    low, high = mean_intervals(x, level=0.9, block=6.0, counts=counts)
-    one = mean_intervals(x[:, 1:2].copy(), level=0.9, block=6.0, counts=counts)
+    resamples = list(draw_blocks(300, 6.0, 199, np.random.default_rng(1)))
+    low, high = mean_intervals(x, level=0.9, block=6.0, resamples=resamples)
+    one = mean_intervals(x[:, 1:2].copy(), level=0.9, block=6.0, resamples=resamples)
     assert (low[1], high[1]) == pytest.approx((one[0][0], one[1][0]), rel=1e-5)  # resampled in single precision
     assert (low < x.mean(axis=0)).all()
     assert (high > x.mean(axis=0)).all()

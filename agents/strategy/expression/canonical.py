@@ -2,7 +2,9 @@
 
 Sums, products, `and`, `or`, min and max are flattened and ordered, like terms joined; a < b is b > a, a - b > 0 is
 a > b, 2 * a > 2 * b is a > b, and a number stands on the right; `not` is pushed down to comparisons and functions;
-constants are folded and rounded to six significant digits; `True and x` is x.
+a or (a and b) is a; `True and x` is x. Numbers are exact while they are folded; then whole ones are said as they are,
+others in six significant digits, or as a quotient of two short whole numbers. What is printed reads back as the same
+tree: whatever a sum, a product or a comparison is scaled to is left as it is when it is read again.
 
 Nothing here checks types: parse.py has done so. The surprising choice: sums and products are reordered although
 floating addition is not associative. The canonical order *is* the meaning, so two spellings give the same bytes.
@@ -430,9 +432,8 @@ def _primitive(node: Node) -> tuple[Fraction, Node]:
 def _balanced(left: Node, right: Node, *, either_way: bool) -> tuple[Node, Node]:
     """The two sides of a comparison: like terms joined, added terms on the left, taken ones on the right.
 
-    A number stands on the right. Both are in their one scale, and where there is none, rounded in the first: then they
-    are in it. With `either_way` the sides may change places, and
-    the first term by text stands on the left.
+    A number stands on the right. Both are in their one scale, and where there is none they are rounded into it. With
+    `either_way` the sides may change places, and the first term by text stands on the left.
     """
     if not _weighted(left) and not _weighted(right) and left.text != right.text:
         return left, right

@@ -6,6 +6,7 @@ common are computed once. It is bounded by bytes and forgets what was used longe
 
 from collections import OrderedDict
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -41,12 +42,13 @@ Values = np.ndarray[Any, Any]
 
 
 class EvaluationCache:
-    """Values by (bars, part of a rule), at most `max_bytes` of them."""
+    """Values by (bars, part of a rule), at most `max_bytes` of them; threads may share one."""
 
     def __init__(self, max_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self.max_bytes = max_bytes
         self.n_bytes = 0
         self._values: OrderedDict[tuple[str, str], Values] = OrderedDict()
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._values)
@@ -60,19 +62,23 @@ class EvaluationCache:
 
     def get(self, key: tuple[str, str]) -> Values | None:
         """The stored values, read-only, or None."""
-        values = self._values.get(key)
-        if values is not None:
-            self._values.move_to_end(key)
+        with self._lock:
+            values = self._values.get(key)
+            if values is not None:
+                self._values.move_to_end(key)
         return values
 
     def put(self, key: tuple[str, str], values: Values) -> None:
-        """Store values that are not stored yet."""
+        """Store values; those of another thread that was faster stay."""
         values.flags.writeable = False
-        self._values[key] = values
-        self.n_bytes += values.nbytes
-        while self.n_bytes > self.max_bytes and len(self._values) > 1:
-            _, forgotten = self._values.popitem(last=False)
-            self.n_bytes -= forgotten.nbytes
+        with self._lock:
+            if key in self._values:
+                return
+            self._values[key] = values
+            self.n_bytes += values.nbytes
+            while self.n_bytes > self.max_bytes and len(self._values) > 1:
+                _, forgotten = self._values.popitem(last=False)
+                self.n_bytes -= forgotten.nbytes
 
 
 class LoneCache(EvaluationCache):
@@ -209,6 +215,8 @@ def _called(function: Function, node: Node, bars: Bars, values_of: Callable[[Nod
             args.append(arg.value)
         else:
             args.append(values_of(arg))
+    if function.finite:
+        return np.asarray(function.compute(bars, *args))
     with np.errstate(over="ignore", invalid="ignore"):
         values: Values = function.compute(bars, *args)
     return values if node.dimension is Dimension.BOOLEAN else _finite(values)

@@ -87,6 +87,7 @@ class Function:
             bounds. A comparison with a number beyond them says nothing.
         refuses: (windows and numbers in order) -> why they do not fit together, empty if they do.
         differs: where other libraries compute something else under this name, empty if none is known to.
+        finite: True if `compute` itself leaves nothing infinite and warns of nothing, so that nobody has to look.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Function:
     lies_in: tuple[float, float] | None = None
     refuses: Callable[..., str] | None = None
     differs: str = ""
+    finite: bool = False
 
     @property
     def signature(self) -> str:

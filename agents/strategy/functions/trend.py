@@ -235,7 +235,7 @@ def _slower_then_smooth(fast: float, slow: float, smooth: float) -> int:
 ENTRIES = (
     Function(
         "sma", "trend", (series(), bars_back()), "same", window_less_one, _sma, "mean of x over the last `window` bars",
-        BASIC, "sma(close, 50)", aliases=("mean", "ma", "avg", "ts_mean"),
+        BASIC, "sma(close, 50)", aliases=("mean", "ma", "avg", "ts_mean"), finite=True,
     ),
     Function(
         "ema", "trend", (series(), bars_back()), "same", window_less_one, _ema,

@@ -60,6 +60,15 @@ def rule(seed: int) -> dict[str, Any]:
     return made
 
 
+# Long, half of the account, with protection: a simulator of its own.
+PROTECTED = [
+    {
+        "kind": "rules", "name": "protected", "hypothesis": "None.", "long": {"enter": enter},
+        "protect": {"stop_share": 0.03, "trail_atr": 3.0, "atr_window": 5},
+        "sizing": {"kind": "fraction", "fraction": 0.5},
+    }
+    for enter in CONDITIONS
+]  # fmt: skip
 SCORE = {"kind": "score", "name": "scored", "hypothesis": "x", "score": "roc(close, 5)"}
 
 
@@ -86,7 +95,7 @@ def check(population: Population, bars: Bars, window: Window, found: Accounts) -
 
 @pytest.mark.parametrize("window", [Window(0, 190), Window(64, 129)])
 def test_every_account_is_that_of_its_symbol_alone(window: Window) -> None:
-    rules, bars = population(SCORE), panel()
+    rules, bars = population(SCORE, *PROTECTED), panel()
     found = evaluate_accounts(rules, bars, window, COSTS)
     assert found.symbols == bars.symbols
     assert found.each.n_trades.sum() > 1000

@@ -315,7 +315,7 @@ def test_compiled_kernel_equals_its_plain_loop(name: str, bars: Bars) -> None:
     steps = bars.close / bars.open - 1.0
     window = (bars.close, 9)
     settings: dict[str, list[tuple[Any, ...]]] = {
-        "rolling_mean_alone": [window], "rolling_mean_together": [window],
+        "rolling_mean_alone": [(np.ascontiguousarray(bars.close.T), 9)], "rolling_mean_together": [window],
         "rolling_sum": [window], "rolling_product": [(1.0 + steps, 9)],
         "relative_strength": [window],
         "rolling_stdev": [(bars.close, 9, 1)], "smoothed": [(bars.close, 9, 0.2)], "extreme": [(bars.close, 9, -1.0)],
@@ -351,8 +351,18 @@ def test_means_of_many_assets_are_those_of_each(n_assets: int, window: int) -> N
     together = kernels.rolling_mean_together(x, window)
     assert kernels.rolling_mean(x, window).tobytes() == together.tobytes()
     for k in range(n_assets):
-        alone = kernels.rolling_mean_alone(np.ascontiguousarray(x[:, k : k + 1]), window)
-        assert alone[:, 0].tobytes() == together[:, k].tobytes()
+        alone = kernels.rolling_mean_alone(x[:, k : k + 1].T, window)
+        assert alone[0].tobytes() == together[:, k].tobytes()
+
+
+@pytest.mark.parametrize("n_assets", [1, kernels.TOGETHER])
+def test_a_mean_whose_sum_overflows_is_nan_and_not_infinite(n_assets: int) -> None:
+    # In the first window 1.7e308 - 1, twice, is more than a float holds; the other two windows are of equal values.
+    x = np.repeat([[1.0], [1.7e308], [1.7e308], [1.7e308], [1.7e308]], n_assets, axis=1)
+    means = kernels.rolling_mean(x, 3)
+    assert np.isnan(means[:3]).all()
+    assert not np.isinf(means).any()
+    assert (means[3:] == 1.7e308).all()
 
 
 def test_typical_price_of_a_still_market_is_its_close() -> None:

@@ -267,6 +267,8 @@ def test_threads_blocks_and_caches_do_not_change_a_byte(monkeypatch: pytest.Monk
     # Without a cache the conditions of one block make room for those of the next.
     monkeypatch.setattr(population_module, "_UNKEPT_BLOCK", 7)
     assert as_bytes(population.evaluate(bars, windows, COSTS)) == alone
+    # Enough blocks for every thread: each has conditions of its own then.
+    assert as_bytes(population.evaluate(bars, windows, COSTS, threads=3)) == alone
     one_by_one = [as_bytes(Population.from_specs([spec]).evaluate(bars, windows, COSTS)) for spec in specs[:5]]
     five = Population.from_specs(specs[:5]).evaluate(bars, windows, COSTS)
     for i, single in enumerate(one_by_one):
