@@ -4,7 +4,7 @@
 beginning, because indicators may always use the whole past and never the future.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
@@ -174,22 +174,29 @@ class Bars:
                 f"{where}: the sessions are not strictly increasing at {at}",
                 next_step="sort the rows and remove duplicated dates",
             )
-        traded = np.isfinite(self.close)
+        # A stretch at a time, so that what is computed on the way takes no memory to speak of.
+        stretch = max(1, _CHECKED_CELLS // self.n_assets)
+        for first in range(0, self.n_bars, stretch):
+            if any(bad.any() for bad, _, _ in self._faults(slice(first, first + stretch))):
+                for bad, name, complaint in self._faults(slice(None)):
+                    if bad.any():
+                        self._refuse(bad, name, complaint)
+
+    def _faults(self, rows: slice) -> Iterator[tuple[BoolArray, str, str]]:
+        """Cells of some bars that are wrong, the field that they are wrong in, and what is wrong with them."""
+        traded = np.isfinite(self.close[rows])
         for name in PRICE_FIELDS:
-            values = getattr(self, name)
-            if np.any(np.isfinite(values) != traded) or np.any(np.isinf(values)):
-                self._refuse(np.isfinite(values) != traded, name, "is missing where the close is not, or is infinite")
-            if np.any(values[traded] <= 0):
-                self._refuse(traded & ~(values > 0), name, "is not positive, so a return through it is undefined")
-        body_high = np.fmax(self.open, self.close)
-        body_low = np.fmin(self.open, self.close)
+            values = getattr(self, name)[rows]
+            bad = (np.isfinite(values) != traded) | np.isinf(values)
+            yield bad, name, "is missing where the close is not, or is infinite"
+            yield traded & ~(values > 0), name, "is not positive, so a return through it is undefined"
+        opened, close, volume = self.open[rows], self.close[rows], self.volume[rows]
         # One part in 1e9: adjusted prices are products and may miss the bound by a rounding.
-        slack = 1e-9 * np.abs(self.close)
-        broken = traded & ((self.high < body_high - slack) | (self.low > body_low + slack))
-        if np.any(broken):
-            self._refuse(broken, "high", "or low does not enclose open and close")
-        if np.any(self.volume < 0) or np.any(np.isinf(self.volume)):
-            self._refuse((self.volume < 0) | np.isinf(self.volume), "volume", "is negative or infinite")
+        slack = 1e-9 * np.abs(close)
+        too_low = self.high[rows] < np.fmax(opened, close) - slack
+        too_high = self.low[rows] > np.fmin(opened, close) + slack
+        yield traded & (too_low | too_high), "high", "or low does not enclose open and close"
+        yield (volume < 0) | np.isinf(volume), "volume", "is negative or infinite"
 
     def _refuse(self, bad: BoolArray, name: str, complaint: str) -> None:
         rows, columns = np.nonzero(bad)
@@ -200,6 +207,10 @@ class Bars:
             f" ({len(rows)} such bars)",
             next_step="correct the file, or leave the dates out with ?from= and ?to= in the market address",
         )
+
+
+# Of a field at a time.
+_CHECKED_CELLS = 1 << 16
 
 
 def _columns(values: FloatArray, first: int, last: int) -> FloatArray:

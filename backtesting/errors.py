@@ -13,6 +13,9 @@
 An expected "no" about one candidate is a value (`Rejection`), never one of these.
 """
 
+from copyreg import __newobj__  # type: ignore[attr-defined]
+from typing import Any
+
 
 class TouchstoneError(Exception):
     """One sentence: what failed and where; what was kept; what to do next.
@@ -28,6 +31,11 @@ class TouchstoneError(Exception):
         self.kept = kept
         self.next_step = next_step
         super().__init__(f"{what}; {kept}; {next_step}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception's own way to another process calls its class with the finished sentence alone. This one calls no
+        # constructor, so it holds for subclasses whatever theirs asks for.
+        return __newobj__, (type(self), *self.args), vars(self).copy()
 
 
 class UsageError(TouchstoneError):

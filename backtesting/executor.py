@@ -3,7 +3,7 @@
 `map_blocks(function, blocks)` gives `[function(block) for block in blocks]` in that order, wherever it runs; so a
 pure function gives the same bytes everywhere. A worker that is lost costs its own block alone, which runs again in a
 fresh one; a block that loses its worker every time ends the run with a sentence that names it. An exception of the
-function itself is no loss: it is raised here as it is.
+function itself is no loss: it is raised here as it is, or, where it cannot travel, as a sentence that names it.
 
 Processes are started afresh (spawn) and not forked: a fork copies the locks of threads that it does not copy. What
 travels is handed to the interpreter's own transport between processes of one user; nothing from outside is ever read
@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, Protocol, TypeVar
 
 from backtesting.errors import TouchstoneError, UsageError
@@ -132,11 +133,14 @@ def _work(connection: Connection, function: Callable[[Any], Any]) -> None:
             block = connection.recv()
         except EOFError:
             return
+        answer = _answer(function, block)
         try:
-            answer = (True, function(block))
-        except Exception as raised:
-            answer = (False, raised)
-        connection.send(answer)
+            connection.send(answer)
+        except OSError:
+            return
+        except Exception as refused:
+            # Pickled before the first byte leaves, so the other side still waits for an answer.
+            connection.send((False, _unsendable("returned", answer[1], refused)))
 
 
 class RayCluster:
@@ -158,21 +162,43 @@ class RayCluster:
             ray.init(log_to_driver=False)
         # The function, with the prices it may carry, travels to a node once and not with every block.
         shared = ray.put(function)
-        run = ray.remote(max_retries=MAX_LOSSES, num_cpus=1)(_call)
+        run: Any = ray.remote(max_retries=MAX_LOSSES, num_cpus=1)(_answer)
         pending = [run.remote(shared, block) for block in blocks]
         results: list[Result] = []
         for at, reference in enumerate(pending):
             try:
-                results.append(ray.get(reference))
+                succeeded, answer = ray.get(reference)
             except ray.exceptions.RayTaskError as raised:
+                # Ray's own words: what the function raised comes as an answer.
                 raise raised.cause from None
             except ray.exceptions.RayError as lost:
                 raise _lost(at, len(blocks), at, type(lost).__name__) from None
+            if not succeeded:
+                raise answer
+            results.append(answer)
         return results
 
 
-def _call(function: Callable[[Block], Result], block: Block) -> Result:
-    return function(block)
+def _answer(function: Callable[[Block], Any], block: Block) -> tuple[bool, Any]:
+    """(True, its result) or (False, what it raised, in a shape that arrives in another process)."""
+    try:
+        return True, function(block)
+    except Exception as raised:
+        try:
+            # Some exceptions leave well and cannot be put together again where they arrive.
+            ForkingPickler.loads(ForkingPickler.dumps(raised))
+        except Exception as refused:
+            return False, _unsendable("raised", raised, refused)
+        return False, raised
+
+
+def _unsendable(verb: str, what: object, refused: Exception) -> TouchstoneError:
+    words = f": {what}" if isinstance(what, Exception) else ""
+    return TouchstoneError(
+        f"a block {verb} {type(what).__qualname__}{words}, which cannot travel between processes ({refused})",
+        kept="the results of this call were not stored",
+        next_step="run this block in process to see where it comes from",
+    )
 
 
 def _lost(at: int, n_blocks: int, n_done: int, why: str) -> TouchstoneError:

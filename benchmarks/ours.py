@@ -3,6 +3,7 @@
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import side
@@ -18,6 +19,7 @@ from backtesting import sweep
 from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import CostModel
+from backtesting.decisions import Signals
 from backtesting.splits import Window
 
 THREADS = int(os.environ.get("THREADS", "1"))
@@ -66,6 +68,33 @@ def one_simulated(bars: Bars, fast: int, slow: int):
     return run
 
 
+def trades_of(bars: Bars, configs: list[dict], *, once: bool = False):
+    """Entry and exit bar of every trade, -1 for an exit that has not come; `once`: see `first_entries`."""
+    specs = [load_spec(config, origin="") for config in configs]
+
+    def run() -> side.Answer:
+        cache, rows = EvaluationCache(), []
+        for spec in specs:
+            signals = TradingStrategy(spec).generate_signals(bars, cache=cache)
+            trades = simulate(first_entries(signals) if once else signals, COSTS).trades
+            rows.append([[trade.entry_bar, -1 if trade.reason == "open" else trade.exit_bar] for trade in trades])
+        return {"trades": rows}
+
+    return run
+
+
+def first_entries(signals: Signals) -> Signals:
+    """Only the first entry since the last exit signal, as raptorbt takes them."""
+    enter, leave = signals.decisions.enter_long[:, 0], signals.decisions.exit_long[:, 0]
+    kept, armed = np.zeros_like(enter), True
+    for at in range(len(enter)):
+        if leave[at]:
+            armed = True
+        elif enter[at] and armed:
+            kept[at], armed = True, False
+    return replace(signals, decisions=replace(signals.decisions, enter_long=kept[:, None]))
+
+
 def many(bars: Bars, configs: list[dict]):
     population = Population.from_configs(configs)
     window = [Window(0, bars.n_bars)]
@@ -92,11 +121,12 @@ def reports(bars: Bars, configs: list[dict]):
 def panel_bars(close: np.ndarray) -> Bars:
     opened = np.vstack((close[:1], close[:-1]))
     days = np.datetime64("1900-01-01") + np.arange(len(close))
-    unknown = np.full(close.shape, np.nan)
+    columns = [opened, np.maximum(opened, close), np.minimum(opened, close), close]
+    for column in columns:
+        # Handed over: what can still be written to is copied.
+        column.setflags(write=False)
     names = tuple(f"S{k}" for k in range(close.shape[1]))
-    bars = Bars(
-        names, days, opened, np.maximum(opened, close), np.minimum(opened, close), close, unknown, source="panel"
-    )
+    bars = Bars(names, days, *columns, np.broadcast_to(np.nan, close.shape), source="panel")
     assert bars.bars_id
     return bars
 
@@ -191,6 +221,12 @@ def main() -> None:
             "b1000 reports": lambda: reports(wti, [works.config_sma(*pair) for pair in works.pairs(1_000)]),
             "b10000": lambda: many(wti, [works.config_sma(*pair) for pair in works.pairs(10_000)]),
             "c": lambda: many(sp500, [works.config_c(work) for work in works.sets_c()]),
+            "trades a": lambda: trades_of(wti, [works.config_sma(*pair) for pair in works.pairs(1)]),
+            "trades b1000": lambda: trades_of(wti, [works.config_sma(*pair) for pair in works.pairs(1_000)]),
+            "trades c": lambda: trades_of(sp500, [works.config_c(work) for work in works.sets_c()]),
+            "trades c fixed": lambda: trades_of(
+                sp500, [works.config_c_fixed(work) for work in works.sets_c()], once=True
+            ),
             "d": lambda: one(close_bars(data["minute"], "minute"), 60, 240),
             "e": lambda: panel(data),
             "x": lambda: shared_account(data, report=False),

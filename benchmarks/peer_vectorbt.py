@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import side
 import vectorbt as vbt
+import wilder
 import works
 from numba import njit
+from vectorbt.portfolio.enums import TradeStatus
 from vectorbt.portfolio.nb import order_nb, order_nothing_nb
 
 CHUNK = 50
@@ -16,14 +18,14 @@ if os.environ.get("ENGINE") == "rust":
     vbt.settings["engine"] = "rust"
 
 
-def grid(close: np.ndarray, pairs: list[tuple[int, int]]):
+def grid(close: np.ndarray, pairs: list[tuple[int, int]], *, listed: bool = False):
     index = pd.date_range("1900-01-01", periods=len(close), freq="D" if len(close) < 50_000 else "min")
     series = pd.Series(close, index=index)
     windows = sorted({window for pair in pairs for window in pair})
 
     def run() -> side.Answer:
         means = {window: vbt.MA.run(series, window).ma.to_numpy() for window in windows}
-        values, trades = [], []
+        values, trades, rows = [], [], []
         for at in range(0, len(pairs), CHUNK):
             chunk = pairs[at : at + CHUNK]
             fast = np.column_stack([means[i] for i, _ in chunk])
@@ -35,8 +37,12 @@ def grid(close: np.ndarray, pairs: list[tuple[int, int]]):
             value = portfolio.final_value()
             values.append(np.atleast_1d(np.asarray(value)))
             trades.append(np.atleast_1d(np.asarray(portfolio.trades.count())))
+            # A fill at the close that decides is one at the next open here.
+            rows += listed_trades(portfolio, len(chunk), 1, len(close)) if listed else []
             portfolio.sharpe_ratio()
             portfolio.max_drawdown()
+        if listed:
+            return {"trades": rows}
         finals = np.concatenate(values)
         return {
             "final_equity": float(finals.mean()),
@@ -45,6 +51,18 @@ def grid(close: np.ndarray, pairs: list[tuple[int, int]]):
         }
 
     return run
+
+
+def listed_trades(portfolio: vbt.Portfolio, n_columns: int, later: int, n_bars: int) -> list[list[list[int]]]:
+    """By column entry and exit bar of every trade, moved to the bar whose open is the fill; -1: it is still open."""
+    rows: list[list[list[int]]] = [[] for _ in range(n_columns)]
+    records = portfolio.trades.values
+    columns = (records[name].tolist() for name in ("col", "entry_idx", "exit_idx", "status"))
+    for k, entry, leave, status in zip(*columns, strict=True):
+        if entry + later < n_bars:
+            still_open = status == TradeStatus.Open or leave + later >= n_bars
+            rows[k].append([entry + later, -1 if still_open else leave + later])
+    return [sorted(column) for column in rows]
 
 
 def panel(data: dict[str, np.ndarray]):
@@ -125,32 +143,22 @@ def _orders(c, enter, size, distance, target, opened, high, low, close, fees, sl
     return -1, order_nothing_nb()
 
 
-def smoothed(x: np.ndarray, window: int) -> np.ndarray:
-    """Wilder's average, begun with the mean of the first `window` values."""
-    known = pd.Series(x)
-    first = known.first_valid_index() + window - 1
-    begun = known.copy()
-    begun[:first] = np.nan
-    begun[first] = known[first - window + 1 : first + 1].mean()
-    return begun.ewm(alpha=1 / window, adjust=False).mean().to_numpy()
-
-
-def work_c(data: dict[str, np.ndarray]):
+def work_c(data: dict[str, np.ndarray], *, listed: bool = False):
     opened, high, low, close = (data[f"sp500_{name}"] for name in ("open", "high", "low", "close"))
     sets = works.sets_c()
     series = pd.Series(close)
     before = series.shift()
     size = np.minimum(0.15 / (np.log(series / before).rolling(20).std() * np.sqrt(252)), 1.0).to_numpy()
     true_range = np.maximum(high, before) - np.minimum(low, before)
-    atr = smoothed(true_range, 14)
+    atr = wilder.smoothed(true_range, 14)
     step = series.diff()
 
     def run() -> side.Answer:
         rsi = {}
         for window in {int(work["window"]) for work in sets}:
-            gain, loss = smoothed(step.clip(lower=0), window), smoothed((-step).clip(lower=0), window)
+            gain, loss = wilder.smoothed(step.clip(lower=0), window), wilder.smoothed((-step).clip(lower=0), window)
             rsi[window] = 100 * gain / (gain + loss)
-        values, trades = [], []
+        values, trades, rows = [], [], []
         for at in range(0, len(sets), CHUNK):
             chunk = sets[at : at + CHUNK]
             enter = np.column_stack([rsi[int(work["window"])] < work["level"] for work in chunk])
@@ -165,8 +173,11 @@ def work_c(data: dict[str, np.ndarray]):
             )  # fmt: skip
             values.append(portfolio.final_value().to_numpy())
             trades.append(portfolio.trades.count().to_numpy())
+            rows += listed_trades(portfolio, len(chunk), 0, len(close)) if listed else []
             portfolio.sharpe_ratio()
             portfolio.max_drawdown()
+        if listed:
+            return {"trades": rows}
         finals = np.concatenate(values)
         return {
             "final_equity": float(finals.mean()),
@@ -185,6 +196,9 @@ if __name__ == "__main__":
             "b1000": lambda: grid(prices["wti"], works.pairs(1_000)),
             "b10000": lambda: grid(prices["wti"], works.pairs(10_000)),
             "c": lambda: work_c(prices),
+            "trades a": lambda: grid(prices["wti"], works.pairs(1), listed=True),
+            "trades b1000": lambda: grid(prices["wti"], works.pairs(1_000), listed=True),
+            "trades c": lambda: work_c(prices, listed=True),
             "d": lambda: grid(prices["minute"], [(60, 240)]),
             "e": lambda: panel(prices),
             "x": lambda: shared_account(prices),

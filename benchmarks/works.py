@@ -47,12 +47,30 @@ def sets_c() -> list[dict[str, float]]:
     ]
 
 
+def some(candidates: list[Any], n: int) -> list[Any]:
+    """`n` of them at equal distances, for a peer that takes its time."""
+    return candidates[:: len(candidates) // n]
+
+
 def config_c(work: dict[str, float]) -> dict[str, Any]:
     return {
         "kind": "rules", "name": "work_c", "hypothesis": "A benchmark.",
         "long": {"enter": f"rsi(close, {work['window']:g}) < {work['level']:g}"},
         "protect": {"trail_atr": work["trail"], "target_share": work["target"], "atr_window": 14},
         "sizing": {"kind": "volatility", "annual": 0.15, "window": 20, "cap": 1.0},
+    }  # fmt: skip
+
+
+def config_c_fixed(work: dict[str, float]) -> dict[str, Any]:
+    """What raptorbt can say of c: a stop that does not trail, an exit by signal, all of equity."""
+    return {
+        "kind": "rules", "name": "work_c_fixed", "hypothesis": "A benchmark.",
+        "long": {
+            "enter": f"rsi(close, {work['window']:g}) < {work['level']:g}",
+            "exit": f"rsi(close, {work['window']:g}) > 70",
+        },
+        "protect": {"stop_atr": work["trail"], "target_share": work["target"], "atr_window": 14},
+        "sizing": {"kind": "fraction", "fraction": 1.0},
     }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agents.data_fetch.calendar import periods_a_year
 from backtesting.bars import PRICE_FIELDS, Bars, FloatArray
 from backtesting.errors import DataError
 
@@ -19,13 +20,14 @@ def bars_from_frame(
     *,
     symbol: str,
     source: str,
-    periods_per_year: float = 252.0,
+    periods_per_year: float | None = None,
     close_only: bool = False,
 ) -> Bars:
     """Bars of one asset from a frame with a DatetimeIndex and Open, High, Low, Close and Volume columns, in any case.
 
     Without a Volume column the volume is unknown. With a Close column alone, or `close_only`, open, high and low
     repeat the close. Times with a zone are turned to UTC, and the session is the date; further columns are left out.
+    Without `periods_per_year` the calendar of the dates says it (`periods_a_year`).
 
     Raises:
         DataError: it is no such frame, or its prices are not usable; the sentence says which row.
@@ -74,7 +76,7 @@ def bars_from_frame(
         symbols=(symbol,),
         sessions=sessions,
         source=source,
-        periods_per_year=periods_per_year,
+        periods_per_year=periods_a_year(sessions) if periods_per_year is None else periods_per_year,
         close_only=close_only,
         open=columns_of["open"],
         high=columns_of["high"],

@@ -14,8 +14,6 @@ from urllib.parse import unquote
 
 from backtesting.errors import UsageError
 
-DEFAULT_PERIODS = 252.0
-
 # scheme: what stands behind the colon, and the query keys it knows beside from, to and periods.
 SCHEMES: dict[str, tuple[str, tuple[str, ...]]] = {
     "sample": ("sp500, nasdaq or wti", ()),
@@ -37,7 +35,7 @@ class Market:
         scheme: a key of SCHEMES.
         name: what stands behind the colon: a sample, a path, symbols, a synthetic market.
         start, end: first and last session that is wanted, both included; None for no limit.
-        periods: bars a year, for annualisation.
+        periods: bars a year, for annualisation; None for what the calendar of the prices says.
         options: further query keys and their numbers, sorted.
     """
 
@@ -45,7 +43,7 @@ class Market:
     name: str
     start: date | None = None
     end: date | None = None
-    periods: float = DEFAULT_PERIODS
+    periods: float | None = None
     options: tuple[tuple[str, float], ...] = ()
 
     @property
@@ -56,7 +54,7 @@ class Market:
             query.append(f"from={self.start.isoformat()}")
         if self.end is not None:
             query.append(f"to={self.end.isoformat()}")
-        if self.periods != DEFAULT_PERIODS:
+        if self.periods is not None:
             query.append(f"periods={_plain(self.periods)}")
         return f"{self.scheme}:{self.name}" + ("?" + "&".join(query) if query else "")
 
@@ -98,8 +96,8 @@ def parse_market(text: str) -> Market:
     end = _day(values["to"], "to", text) if "to" in values else None
     if start is not None and end is not None and start > end:
         raise UsageError(f"market {text!r}: from={start} is after to={end}", next_step="exchange the two dates")
-    periods = _number(values["periods"], "periods", text) if "periods" in values else DEFAULT_PERIODS
-    if not 1.0 <= periods <= 366.0:
+    periods = _number(values["periods"], "periods", text) if "periods" in values else None
+    if periods is not None and not 1.0 <= periods <= 366.0:
         raise UsageError(
             f"market {text!r}: periods={periods:g} is not a number of daily, weekly or monthly bars a year",
             next_step="give 252 for exchange days, 365 for every day, 52 for weeks or 12 for months",

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from agents.data_fetch.calendar import EXCHANGE_DAYS, USUAL
 from backtesting.bars import Bars, BoolArray, FloatArray, IntArray
 from backtesting.errors import DataError
 from backtesting.splits import plan_split
@@ -194,18 +195,17 @@ def _periods(bars: Bars) -> Flag | None:
     found = (bars.n_bars - 1) * 365.25 / span
     ratio = max(found / bars.periods_per_year, bars.periods_per_year / found)
     if ratio < PERIODS_WARNING:
-        return None
+        if bars.periods_per_year == EXCHANGE_DAYS:
+            return None
+        return _remark("periods", "info", f"annual figures and rates count {bars.periods_per_year:g} bars a year")
     severity: Severity = "error" if ratio > PERIODS_ERROR else "warning"
+    usual = min(USUAL, key=lambda each: abs(np.log(found / each)))
     return _remark(
         "periods",
         severity,
-        f"there are about {found:.0f} bars a year, but annual figures count {bars.periods_per_year:g}; add"
-        f" ?periods={_usual_periods(found)} to the market address",
+        f"there are about {found:.0f} bars a year, but annual figures count {bars.periods_per_year:g}; if that is not"
+        f" meant, write ?periods={usual:g} into the market address",
     )
-
-
-def _usual_periods(found: float) -> int:
-    return min((12, 52, 252, 365), key=lambda usual: abs(np.log(found / usual)))
 
 
 def _weekend_sessions(bars: Bars) -> BoolArray:

@@ -26,7 +26,7 @@ from agents.strategy.expression.nodes import (
     distinct_nodes,
 )
 from agents.strategy.indicators import FUNCTIONS
-from agents.strategy.spec import LEAST_BARS, EnsembleSpec, KellySizing, PortfolioSpec, Spec
+from agents.strategy.spec import EnsembleSpec, KellySizing, PortfolioSpec, Spec
 from agents.strategy.spec_error import SpecError
 
 _CROSSINGS = ("crosses_above", "crosses_below", "crosses")
@@ -146,12 +146,12 @@ def _sizing_notices(spec: Spec, path: str) -> list[SpecError]:
         ]
     if isinstance(spec, PortfolioSpec) or not isinstance(spec.sizing, KellySizing):
         return []
-    window = spec.sizing.window
-    if window >= _ROOM * LEAST_BARS:
+    window, least = spec.sizing.window, spec.sizing.LEAST_BARS
+    if window >= _ROOM * least:
         return []
     sentence = (
-        f"kelly sizing over {window} bars enters nothing before the rule has wanted a position on {LEAST_BARS} of them;"
+        f"kelly sizing over {window} bars enters nothing before the rule has wanted a position on {least} of them;"
         " a selective rule needs a longer window"
     )
     where = f"{path}sizing.window"
-    return [SpecError(where, "window", str(window), f"{_ROOM * LEAST_BARS} or more", str(250), sentence)]
+    return [SpecError(where, "window", str(window), f"{_ROOM * least} or more", str(250), sentence)]

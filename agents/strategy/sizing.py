@@ -11,8 +11,11 @@ import numpy as np
 
 from agents.strategy.expression.evaluate import EvaluationCache, numbers
 from agents.strategy.expression.nodes import Node
-from agents.strategy.spec import LEAST_BARS, AtrRiskSizing, FractionSizing, KellySizing, VolatilitySizing
+from agents.strategy.spec import AtrRiskSizing, FractionSizing, KellySizing, VolatilitySizing
 from backtesting.bars import Bars, BoolArray, FloatArray
+
+# Bars with a position below which a mean is no estimate.
+LEAST_BARS = KellySizing.LEAST_BARS
 
 Sizings = FractionSizing | VolatilitySizing | AtrRiskSizing | KellySizing
 

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -38,8 +38,6 @@ from backtesting.hashing import content_id
 LANGUAGE = 2
 
 MAX_PROSE = 600
-# Bars with a position below which a mean is no estimate, for Kelly sizing.
-LEAST_BARS = 20
 # More than anybody reads; a hostile reply may hold thousands of unknown keys.
 MAX_ERRORS = 40
 NAME_PATTERN = "[a-z][a-z0-9_]{2,47}"
@@ -185,6 +183,8 @@ class KellySizing(_Part):
     Over those of the last `window` bars on which it wanted a position; no entry until there are `LEAST_BARS` of them,
     so a selective rule needs a long window.
     """
+
+    LEAST_BARS: ClassVar[int] = 20
 
     kind: Literal["kelly"]
     share: Annotated[Number, Field(ge=0.01, le=1)] = 0.5
@@ -659,8 +659,8 @@ KINDS: dict[str, type[Spec]] = {
 SPEC_ADAPTER: TypeAdapter[Spec] = TypeAdapter(Annotated[Spec, Field(discriminator="kind")])
 
 
-def with_members(spec: Spec, find: Callable[[str], Spec | None]) -> Spec | list[SpecError]:
-    """The spec with every agent that an ensemble names replaced by the spec that `find` gives for the name.
+def with_members(spec: Spec, agents: Mapping[str, Spec]) -> Spec | list[SpecError]:
+    """The spec with every agent that an ensemble names replaced by the spec of that name in `agents`.
 
     What the name stands for is thereby part of the rule and of its id, whatever becomes of the agent later. A spec
     that names nobody comes back as it is.
@@ -670,11 +670,11 @@ def with_members(spec: Spec, find: Callable[[str], Spec | None]) -> Spec | list[
     errors, members = [], []
     for place, member in enumerate(spec.members):
         path, name = f"members.{place}.agent", str(member.agent)
-        found = member.spec or find(name)
+        found = member.spec or agents.get(name)
         if found is None:
-            errors.append(
-                SpecError(path, "unknown_agent", name, "the name of an agent", "", f'there is no agent "{name}"')
-            )
+            near = nearest(name, agents)
+            sentence = f'there is no agent "{name}"{did_you_mean(near)}'
+            errors.append(SpecError(path, "unknown_agent", name, "the name of an agent", near, sentence))
         elif isinstance(found, EnsembleSpec):
             sentence = f'"{name}" is an ensemble, and an ensemble has no ensembles as members; name its members'
             errors.append(SpecError(path, "nesting", name, "rules, score or portfolio", "", sentence))
@@ -779,11 +779,17 @@ def _score_text(spec: ScoreSpec) -> list[str]:
     if spec.direction != "both":
         lines.append(f"Only {spec.direction}; flat instead of the other side.")
     lines.append(f"Size: {_sizing_text(spec.sizing)}.")
-    lines.append(
-        f"Looked at every {spec.rebalance.every_bars} bar(s), traded if further than"
-        f" {spec.rebalance.band:g} of equity from the target."
-    )
+    lines.append(_rebalance_text("Looked at", spec.rebalance))
     return lines
+
+
+def _rebalance_text(verb: str, rebalance: Rebalance | PortfolioRebalance) -> str:
+    often = (
+        "every bar"
+        if rebalance.every_bars == 1
+        else (f"every {rebalance.every_bars} bars, counted from the first bar of the data")
+    )
+    return f"{verb} {often}, traded if further than {rebalance.band:g} of equity from the target."
 
 
 def _portfolio_text(spec: PortfolioSpec) -> list[str]:
@@ -808,8 +814,7 @@ def _portfolio_text(spec: PortfolioSpec) -> list[str]:
         f"Among {among}, score: {spec.score}{neutral}.",
         sides[spec.direction],
         f"Size: {spec.gross:g} of equity in all, {weights[spec.weight.kind]}, at most {spec.cap:g} of equity a name.",
-        f"Chosen anew every {spec.rebalance.every_bars} bar(s), traded if further than"
-        f" {spec.rebalance.band:g} of equity from the target.",
+        _rebalance_text("Chosen anew", spec.rebalance),
     ]
 
 
@@ -832,10 +837,7 @@ def _ensemble_text(spec: EnsembleSpec) -> list[str]:
     else:
         lines.append("Holds the weighted mean of what the members hold.")
     lines.append(f"Size: {spec.gross:g} times that.")
-    lines.append(
-        f"Looked at every {spec.rebalance.every_bars} bar(s), traded if further than"
-        f" {spec.rebalance.band:g} of equity from the target."
-    )
+    lines.append(_rebalance_text("Looked at", spec.rebalance))
     return lines
 
 
@@ -849,7 +851,22 @@ def check_for_bars(spec: Spec, bars: Bars, *, max_warmup: int) -> list[SpecError
 
     Functions of high and low on a market with one price a day are an error too: they would mean something else.
     """
-    return _panel_errors(spec, bars, "") + check_nodes_for_bars(derived_nodes(spec), bars, max_warmup=max_warmup)
+    errors = _panel_errors(spec, bars, "") + check_nodes_for_bars(derived_nodes(spec), bars, max_warmup=max_warmup)
+    if (needed := warmup_bars(spec)) > max_warmup and all(error.rule != "warmup" for error in errors):
+        path, own = ("window", "its window") if isinstance(spec, EnsembleSpec) else ("sizing", "its sizing")
+        errors.append(_too_long(path, needed, max_warmup, f"{own} included"))
+    return errors
+
+
+def warmup_bars(spec: Spec) -> int:
+    """Leading bars at which some part of the rule cannot be known yet, its sizing and its weights included."""
+    if isinstance(spec, EnsembleSpec):
+        members = max((warmup_bars(member.spec) for member in spec.members if member.spec is not None), default=0)
+        return members + (spec.window if spec.weights == "inverse_volatility" else 0)
+    expressions = max((node.warmup for node in derived_nodes(spec).values()), default=0)
+    # What is decided at a close earns from two closes later.
+    kelly = isinstance(getattr(spec, "sizing", None), KellySizing)
+    return expressions + (KellySizing.LEAST_BARS + 2 if kelly else 0)
 
 
 def check_nodes_for_bars(nodes: Mapping[str, Node], bars: Bars, *, max_warmup: int) -> list[SpecError]:
@@ -869,11 +886,14 @@ def check_nodes_for_bars(nodes: Mapping[str, Node], bars: Bars, *, max_warmup: i
                     _unavailable(path, node, "open, high or low", f"{bars.source} has one price a day, the close")
                 )
         if root.warmup > max_warmup:
-            sentence = f"needs {root.warmup} bars of warm-up, allowed are {max_warmup}; use shorter windows"
-            errors.append(
-                SpecError(path, "warmup", str(root.warmup), f"at most {max_warmup}", str(max_warmup), sentence)
-            )
+            errors.append(_too_long(path, root.warmup, max_warmup))
     return errors
+
+
+def _too_long(path: str, needed: int, allowed: int, what: str = "") -> SpecError:
+    said = f" ({what})" if what else ""
+    sentence = f"needs {needed} bars of warm-up{said}, allowed are {allowed}; use shorter windows"
+    return SpecError(path, "warmup", str(needed), f"at most {allowed}", str(allowed), sentence)
 
 
 def derived_nodes(spec: Spec) -> dict[str, Node]:
@@ -941,7 +961,7 @@ def _sizing_text(sizing: FractionSizing | VolatilitySizing | AtrRiskSizing | Kel
     if isinstance(sizing, KellySizing):
         return (
             f"{sizing.share:g} of mean / variance of what it earned on paper over {sizing.window} bars,"
-            f" 0 to {sizing.cap:g} of equity; no entry before it has wanted a position on {LEAST_BARS} of them"
+            f" 0 to {sizing.cap:g} of equity; no entry before it has wanted a position on {sizing.LEAST_BARS} of them"
         )
     if isinstance(sizing, VolatilitySizing):
         return f"{sizing.annual:g} / volatility({sizing.window}) of equity, at most {sizing.cap:g}"

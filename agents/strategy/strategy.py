@@ -23,10 +23,8 @@ from agents.strategy.incumbents import DEFAULT, shipped_incumbent, shipped_incum
 from agents.strategy.portfolio import portfolio_targets
 from agents.strategy.sizing import largest, paper_sides, sizes
 from agents.strategy.spec import (
-    LEAST_BARS,
     EnsembleSpec,
     Halt,
-    KellySizing,
     Orders,
     PortfolioSpec,
     RulesSpec,
@@ -35,6 +33,7 @@ from agents.strategy.spec import (
     Spec,
     derived_nodes,
     load_spec,
+    warmup_bars,
     with_members,
 )
 from backtesting.bars import Bars, BoolArray, FloatArray
@@ -84,10 +83,7 @@ class TradingStrategy:
     @property
     def warmup_bars(self) -> int:
         """Leading bars at which some part of the rule cannot be known yet."""
-        own = self.spec.window if isinstance(self.spec, EnsembleSpec) and self.spec.weights not in _FIXED else 0
-        if isinstance(getattr(self.spec, "sizing", None), KellySizing):
-            own = LEAST_BARS + 2
-        return max((node.warmup for node in self._compiled().values()), default=0) + own
+        return warmup_bars(self.spec)
 
     def load_model(self) -> Self:
         """Compile the rule; may be called again, and need not be called."""
@@ -196,10 +192,6 @@ class TradingStrategy:
         return TargetDecisions(target=target, band=spec.rebalance.band / bars.n_assets, **_account_terms(spec))
 
 
-# Ways of weighing members that need no history of their own.
-_FIXED = ("equal", "given")
-
-
 def _halt_terms(halt: Halt | None) -> dict[str, Any]:
     return {} if halt is None else {"halt_drawdown": halt.drawdown, "halt_bars": halt.bars or 0}
 
@@ -225,7 +217,7 @@ def _weights(spec: ScoreSpec, score: FloatArray) -> FloatArray:
 def _from_config(config: dict[str, Any]) -> Spec:
     spec = load_spec(config, origin="")
     if isinstance(spec, EnsembleSpec):
-        spec = with_members(spec, {shipped.name: shipped for shipped in shipped_incumbents()}.get)
+        spec = with_members(spec, {shipped.name: shipped for shipped in shipped_incumbents()})
     if isinstance(spec, list):
         raise InvalidConfig(
             f"the configuration is not a legal strategy: {'; '.join(map(str, spec))}",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from backtesting.errors import TouchstoneError, UsageError
+from backtesting.errors import DataError, TouchstoneError, UsageError
 from backtesting.executor import InProcess, Processes
 
 
@@ -33,6 +33,25 @@ def refuse(number: int) -> int:
     raise ValueError(f"no {number}")
 
 
+def refuse_the_data(number: int) -> int:
+    raise DataError(f"no prices for {number}", kept="the others", next_step="fetch them")
+
+
+class TwoPartsError(Exception):
+    """Leaves its process well, and cannot be put together again in another one."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def raise_two_parts(number: int) -> int:
+    raise TwoPartsError("this", "that")
+
+
+def return_a_function(number: int) -> object:
+    return lambda: number
+
+
 def test_processes_give_what_this_process_gives_in_order() -> None:
     blocks = [5, 1, 4, 2]
     assert InProcess().map_blocks(square, blocks) == [25, 1, 16, 4]
@@ -54,5 +73,19 @@ def test_a_block_that_always_loses_its_worker_is_named() -> None:
 def test_an_exception_of_the_function_is_raised_as_it_is() -> None:
     with pytest.raises(ValueError, match="no 7"):
         Processes(1).map_blocks(refuse, [7])
+    with pytest.raises(DataError) as caught:
+        Processes(1).map_blocks(refuse_the_data, [7])
+    assert (caught.value.what, caught.value.kept, caught.value.next_step) == (
+        "no prices for 7",
+        "the others",
+        "fetch them",
+    )
     with pytest.raises(UsageError, match="n_workers is 0"):
         Processes(0)
+
+
+def test_what_cannot_travel_is_named_and_is_no_lost_worker() -> None:
+    with pytest.raises(TouchstoneError, match="a block raised TwoPartsError: this and that, which cannot travel"):
+        Processes(1).map_blocks(raise_two_parts, [7])
+    with pytest.raises(TouchstoneError, match="a block returned function, which cannot travel between processes"):
+        Processes(1).map_blocks(return_a_function, [7])

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agents.data_fetch.calendar import periods_a_year
 from agents.data_fetch.market import Market
 from agents.data_fetch.quality import Flag, Severity
 from agents.data_fetch.sources.source import Loaded
@@ -283,7 +284,7 @@ def load_tables(tables: Sequence[Table], market: Market, notes: Sequence[Flag] =
         close=fields["close"],
         volume=fields["volume"],
         source=market.address,
-        periods_per_year=market.periods,
+        periods_per_year=periods_a_year(sessions) if market.periods is None else market.periods,
         close_only=all("high" not in table.columns for table in tables),
         features=extra,
     )

@@ -17,9 +17,10 @@ from agents.strategy.incumbents import panel_incumbents, shipped_incumbents
 from agents.strategy.spec import check_for_bars, load_spec, rule_text, to_yaml
 from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
+from backtesting.benchmark import held_returns
 from backtesting.costs import COSTS
 from backtesting.errors import InvalidConfig, UsageError
-from backtesting.splits import LEAD_BARS, plan_split
+from backtesting.splits import plan_split
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.compiling import said_once
 from generator.interfaces.cli.conditions import terms_named
@@ -103,6 +104,7 @@ def show(name: Name, market: Market = "sample:sp500", json_lines: Json = False) 
             f"{step.at[:10]} {step.from_state or 'new'} -> {step.to_state}, {plain(step.who)}: {plain(step.reason)}"
         )
     show_metrics(metrics, output, f"Open window of {market}, costs liquid-index")
+    output.line("alpha, beta, information ratio and captures: against holding the market from close to close.")
 
 
 @app.command(epilog="Example: touchstone agents promote volume_surge")
@@ -160,7 +162,7 @@ def orders(
             raise InvalidConfig(f"the agent {name} is not a legal spec any more: {found[0]}", next_step="retire it")
         spec = found
     bars = fetch_bars(market, cache_dir=workspace.home() / "snapshots")
-    errors = check_for_bars(spec, bars, max_warmup=LEAD_BARS)
+    errors = check_for_bars(spec, bars, max_warmup=bars.n_bars - 1)
     if errors:
         show_errors(name, errors, output)
         raise typer.Exit(3)
@@ -221,4 +223,5 @@ def _metrics(spec: object, market: str) -> dict[str, float]:
     if isinstance(loaded, list):
         return {}
     cut = bars.upto(window.stop)
-    return dict(simulate(TradingStrategy(loaded).generate_signals(cut), COSTS["liquid-index"], window=window).metrics)
+    signals, held = TradingStrategy(loaded).generate_signals(cut), held_returns(cut, window)
+    return dict(simulate(signals, COSTS["liquid-index"], window=window, benchmark=held).metrics)

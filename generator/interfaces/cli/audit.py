@@ -14,7 +14,7 @@ from backtesting.backtest import simulate
 from backtesting.costs import FREE
 from backtesting.errors import UsageError
 from backtesting.look_ahead import N_CUTS, audit_signals, same_bar_sharpe, spread_cuts
-from backtesting.splits import LEAD_BARS, plan_split
+from backtesting.splits import plan_split
 from generator.config import CARD
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output
@@ -51,7 +51,7 @@ def look_ahead(
     output = Output.from_environment(json_lines=json_lines)
     spec = legal_spec(file, output)
     bars = fetch_bars(market, cache_dir=workspace.home() / "snapshots")
-    errors = check_for_bars(spec, bars, max_warmup=LEAD_BARS)
+    errors = check_for_bars(spec, bars, max_warmup=bars.n_bars - 1)
     if errors:
         show_errors(file, errors, output)
         raise typer.Exit(3)

@@ -15,19 +15,20 @@ import typer
 from agents.archive.records import SealedOpening, Trial, series_key
 from agents.data_fetch.data_fetch import fetch_report
 from agents.data_fetch.quality import QualityReport
-from agents.strategy.spec import EnsembleSpec, PortfolioSpec, Spec, check_for_bars, rule_text
+from agents.strategy.spec import EnsembleSpec, PortfolioSpec, Spec, check_for_bars, rule_text, warmup_bars
 from agents.strategy.strategy import TradingStrategy
 from backtesting.backtest import simulate
-from backtesting.bars import Bars
+from backtesting.bars import Bars, FloatArray
+from backtesting.benchmark import held_returns
 from backtesting.costs import COSTS
-from backtesting.errors import UsageError
+from backtesting.errors import DataError, UsageError
 from backtesting.hashing import content_id
 from backtesting.result import BacktestResult
-from backtesting.splits import LEAD_BARS, Split, Window, plan_split
+from backtesting.splits import Split, Window, plan_split
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.compiling import said_once
 from generator.interfaces.cli.conditions import costs_named, terms_named
-from generator.interfaces.cli.output import Output, number
+from generator.interfaces.cli.output import Output, number, percent
 from generator.interfaces.cli.population import (
     Conditions,
     Looks,
@@ -58,6 +59,9 @@ EXAMPLES = """Examples:
 
 TOP = 20
 """How many of many specs are listed."""
+
+LEAST_BARS = 2
+"""Bars that have to be left after the warm-up: one to decide on and one to trade on."""
 
 SHOWN_SYMBOLS = 3
 """How many symbols are shown at each end of the list by profit."""
@@ -117,21 +121,29 @@ def main(
         return
     spec = legal_spec(file, output) if found is None or only is None else spec_named(only, found, file)
     bars, quality = fetch_report(market, cache_dir=workspace.home() / "snapshots")
-    errors = check_for_bars(spec, bars, max_warmup=LEAD_BARS)
+    split = _split(bars, window, output)
+    seen, shared = _shown(bars, split, window)
+    errors = check_for_bars(spec, bars, max_warmup=shared.stop - LEAST_BARS)
     if errors:
         show_errors(file, errors, output)
         raise typer.Exit(3)
     _tell_flags(quality, output)
-    split = plan_split(bars)
-    seen, span = _shown(bars, split, window)
+    # Alone, a rule may need more bars first than the rules of a run, which all share one window.
+    span = Window(max(shared.start, warmup_bars(spec)), shared.stop)
     if window == "all":
         # Before anything is computed: a look that was not recorded would be a look for free.
-        _break_seal(bars, split, [spec.spec_id], output)
+        _break_seal(bars, split.sealed if split else span, [spec.spec_id], output)
     with said_once(output):
         signals = TradingStrategy(spec).generate_signals(seen)
-        result = simulate(signals, model, window=span, capital=capital, terms=conventions)
+        market_held = held_returns(seen, span)
+        result = simulate(signals, model, window=span, capital=capital, terms=conventions, benchmark=market_held)
     count_trial(bars, spec, result, window)
-    _show(spec, result, output, window, costs, trades, seen)
+    _show(spec, result, output, window, costs, trades, seen, market_held)
+    if split is not None and span.start > shared.start:
+        output.line(
+            f"The window begins at bar {span.start}, after the warm-up of this rule; for all rules of a run it begins"
+            f" at bar {shared.start}."
+        )
 
 
 def _trade_many(
@@ -146,7 +158,7 @@ def _trade_many(
     specs, places, n_illegal = distinct(found, bars, output)
     looks = Looks(specs, places, seen, parts_of(span, n_parts), conditions)
     if window == "all":
-        _break_seal(bars, split, [spec.spec_id for spec in specs], output)
+        _break_seal(bars, split.sealed, [spec.spec_id for spec in specs], output)
     with said_once(output):
         metrics = looks.evaluate(executor, threads)
     count_trials(looks, metrics, window, output)
@@ -161,8 +173,23 @@ def _tell_flags(quality: QualityReport, output: Output) -> None:
             output.note(f"data: {flag}")
 
 
-def _shown(bars: Bars, split: Split, window: str) -> tuple[Bars, Window]:
+def _split(bars: Bars, window: str, output: Output) -> Split | None:
+    """The open and the sealed window; None for a history that is too short for both and is wanted as a whole."""
+    try:
+        return plan_split(bars)
+    except DataError as short:
+        if window == "open":
+            raise DataError(
+                short.what, next_step="ask for a longer history, or look at all there is with --window all"
+            ) from None
+        output.note(f"{short.what}: all of it is traded after the warm-up, and nothing is left to judge a rule on")
+        return None
+
+
+def _shown(bars: Bars, split: Split | None, window: str) -> tuple[Bars, Window]:
     """The bars that may be looked at, and the window of them that counts."""
+    if split is None:
+        return bars, Window(0, bars.n_bars)
     if window == "open":
         return bars.upto(split.open.stop), split.open
     return bars, Window(split.open.start, bars.n_bars)
@@ -176,8 +203,10 @@ def _show(
     costs: str,
     n_trades: int,
     bars: Bars,
+    market_held: FloatArray,
 ) -> None:
     last = result.trades[-n_trades:] if n_trades else ()
+    held = float(np.prod(1.0 + market_held) - 1.0)
     output.event(
         "backtest",
         name=spec.name,
@@ -187,6 +216,9 @@ def _show(
         window=window,
         first=str(result.sessions[0]),
         last=str(result.sessions[-1]),
+        first_bar=result.window.start,
+        warmup_bars=warmup_bars(spec),
+        periods_per_year=bars.periods_per_year,
         costs=result.costs.as_dict(),
         terms=asdict(result.terms),
         symbols=list(bars.symbols),
@@ -196,6 +228,7 @@ def _show(
         final_equity=float(result.equity[-1]),
         costs_paid=result.costs_paid,
         metrics=dict(result.metrics),
+        benchmark={"kind": "hold" if bars.n_assets == 1 else "hold_equal_shares", "total_return": held},
     )
     output.line(rule_text(spec))
     if bars.n_assets > 1:
@@ -205,6 +238,11 @@ def _show(
         f" {result.capital:,.2f} became {result.equity[-1]:,.2f}, costs paid {result.costs_paid:,.2f}"
     )
     show_metrics(result.metrics, output, spec.name)
+    what = bars.symbols[0] if bars.n_assets == 1 else "equal shares of the symbols with a price"
+    output.line(
+        f"alpha, beta, information ratio and captures: against holding {what} from close to close, free of costs, which"
+        f" returned {percent(held)}."
+    )
     if result.unfilled > 0.0:
         output.line(f"Orders for {result.unfilled:,.2f} were dropped: more than the market takes in a bar.")
     _show_symbols(result, bars, output)
@@ -229,7 +267,8 @@ def _show(
         output.table(f"Last {len(rows)} of {len(result.trades)} trades", columns, rows)
     output.line(
         f"One backtest is one look, not a verdict: Sharpe {number(result.metrics['sharpe_ratio'])},"
-        f" give or take {number((bars.periods_per_year / len(result.returns)) ** 0.5)} (one standard error)."
+        f" give or take {number((bars.periods_per_year / len(result.returns)) ** 0.5)} (one standard error),"
+        f" at {bars.periods_per_year:g} bars a year."
     )
 
 
@@ -264,7 +303,7 @@ def _show_symbols(result: BacktestResult, bars: Bars, output: Output) -> None:
         output.table(f"{len(profits)} symbols traded{which}", ("symbol", "trades>", "profit>"), rows)
 
 
-def _break_seal(bars: Bars, split: Split, spec_ids: Sequence[str], output: Output) -> None:
+def _break_seal(bars: Bars, shown: Window, spec_ids: Sequence[str], output: Output) -> None:
     if not workspace.exists():
         return
     with workspace.opened() as archive:
@@ -272,7 +311,7 @@ def _break_seal(bars: Bars, split: Split, spec_ids: Sequence[str], output: Outpu
             SealedOpening(
                 run_id=None,
                 series=series_key(bars.symbols),
-                first_session=str(bars.sessions[split.sealed.start]),
+                first_session=str(bars.sessions[shown.start]),
                 last_session=str(bars.sessions[-1]),
                 bars_id=bars.bars_id,
                 nomination_id=spec_ids[0] if len(spec_ids) == 1 else content_id(list(spec_ids)),

@@ -5,6 +5,7 @@ from math import isfinite
 from typing import Any
 
 from agents.archive.records import Candidate
+from backtesting.metrics import AGAINST_BENCHMARK
 from generator.interfaces.cli.output import Output, number, percent, plain
 
 
@@ -56,11 +57,11 @@ def show_evaluation(evaluation: Mapping[str, Any], output: Output) -> None:
 
 
 def show_metrics(metrics: Mapping[str, float | None], output: Output, title: str) -> None:
-    """The metrics of one backtest, two a row."""
-    cells = [
-        (name.replace("_", " "), f"{value:.4g}" if value is not None and isfinite(value) else "–")
-        for name, value in metrics.items()
-    ]
+    """The metrics of one backtest, two a row; those against the market only where they were asked for."""
+    shown = {name: f"{value:.4g}" if value is not None and isfinite(value) else "–" for name, value in metrics.items()}
+    if all(shown.get(name, "–") == "–" for name in AGAINST_BENCHMARK):
+        shown = {name: text for name, text in shown.items() if name not in AGAINST_BENCHMARK}
+    cells = [(name.replace("_", " "), text) for name, text in shown.items()]
     half = (len(cells) + 1) // 2
     padded = [*cells, ("", "")]
     rows = [(*cells[i], *(padded[half + i] if half + i < len(padded) else ("", ""))) for i in range(half)]

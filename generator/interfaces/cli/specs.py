@@ -1,4 +1,7 @@
-"""Reading spec files for a command: the spec, or every error in it and exit code 3; or many specs of one place."""
+"""Reading spec files for a command: the spec, or every error in it and exit code 3; or many specs of one place.
+
+Agents that an ensemble names are looked up here, so that every command runs the rule that the names stand for.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +10,11 @@ from pathlib import Path
 import typer
 
 from agents.strategy.incumbents import panel_incumbents, shipped_incumbents
-from agents.strategy.spec import Spec, load_spec
+from agents.strategy.spec import EnsembleSpec, Spec, load_spec, with_members
 from agents.strategy.spec_error import SpecError, nearest
 from agents.strategy.spec_text import read_mapping
 from backtesting.errors import InvalidConfig
+from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output, plain
 
 SPEC_KEYS = frozenset({"kind", "name", "hypothesis"})
@@ -36,7 +40,8 @@ def read_spec(file: str) -> Spec | list[SpecError]:
     path = Path(file)
     try:
         if path.is_file():
-            return load_spec(path.read_bytes(), origin=path.name)
+            (spec,) = with_agents([load_spec(path.read_bytes(), origin=path.name)])
+            return [error.of(path.name) for error in spec] if isinstance(spec, list) else spec
         if path.is_dir():
             raise InvalidConfig(f"{file} is a folder", next_step="name one YAML or JSON spec in it")
     except OSError as error:
@@ -69,7 +74,29 @@ def specs_in(file: str) -> list[FoundSpec] | None:
         raise InvalidConfig(f"{file} cannot be read: {error.strerror}", next_step="check the file") from None
     if not texts:
         raise InvalidConfig(f"{file} holds no spec", next_step="write a YAML or JSON file a spec, or one a line")
-    return [FoundSpec(place, load_spec(text, origin="")) for place, text in texts]
+    specs = with_agents([load_spec(text, origin="") for _, text in texts])
+    return [FoundSpec(place, spec) for (place, _), spec in zip(texts, specs, strict=True)]
+
+
+def with_agents(specs: Sequence[Spec | list[SpecError]]) -> list[Spec | list[SpecError]]:
+    """The specs with the rules of the agents that ensembles among them name, or what is wrong with a name.
+
+    A name is that of a shipped strategy, or else of an agent of this workspace that is not retired.
+    """
+    if not any(isinstance(spec, EnsembleSpec) and spec.unresolved for spec in specs):
+        return list(specs)
+    agents = _agents()
+    return [spec if isinstance(spec, list) else with_members(spec, agents) for spec in specs]
+
+
+def _agents() -> dict[str, Spec]:
+    shipped = {spec.name: spec for spec in (*shipped_incumbents(), *panel_incumbents())}
+    if not workspace.exists():
+        return shipped
+    with workspace.opened() as archive:
+        kept = [agent for agent in archive.agents() if agent.state != "retired"]
+    loaded = {agent.agent_id: load_spec(agent.spec, origin="") for agent in kept}
+    return {name: spec for name, spec in loaded.items() if not isinstance(spec, list)} | shipped
 
 
 def spec_named(name: str, found: Sequence[FoundSpec], file: str) -> Spec:

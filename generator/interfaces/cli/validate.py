@@ -11,12 +11,10 @@ from agents.data_fetch.data_fetch import fetch_bars
 from agents.strategy.expression.nodes import Node
 from agents.strategy.expression.parse import parse
 from agents.strategy.expression.types import Dimension
-from agents.strategy.incumbents import shipped_incumbents
 from agents.strategy.notices import notices, notices_of
 from agents.strategy.schema import editor_schema, spec_schema
-from agents.strategy.spec import Spec, check_for_bars, check_nodes_for_bars, rule_text, with_members
+from agents.strategy.spec import Spec, check_for_bars, check_nodes_for_bars, rule_text, warmup_bars
 from agents.strategy.spec_error import SpecError
-from agents.strategy.strategy import TradingStrategy
 from backtesting.errors import UsageError
 from backtesting.splits import LEAD_BARS
 from generator.interfaces.cli import workspace
@@ -69,20 +67,18 @@ def main(
     if named is not None:
         _check_expressions(file, named, market, output)
         return
-    spec = with_members(legal_spec(file, output), _shipped)
-    errors = spec if isinstance(spec, list) else _market_errors(spec, market)
-    if errors or isinstance(spec, list):
+    spec = legal_spec(file, output)
+    if errors := _market_errors(spec, market):
         show_errors(file, errors, output)
         raise typer.Exit(3)
-    strategy = TradingStrategy(spec)
-    output.event(
-        "valid", file=file, name=spec.name, spec_id=spec.spec_id, warmup_bars=strategy.warmup_bars, rule=spec.rule()
-    )
+    needed = warmup_bars(spec)
+    output.event("valid", file=file, name=spec.name, spec_id=spec.spec_id, warmup_bars=needed, rule=spec.rule())
     output.line(f"{spec.name} is legal.", style="green")
     _show_notices(file, notices(spec), output)
     output.line(rule_text(spec))
     output.line(price_of_length(spec, YEARS))
-    output.line(f"Warm-up {strategy.warmup_bars} bars. {spec.spec_id}")
+    more = f", more than the {LEAD_BARS} of a run; touchstone backtest begins later" if needed > LEAD_BARS else ""
+    output.line(f"Warm-up {needed} bars{more}. {spec.spec_id}")
 
 
 def _check_expressions(file: str, named: dict[str, str], market: str | None, output: Output) -> None:
@@ -113,12 +109,8 @@ def _show_notices(file: str, found: list[SpecError], output: Output) -> None:
         output.line(f"Notice: {notice}", style="yellow")
 
 
-def _shipped(name: str) -> Spec | None:
-    return {spec.name: spec for spec in shipped_incumbents()}.get(name)
-
-
 def _market_errors(spec: Spec, market: str | None) -> list[SpecError]:
     if market is None:
         return []
     bars = fetch_bars(market, cache_dir=workspace.home() / "snapshots")
-    return check_for_bars(spec, bars, max_warmup=LEAD_BARS)
+    return check_for_bars(spec, bars, max_warmup=bars.n_bars - 1)

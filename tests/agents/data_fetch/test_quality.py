@@ -132,7 +132,9 @@ def test_weekend_bars_are_flagged_unless_the_market_trades_every_day() -> None:
     report = check_quality(make(sessions=days))
     assert only(report, "weekend").first[0] == "2015-01-03"
     assert "365" in only(report, "periods").sentence
-    assert rules(check_quality(make(sessions=days, periods=365.0))) == []
+    right = check_quality(make(sessions=days, periods=365.0))
+    assert (rules(right), right.verdict) == (["periods"], "usable")
+    assert only(right, "periods").sentence == "annual figures and rates count 365 bars a year"
 
 
 def test_weekly_bars_counted_as_daily_are_unusable_and_the_way_out_is_named() -> None:
@@ -140,7 +142,8 @@ def test_weekly_bars_counted_as_daily_are_unusable_and_the_way_out_is_named() ->
     report = check_quality(make(sessions=days))
     assert report.verdict == "unusable"
     assert "?periods=52" in only(report, "periods").sentence
-    assert rules(check_quality(make(sessions=days, periods=52.0))) == []
+    right = check_quality(make(sessions=days, periods=52.0))
+    assert (rules(right), only(right, "periods").severity) == (["periods"], "info")
 
 
 def test_a_history_too_short_for_two_windows_says_how_many_bars_are_needed() -> None:

@@ -146,18 +146,17 @@ def test_no_ensemble_looks_ahead(bars: Bars) -> None:
 # --- names and ids
 
 
-def shipped(name: str) -> Spec | None:
-    return {spec.name: spec for spec in shipped_incumbents()}.get(name)
+SHIPPED: dict[str, Spec] = {spec.name: spec for spec in shipped_incumbents()}
 
 
 def test_a_name_becomes_what_it_stands_for() -> None:
     by_name = loaded(ensemble({"agent": "golden_cross"}, LONG))
     written = loaded(ensemble({"spec": shipped_incumbent("golden_cross").config()}, LONG))
     assert by_name.spec_id != written.spec_id
-    found = with_members(by_name, shipped)
+    found = with_members(by_name, SHIPPED)
     assert isinstance(found, EnsembleSpec)
     assert found.spec_id == written.spec_id
-    assert with_members(written, shipped) is written
+    assert with_members(written, SHIPPED) is written
     with pytest.raises(InvalidConfig, match="several names agents that have not been looked up: golden_cross"):
         TradingStrategy(by_name)
 
@@ -165,12 +164,19 @@ def test_a_name_becomes_what_it_stands_for() -> None:
 def test_a_name_that_nobody_has_and_a_nested_ensemble_are_refused() -> None:
     spec = loaded(ensemble({"agent": "nobody"}, {"agent": "mixture"}))
     mixture = loaded(ensemble(UP, LONG))
-    errors = with_members(spec, {"mixture": mixture}.get)
+    errors = with_members(spec, {"mixture": mixture})
     assert isinstance(errors, list)
     assert [str(error) for error in errors] == [
         'members.0.agent: there is no agent "nobody"',
         'members.1.agent: "mixture" is an ensemble, and an ensemble has no ensembles as members; name its members',
     ]
+
+
+def test_the_nearest_agent_is_named_for_one_that_is_misspelt() -> None:
+    errors = with_members(loaded(ensemble({"agent": "goldn_cross"}, LONG)), SHIPPED)
+    assert isinstance(errors, list)
+    assert str(errors[0]) == 'members.0.agent: there is no agent "goldn_cross"; did you mean "golden_cross"?'
+    assert errors[0].nearest == "golden_cross"
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_the_editor_shows_the_vocabulary() -> None:
 def test_specs_of_the_docs_are_legal(config: dict[str, Any]) -> None:
     spec = load_spec(config, origin="")
     assert not isinstance(spec, list), [str(error) for error in spec]
-    spec = with_members(spec, {shipped.name: shipped for shipped in shipped_incumbents()}.get)
+    spec = with_members(spec, {shipped.name: shipped for shipped in shipped_incumbents()})
     assert not isinstance(spec, list), [str(error) for error in spec]
     assert TradingStrategy(spec).warmup_bars < 300
 

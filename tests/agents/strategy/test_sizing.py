@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.strategy.sizing import kelly_sizes, paper_sides
-from agents.strategy.spec import LEAST_BARS
+from agents.strategy.sizing import LEAST_BARS, kelly_sizes, paper_sides
 from backtesting.backtest import simulate
 from backtesting.bars import Bars
 from backtesting.costs import FREE

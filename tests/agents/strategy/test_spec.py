@@ -493,7 +493,8 @@ def test_rule_text_is_made_from_the_rule_and_not_from_the_prose() -> None:
         "Score: roc(close, 20).",
         "Position: 5 times the score, at most fully long or short.",
         "Size: 0.1 / volatility(20) of equity, at most 1.5.",
-        "Looked at every 5 bar(s), traded if further than 0.05 of equity from the target.",
+        "Looked at every 5 bars, counted from the first bar of the data,"
+        " traded if further than 0.05 of equity from the target.",
     ]
 
 
@@ -503,7 +504,8 @@ def test_rule_text_of_a_portfolio_and_an_ensemble() -> None:
         " sector.",
         "Hold the 10 % of the names with the highest score, and short as many with the lowest.",
         "Size: 1 of equity in all, weights by 1 / volatility(60), at most 0.05 of equity a name.",
-        "Chosen anew every 21 bar(s), traded if further than 0.002 of equity from the target.",
+        "Chosen anew every 21 bars, counted from the first bar of the data,"
+        " traded if further than 0.002 of equity from the target.",
     ]
     lines = rule_text(loaded(ENSEMBLE)).splitlines()
     assert lines[:3] == [
@@ -515,7 +517,8 @@ def test_rule_text_of_a_portfolio_and_an_ensemble() -> None:
         "Member (1): the agent macd_trend.",
         "Fully long or short where at least 0.5 of the votes say so, else flat.",
         "Size: 1 times that.",
-        "Looked at every 5 bar(s), traded if further than 0.05 of equity from the target.",
+        "Looked at every 5 bars, counted from the first bar of the data,"
+        " traded if further than 0.05 of equity from the target.",
     ]
 
 

@@ -10,9 +10,12 @@ from agents.strategy.expression.evaluate import EvaluationCache
 from agents.strategy.incumbents import shipped_incumbent, shipped_incumbents
 from agents.strategy.spec import Spec, load_spec
 from agents.strategy.strategy import TradingStrategy
+from backtesting.backtest import simulate
 from backtesting.bars import Bars
+from backtesting.costs import FREE
 from backtesting.decisions import Decisions, SignalDecisions, TargetDecisions
 from backtesting.errors import DataError, InvalidConfig
+from backtesting.splits import Window
 
 
 def strategy(**config: Any) -> TradingStrategy:
@@ -176,6 +179,16 @@ def test_a_score_is_looked_at_every_so_many_bars(bars: Bars) -> None:
     decisions = agent.generate_signals(bars).decisions
     assert isinstance(decisions, TargetDecisions)
     assert np.nonzero(~np.isnan(decisions.target[:, 0]))[0].tolist() == list(range(0, 420, 21))
+
+
+@pytest.mark.parametrize(("every_bars", "first"), [(1, 1), (21, 3), (250, 43)])
+def test_rebalancing_counts_from_the_first_bar_of_the_data_and_not_of_the_window(
+    bars: Bars, every_bars: int, first: int
+) -> None:
+    agent = strategy(kind="score", score="1", rebalance={"every_bars": every_bars, "band": 0.05})
+    result = simulate(agent.generate_signals(bars), FREE, window=Window(208, 420))
+    # From bar 208 on the first multiple of 21 is 210, and of 250 it is 250; the fill is a bar later.
+    assert int(np.flatnonzero(result.exposure)[0]) == first
 
 
 def test_signals_read_as_words(bars: Bars) -> None:

@@ -118,3 +118,18 @@ def test_orders_that_cannot_be_made_end_with_a_sentence(
     answer = touchstone("agents", "orders", *options, "--market", "sample:sp500")
     assert (answer.code, answer.out) == (2, "")
     assert sentence in answer.error
+
+
+def test_an_agent_stands_beside_holding_the_market(touchstone: Callable[..., Any]) -> None:
+    answer = touchstone("agents", "show", "golden_cross")
+    assert "against holding the market" in answer.out
+    metrics = touchstone("agents", "show", "golden_cross", "--json").event("agent")["metrics"]
+    # Half of the time in the market: a beta between none and all of it.
+    assert 0.0 < metrics["beta"] < 1.0
+    assert "information ratio" in answer.out
+
+
+def test_metrics_against_a_market_that_nobody_named_are_not_shown(touchstone: Callable[..., Any], judged: Any) -> None:
+    page = touchstone("review", "show", touchstone("review", "list", "--json").events[0]["slot_id"]).out
+    assert "break even cost bps" in page
+    assert "information ratio" not in page

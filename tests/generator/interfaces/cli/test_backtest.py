@@ -196,6 +196,93 @@ def test_a_portfolio_trades_a_panel_and_not_a_single_asset(touchstone: Callable[
     assert "a portfolio chooses among several assets" in alone.out
 
 
+SLOW = {
+    "kind": "ensemble",
+    "name": "slow_weights",
+    "hypothesis": "x",
+    "weights": "inverse_volatility",
+    "window": 1000,
+    "members": [
+        {"spec": {"kind": "score", "name": "up_one", "hypothesis": "x", "score": "roc(close, 20)"}},
+        {"spec": {"kind": "score", "name": "down_one", "hypothesis": "x", "score": "-zscore(close, 5)"}},
+    ],
+}
+
+
+def test_a_long_warm_up_is_no_performance_the_window_begins_after_it(
+    touchstone: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "slow.json"
+    file.write_text(json.dumps(SLOW))
+    event = touchstone("backtest", file, "--market", "sample:sp500", "--json").event("backtest")
+    # roc(close, 20) is known at bar 20, and its weight 1000 bars later: what all rules of a run share begins at 300.
+    assert (event["warmup_bars"], event["first_bar"]) == (1020, 1020)
+    usual = touchstone(*GOLDEN, "--json").event("backtest")
+    assert (usual["warmup_bars"], usual["first_bar"]) == (200, 300)
+    assert event["last"] == usual["last"]  # the sealed window begins where it did
+    said = touchstone("backtest", file, "--market", "sample:sp500").out
+    assert "The window begins at bar 1020, after the warm-up of this rule; for all rules of a run it begins" in said
+    assert "for all rules of a run" not in touchstone(*GOLDEN).out
+
+
+def test_many_rules_share_a_window_and_one_that_needs_more_is_left_out(
+    touchstone: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "many.jsonl"
+    short = {"kind": "score", "name": "up_one", "hypothesis": "x", "score": "roc(close, 20)"}
+    file.write_text(json.dumps(SLOW) + "\n" + json.dumps(short))
+    answer = touchstone("backtest", file, "--market", "sample:sp500")
+    assert answer.code == 3
+    assert "window: needs 1020 bars of warm-up (its window included), allowed are 300" in answer.err
+
+
+def test_what_is_never_known_in_the_window_is_refused_with_its_sentence(
+    touchstone: Callable[..., Any], tmp_path: Path, price_file: Callable[..., Path]
+) -> None:
+    file = tmp_path / "slow.json"
+    file.write_text(json.dumps(SLOW))
+    prices = price_file([50.0 + i % 7 for i in range(900)])
+    answer = touchstone("backtest", file, "--market", f"csv:{prices}", "--window", "all")
+    assert answer.code == 3
+    # 900 bars less one to decide on and one to trade on.
+    assert "needs 1020 bars of warm-up (its window included), allowed are 898; use shorter windows" in answer.out
+
+
+def test_a_short_history_is_traded_as_a_whole_where_that_is_asked_for(
+    touchstone: Callable[..., Any], price_file: Callable[..., Path], judged: Any, home: Path
+) -> None:
+    market = f"csv:{price_file([50.0 + i % 7 + i / 50 for i in range(900)])}"
+    refused = touchstone("backtest", "golden_cross", "--market", market)
+    assert refused.code == 4
+    assert "has 900 bars, an open and a sealed window need 1162" in refused.error
+    assert "--window all" in refused.error
+    answer = touchstone("backtest", "golden_cross", "--market", market, "--window", "all", "--json")
+    assert answer.code == 0
+    event = answer.event("backtest")
+    # sma(close, 200) is known at bar 199, its cross a bar later: 40 weeks of 5 weekdays from Monday 2010-01-04.
+    assert (event["first_bar"], event["first"]) == (200, "2010-10-11")
+    assert "all of it is traded after the warm-up, and nothing is left to judge a rule on" in answer.err
+    with Archive.open(home / "touchstone.db") as archive:
+        opened = archive.earlier_openings("", "2010-01-01", "2014-01-01", bars_id=event["bars_id"])[-1]
+    # What was shown counts as seen, should a longer history of the same symbol come.
+    assert (opened.kind, opened.first_session, opened.last_session) == ("shown", event["first"], event["last"])
+
+
+def test_a_rule_stands_beside_holding_the_market(touchstone: Callable[..., Any]) -> None:
+    event = touchstone("backtest", "buy_and_hold", "--market", "sample:sp500", "--costs", "free", "--json").event(
+        "backtest"
+    )
+    # Bought at the open after the window's first close and held: the same as the benchmark but for the first day.
+    assert event["benchmark"]["kind"] == "hold"
+    assert event["metrics"]["beta"] == pytest.approx(1.0, abs=0.01)
+    assert event["metrics"]["alpha"] == pytest.approx(0.0, abs=0.01)
+    assert event["metrics"]["total_return"] == pytest.approx(event["benchmark"]["total_return"], abs=0.02)
+    answer = touchstone(*GOLDEN)
+    assert "against holding SP500 from close to close, free of costs, which returned" in answer.out
+    panel = touchstone("backtest", "golden_cross", "--market", PANEL)
+    assert "against holding equal shares of the symbols with a price" in panel.out
+
+
 def test_terms_and_costs_come_from_files(touchstone: Callable[..., Any], tmp_path: Path) -> None:
     costs, terms = tmp_path / "costs.yaml", tmp_path / "terms.json"
     costs.write_text(

@@ -100,22 +100,27 @@ def test_a_rule_on_volume_is_refused_on_a_market_without_it(
     assert touchstone("validate", file, "--market", "synthetic:planted").code == 0
 
 
-def test_a_rule_that_looks_back_further_than_the_lead_is_refused_for_a_market(
-    touchstone: Callable[..., Any], tmp_path: Path
+def test_a_rule_that_looks_back_further_than_a_run_allows_is_legal_and_says_so(
+    touchstone: Callable[..., Any], tmp_path: Path, price_file: Callable[..., Path]
 ) -> None:
     file = tmp_path / "long.yaml"
-    file.write_text(
-        'kind: rules\nname: far\nhypothesis: x\nlong: {enter: "close > sma(close, 301)"}\n', encoding="utf-8"
+
+    def validated(window: int, market: str) -> Any:
+        enter = f"close > sma(close, {window})"
+        file.write_text(f'kind: rules\nname: far\nhypothesis: x\nlong: {{enter: "{enter}"}}\n', encoding="utf-8")
+        return touchstone("validate", file, "--market", market)
+
+    # 301 bars are needed, so 300 come before the first value: just what the lead of a run holds.
+    assert "Warm-up 300 bars. " in validated(301, "sample:sp500").out
+    assert "Warm-up 301 bars, more than the 300 of a run; touchstone backtest begins later." in (
+        validated(302, "sample:sp500").out
     )
-    assert touchstone("validate", file).code == 0
-    # 301 bars are needed, so 300 come before the first value: just what the lead holds. One more is too many.
-    assert touchstone("validate", file, "--market", "sample:sp500").code == 0
-    file.write_text(
-        'kind: rules\nname: far\nhypothesis: x\nlong: {enter: "close > sma(close, 302)"}\n', encoding="utf-8"
-    )
-    answer = touchstone("validate", file, "--market", "sample:sp500")
-    assert answer.code == 3
-    assert "300" in answer.out
+    # Of 400 bars the first is known only where 399 come before it.
+    market = f"csv:{price_file([100.0 + i % 7 for i in range(400)])}"
+    assert validated(400, market).code == 0
+    refused = validated(401, market)
+    assert refused.code == 3
+    assert "long.enter: needs 400 bars of warm-up, allowed are 399; use shorter windows" in refused.out
 
 
 def test_a_file_of_named_expressions_is_checked_one_by_one(touchstone: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""A Ray cluster of two nodes on this machine gives the bytes of this process, and loses a block at most."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.strategy.population import GateMetrics, Job, evaluate_in_blocks
+from backtesting.bars import Bars
+from backtesting.costs import LIQUID_INDEX
+from backtesting.errors import DataError, TouchstoneError
+from backtesting.executor import InProcess, RayCluster
+from backtesting.splits import Window
+
+ray = pytest.importorskip("ray", reason="the extra `distributed` is not installed")
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[None]:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def die_once(folder: str, number: int) -> int:
+    """Write down that the block was tried; block 3 takes its worker with it on the first try."""
+    tries = Path(folder) / str(number)
+    tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
+    if number == 3 and tries.read_text() == "x":
+        os._exit(9)
+    return number * number
+
+
+def die(number: int) -> int:
+    if number == 1:
+        os._exit(9)
+    return number
+
+
+def refuse(number: int) -> int:
+    raise DataError(f"no prices for {number}", kept="the others", next_step="fetch them")
+
+
+class TwoPartsError(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} and {second}")
+
+
+def raise_two_parts(number: int) -> int:
+    raise TwoPartsError("this", "that")
+
+
+def walk(n_bars: int) -> Bars:
+    steps = np.random.default_rng(3).normal(0.0, 0.01, (n_bars, 1))
+    close = 100.0 * np.exp(np.cumsum(steps, axis=0))
+    days = np.datetime64("2000-01-03") + np.arange(n_bars)
+    return Bars(("x",), days, close, close, close, close, np.full(close.shape, np.nan), source="walk", close_only=True)
+
+
+def as_bytes(metrics: GateMetrics) -> bytes:
+    return b"".join(values.tobytes() for values in vars(metrics).values())
+
+
+def check_the_bytes_of_a_population() -> None:
+    configs = [
+        {
+            "kind": "rules",
+            "name": f"cross_{fast}_{slow}",
+            "hypothesis": "-",
+            "long": {"enter": f"crosses_above(sma(close, {fast}), sma(close, {slow}))", "exit": "rsi(close, 14) > 70"},
+        }
+        for fast in (3, 5, 8)
+        for slow in (13, 21, 34, 55)
+    ]
+    job = Job(walk(600), (Window(60, 300), Window(300, 600)), LIQUID_INDEX)
+    here = as_bytes(evaluate_in_blocks(job, configs, InProcess(), block_size=12))
+    assert as_bytes(evaluate_in_blocks(job, configs, RayCluster(), block_size=5)) == here
+
+
+def check_that_a_lost_worker_costs_only_its_block(folder: Path) -> None:
+    assert RayCluster().map_blocks(partial(die_once, str(folder)), [1, 2, 3, 4, 5]) == [1, 4, 9, 16, 25]
+    tries = {path.name: path.read_text() for path in folder.iterdir()}
+    assert tries == {"1": "x", "2": "x", "3": "xx", "4": "x", "5": "x"}
+
+
+def check_that_a_block_that_always_loses_its_worker_is_named() -> None:
+    with pytest.raises(TouchstoneError, match="block 2 of 3 lost its worker 3 times"):
+        RayCluster().map_blocks(die, [0, 1, 2])
+
+
+def check_that_an_error_is_raised_as_it_is_or_named() -> None:
+    with pytest.raises(DataError) as caught:
+        RayCluster().map_blocks(refuse, [7])
+    error = caught.value
+    assert (error.what, error.kept, error.next_step) == ("no prices for 7", "the others", "fetch them")
+    with pytest.raises(TouchstoneError, match="a block raised TwoPartsError: this and that, which cannot travel"):
+        RayCluster().map_blocks(raise_two_parts, [7])
+
+
+# One test and not five: a cluster is several seconds and a gigabyte, and tests side by side would start one each.
+# Ray leaves sockets to the garbage collector, and uses what Python has deprecated.
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.usefixtures("two_nodes")
+@pytest.mark.skipif(os.environ.get("TOUCHSTONE_FAST") == "1", reason="a cluster is started")
+def test_two_nodes_give_what_this_process_gives_and_a_lost_worker_costs_its_block(tmp_path: Path) -> None:
+    assert len(ray.nodes()) == 2
+    check_the_bytes_of_a_population()
+    check_that_a_lost_worker_costs_only_its_block(tmp_path)
+    check_that_a_block_that_always_loses_its_worker_is_named()
+    check_that_an_error_is_raised_as_it_is_or_named()
