@@ -419,11 +419,13 @@ def _primitive(node: Node) -> tuple[Fraction, Node]:
     if len(weights) == 1 and not constant:
         ((weight, part),) = weights.values()
         return weight, part
-    every = _in_order(weights, constant)
+    every = _in_order(weights)
     if not every:
-        return _ONE, node
+        # All parts cancel: what is left is the number, or 0 where they are known.
+        parts = {text: (_ZERO if constant else _ONE, part) for text, (_, part) in weights.items()}
+        return constant, _summed(parts, _ONE if constant else _ZERO)
     # Long whole numbers in the middle of a formula help nobody: then only the sign is moved out.
-    factor = _factor(every, every[0], longest=_SHORT) or (-_ONE if every[0] < 0 else _ONE)
+    factor = _factor([*every, constant], every[0], longest=_SHORT) or (-_ONE if every[0] < 0 else _ONE)
     return 1 / factor, _summed(
         {text: (weight * factor, part) for text, (weight, part) in weights.items()}, constant * factor
     )
@@ -438,10 +440,10 @@ def _balanced(left: Node, right: Node, *, either_way: bool) -> tuple[Node, Node]
     if not _weighted(left) and not _weighted(right) and left.text != right.text:
         return left, right
     weights, constant = _joined(((_ONE, left), (-_ONE, right)))
-    every = _in_order(weights, constant)
+    every = _in_order(weights)
     if every:
         lead = every[0] if either_way else abs(next((weight for weight in every if weight.numerator > 0), every[0]))
-        factor = _factor(every, lead, longest=_WHOLE) or 1 / lead
+        factor = _factor([*every, constant], lead, longest=_WHOLE) or 1 / lead
         weights = {text: (_nearest(weight * factor), part) for text, (weight, part) in weights.items()}
         constant = _nearest(constant * factor)
     added = {text: pair for text, pair in weights.items() if pair[0].numerator > 0}
@@ -452,10 +454,9 @@ def _balanced(left: Node, right: Node, *, either_way: bool) -> tuple[Node, Node]
     return _summed(added | nothing, _ZERO), _summed(taken, -constant)
 
 
-def _in_order(weights: _Weights, constant: Fraction) -> list[Fraction]:
-    """The weights by the text of their parts, those that are 0 left out, and the number at the end, if there is any."""
-    every = [weights[text][0] for text in sorted(weights) if weights[text][0]]
-    return [*every, constant] if every and constant else every
+def _in_order(weights: _Weights) -> list[Fraction]:
+    """The weights by the text of their parts, those that are 0 left out."""
+    return [weights[text][0] for text in sorted(weights) if weights[text][0]]
 
 
 def _factor(every: list[Fraction], lead: Fraction, *, longest: int) -> Fraction | None:

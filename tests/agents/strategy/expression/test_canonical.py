@@ -97,6 +97,10 @@ EVERYDAY = [
     ("(close - lag(close, 12)) / 12 > 0.1 * atr(14)", "close > 1.2 * atr(14) + lag(close, 12)"),
     ("(zscore(close, 20) + zscore(close, 60)) / 3 > 0.7", "zscore(close, 20) + zscore(close, 60) > 2.1"),
     ("-(close - open) / 3 > atr(14)", "open > 3 * atr(14) + close"),
+    ("-rsi(close, 2) > -10", "rsi(close, 2) < 10"),
+    ("10 - rsi(close, 2) / 3 > 0", "rsi(close, 2) < 30"),
+    ("-roc(close, 1) - roc(close, 2) > -0.1", "roc(close, 1) + roc(close, 2) < 0.1"),
+    ("crosses_above(-3 * rsi(close, 2), -90)", "crosses_below(rsi(close, 2), 30)"),
     ("rank((rsi(close, 14) - 50) / 30, 9) > 0.5", "rank((rsi(close, 14) - 50) / 30, 9) > 0.5"),
     ("rank(2 * (close - 0.3 * open) * gap(), 9) > 0.5", "rank(2 * (close - 0.3 * open) * gap(), 9) > 0.5"),
     ("rank(2 / (7 * gap()), 9) > 0.5", "rank(2 / gap() / 7, 9) > 0.5"),
@@ -248,6 +252,8 @@ def bars_with_a_gap() -> Bars:
         ("feature(mood) + close / open > feature(mood)", TRUE),
         ("0 / (feature(mood) + 1) == 0", TRUE),
         ("(0 * (feature(mood) - 1)) * (close / open) == 0", TRUE),
+        ("-((feature(mood) + intraday() - intraday() - feature(mood)) / (close / open)) == 0", TRUE),
+        ("-((0 * feature(mood) + 5) / (close / open)) < -4", TRUE),
     ],
 )
 def test_what_cancels_is_unknown_where_it_was_not_known(text: str, elsewhere: int) -> None:
