@@ -332,19 +332,31 @@ def _is_price(part: Node) -> bool:
 
 
 def _summed(weights: _Weights, constant: Fraction) -> Node:
-    """The node of a sum. It reads back with the weights that it is written with, so it is written once and for all."""
+    """The node of a sum. It reads back with the weights that it is written with, so it is written once and for all.
+
+    Weights that are quotients over one number stand over it together, and so does a number that is one with them:
+    (a + b) / 3 and (a - 5) / 30, and not a / 3 + b / 3.
+    """
     said = [(_said(weight), part) for weight, part in weights.values()]
     some = [weight for weight, _ in said if weight]
-    apart = constant if _exact(constant) else _ZERO
-    every = some if apart == constant else [*some, constant]
+    if some and not _exact(constant) and (below := _common([*some, constant])):
+        return _over_one(said, constant, below, _ZERO)
+    constant = _nearest(constant)
+    below = _common(some)
+    if len(some) > 1 and below and all(weight.denominator == below and not _exact(weight) for weight in some):
+        return _over_one(said, _ZERO, below, constant)
+    return _added([_term(weight, part) for weight, part in said], constant)
+
+
+def _common(every: list[Fraction]) -> int:
+    """The number over which all are short whole numbers, 0 if there is none but 1."""
     below = math.lcm(*(weight.denominator for weight in every))
-    common = bool(some) and 1 < below < _WHOLE and all(abs(w.numerator) * below < _WHOLE * w.denominator for w in every)
-    if apart == constant:
-        common = common and len(some) > 1 and all(w.denominator == below and not _exact(w) for w in some)
-    if not common:
-        return _added([_term(weight, part) for weight, part in said], constant)
-    # (a + b) / 3 and (a - 5) / 3, and not a / 3 + b / 3.
-    whole = _added([_term(weight * below, part) for weight, part in said if weight], (constant - apart) * below)
+    short = 1 < below < _WHOLE and all(abs(w.numerator) * below < _WHOLE * w.denominator for w in every)
+    return below if short else 0
+
+
+def _over_one(said: list[tuple[Fraction, Node]], constant: Fraction, below: int, apart: Fraction) -> Node:
+    whole = _added([_term(weight * below, part) for weight, part in said if weight], constant * below)
     return _added([_divided(whole, below), *(_term(weight, part) for weight, part in said if not weight)], apart)
 
 
