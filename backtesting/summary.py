@@ -383,7 +383,7 @@ def _of_stream(
     scale = (_BUCKETS - 1) / width if width > 0.0 else 0.0
     if not scale < math.inf:
         scale = 0.0
-    middle = int((0.0 - least) * scale)
+    middle = _place(0.0, least, scale)
     counts = np.zeros(_BUCKETS, np.int64)
     counts[middle if n_zeros > 0 else 0] += n_zeros
     seconds, thirds, fourths = np.zeros(_LANES), np.zeros(_LANES), np.zeros(_LANES)
@@ -398,7 +398,7 @@ def _of_stream(
             thirds[lane] += square * centred
             fourths[lane] += square * square
         for t in range(begin, after):
-            places[t] = np.uint16(int((moved[t] - least) * scale))
+            places[t] = np.uint16(_place(moved[t], least, scale))
         for t in range(begin, after):
             counts[places[t]] += 1
     of_zeros = n_zeros * (mean * mean)
@@ -424,6 +424,12 @@ def _of_stream(
     values[17] = best
     values[18] = least
     return mean
+
+
+def _place(value: float, least: float, scale: float) -> int:
+    """The bucket of a value. Returns that overflowed are in the first, and never in one that is not there."""
+    place = (value - least) * scale
+    return int(place if 0.0 <= place < _BUCKETS else 0.0)
 
 
 def _bucket_of(rank: int, bucket: int, before: int, counts: IntArray) -> tuple[int, int]:
@@ -608,11 +614,14 @@ def _measure_held(
         values[20] = traded / n * periods
         its = slice(edges[candidate], edges[candidate + 1])
         _of_trades(whole[its], real[its], moves[its], np.ones(1), equity[n - 1] - capital, costs_paid, values)
+        # Of an account that overflowed nothing is known.
+        for i in range(_N_METRICS):
+            values[i] = _finite(values[i]) if abs(grown) < math.inf else math.nan
     return curves, moves, rows
 
 
 _HELPERS = (
-    _finite, _ratio, _total, _extremes, _in_order, _kth, _rank_with_zeros, _bucket_of, _tails, _between,
+    _finite, _ratio, _total, _extremes, _in_order, _kth, _rank_with_zeros, _bucket_of, _place, _tails, _between,
     _blank, _take, _surface, _fall, _of_returns, _of_stream, _of_falls, _of_trades,
 )  # fmt: skip
 measure = Kernel(_measure, _HELPERS)

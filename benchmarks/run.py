@@ -398,8 +398,10 @@ def page(results: dict[str, Any]) -> str:
 NOTES = (
     "What keeps a goal from being met, beside a machine that is busy:",
     "",
-    "- P1, P4, P6: a full report writes a curve of every bar and takes 35 metrics from it, order statistics too;",
+    "- P1, P4: a full report writes a curve of every bar and takes 35 metrics from it, order statistics too;",
     "  on a cold cache the averages and comparisons come first.",
+    "- P6: a million bars do not fit into the caches of a core: averages, curve and returns are written to memory and",
+    "  read back, which takes longer than the arithmetic.",
     "- P3, P3b in two threads: `loop` says what two threads of the machine gain where nothing is shared but the core.",
     "- P7: averages, comparisons and the tables of drawdowns are made anew for every symbol, most of the work.",
     "- P8: half of it is reading prices: those of the bars that rebalance, and of what is held on the others.",

@@ -15,16 +15,17 @@ from backtesting.errors import DataError, TouchstoneError
 from backtesting.executor import InProcess, RayCluster
 from backtesting.splits import Window
 
-ray = pytest.importorskip("ray", reason="the extra `distributed` is not installed")
-
 
 @pytest.fixture
 def two_nodes() -> Iterator[None]:
+    # Not at the top: it takes a second, and every process of the suite reads this file.
+    import ray
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False)
+    assert len(ray.nodes()) == 2
     yield
     ray.shutdown()
     cluster.shutdown()
@@ -112,7 +113,6 @@ def check_that_an_error_is_raised_as_it_is_or_named() -> None:
 @pytest.mark.usefixtures("two_nodes")
 @pytest.mark.skipif(os.environ.get("TOUCHSTONE_FAST") == "1", reason="a cluster is started")
 def test_two_nodes_give_what_this_process_gives_and_a_lost_worker_costs_its_block(tmp_path: Path) -> None:
-    assert len(ray.nodes()) == 2
     check_the_bytes_of_a_population()
     check_that_a_lost_worker_costs_only_its_block(tmp_path)
     check_that_a_block_that_always_loses_its_worker_is_named()

@@ -93,6 +93,21 @@ def test_a_report_of_few_is_the_engines_with_and_without_a_cache(seed: int, conf
         assert alone.found[candidate].values.tobytes() == kept.found[candidate].values.tobytes()
 
 
+@pytest.mark.parametrize("scale", [1e-300, 1e-150, 1e150, 1e300])
+@pytest.mark.parametrize("spread", [0.01, 30.0, 200.0])
+def test_prices_beyond_all_measure_give_numbers_or_nan(scale: float, spread: float) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(10):
+        close = np.exp(np.clip(rng.normal(np.log(scale), spread, 200), -700.0, 700.0))
+        opened = np.concatenate((close[:1], close[:-1]))
+        days = np.datetime64("2000-01-03") + np.arange(200)
+        fields = (opened, np.maximum(opened, close), np.minimum(opened, close), close, np.full(200, np.nan))
+        bars = Bars(("X",), days, *(values.reshape(-1, 1) for values in fields), source="made")
+        for config in ALONE[:4]:
+            found = Population.from_configs([config]).reports([0], bars, Window(0, 200), COSTS).found[0]
+            assert not np.isinf(found.values).any()
+
+
 def test_columns_are_read_without_making_a_report() -> None:
     bars = market(np.random.default_rng(4), 400)
     population = Population.from_configs(RULES)
