@@ -162,7 +162,8 @@ class Reader:
             parts: set[Any] = set(map(self._simple.get, pieces))
             if None in parts:
                 parts = {self._simple.get(piece) or self._read_simple(piece) for piece in pieces}
-            if "" not in parts:
+            # Two crossings may be one condition.
+            if "" not in parts and (word is _AND or sum(part.startswith("crosses_") for part in parts) < 2):
                 distinct: list[str] = sorted(parts)
                 if len(distinct) == 1:
                     return distinct[0]

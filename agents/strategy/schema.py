@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from agents.strategy.indicators import FIELDS, FUNCTIONS
-from agents.strategy.spec import NAME_PATTERN, SPEC_ADAPTER
+from agents.strategy.spec import MAX_PROSE, NAME_PATTERN, SPEC_ADAPTER
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # What the common YAML language server understands best.
@@ -60,7 +60,24 @@ def _described(adapter: TypeAdapter[Any]) -> dict[str, Any]:
             part["description"] = _SAID[name]
         if name == "name":
             part["pattern"] = f"^{NAME_PATTERN}$"
+        if name in ("hypothesis", "source"):
+            # Line breaks and runs of spaces count as one, so this refuses nothing that is legal but badly laid out.
+            part["maxLength"] = MAX_PROSE
+    for name, together in _NOT_TOGETHER.items():
+        schema["$defs"][name]["allOf"] = [
+            {"not": {"required": list(pair), "properties": dict.fromkeys(pair, _GIVEN)}} for pair in together
+        ]
+    sides = ({"required": [side], "properties": {side: _GIVEN}} for side in ("long", "short"))
+    schema["$defs"]["RulesSpec"]["anyOf"] = list(sides)
     return schema
+
+
+# An absent part may be written as null.
+_GIVEN = {"not": {"type": "null"}}
+_NOT_TOGETHER = {
+    "Protect": tuple((f"{kind}_atr", f"{kind}_share") for kind in ("stop", "trail", "target")),
+    "Orders": (("limit_atr", "limit_share"),),
+}
 
 
 # How pydantic writes the bounds of a number that is rounded first.

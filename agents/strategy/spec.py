@@ -71,6 +71,10 @@ def _as_text(value: Any) -> Any:
     return value
 
 
+def _as_whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _canonical(reader: Callable[[str], Node | tuple[SpecError, ...]]) -> Callable[[str], str]:
     def check(text: str) -> str:
         node = reader(text)
@@ -93,6 +97,8 @@ Prose = Annotated[str, AfterValidator(_legal_prose)]
 Condition = Annotated[str, BeforeValidator(_as_text), AfterValidator(_canonical(parse_condition))]
 Score = Annotated[str, BeforeValidator(_as_text), AfterValidator(_canonical(parse_score))]
 Number = Annotated[float, AfterValidator(rounded)]
+# JSON has no whole numbers of its own: 2.0 is one.
+Whole = Annotated[int, BeforeValidator(_as_whole)]
 
 
 class _Part(BaseModel):
@@ -124,8 +130,8 @@ class Protect(_Part):
     trail_share: Annotated[Number, Field(ge=0.001, le=0.9)] | None = None
     target_atr: Annotated[Number, Field(ge=0.1, le=50)] | None = None
     target_share: Annotated[Number, Field(ge=0.001, le=10)] | None = None
-    max_bars: Annotated[int, Field(ge=1, le=1000)] | None = None
-    atr_window: Annotated[int, Field(ge=1, le=250)] = 20
+    max_bars: Annotated[Whole, Field(ge=1, le=1000)] | None = None
+    atr_window: Annotated[Whole, Field(ge=1, le=250)] = 20
 
     @model_validator(mode="after")
     def _one_distance_each(self) -> Self:
@@ -157,7 +163,7 @@ class VolatilitySizing(_Part):
 
     kind: Literal["volatility"]
     annual: Annotated[Number, Field(ge=0.01, le=1)] = 0.10
-    window: Annotated[int, Field(ge=2, le=250)] = 20
+    window: Annotated[Whole, Field(ge=2, le=250)] = 20
     cap: Annotated[Number, Field(ge=0.01, le=2)] = 1.0
 
 
@@ -167,21 +173,22 @@ class AtrRiskSizing(_Part):
     kind: Literal["atr_risk"]
     risk: Annotated[Number, Field(ge=0.0001, le=0.1)] = 0.01
     multiple: Annotated[Number, Field(ge=0.1, le=20)] = 3.0
-    window: Annotated[int, Field(ge=1, le=250)] = 20
+    window: Annotated[Whole, Field(ge=1, le=250)] = 20
     cap: Annotated[Number, Field(ge=0.01, le=2)] = 1.0
 
 
 class KellySizing(_Part):
     """`share` of Kelly's fraction, mean / variance of what the rule earned on paper, 0 to `cap`.
 
-    Over those of the last `window` bars on which it wanted a position; no entry until there are 20 of them.
+    Over those of the last `window` bars on which it wanted a position; no entry until there are `LEAST_BARS` of them,
+    so a selective rule needs a long window.
     """
 
     LEAST_BARS: ClassVar[int] = 20
 
     kind: Literal["kelly"]
     share: Annotated[Number, Field(ge=0.01, le=1)] = 0.5
-    window: Annotated[int, Field(ge=20, le=1000)] = 250
+    window: Annotated[Whole, Field(ge=LEAST_BARS, le=1000)] = 250
     cap: Annotated[Number, Field(ge=0.01, le=2)] = 1.0
 
 
@@ -198,11 +205,11 @@ class Orders(_Part):
 
     limit_atr: Annotated[Number, Field(ge=0, le=20)] | None = None
     limit_share: Annotated[Number, Field(ge=0, le=0.5)] | None = None
-    limit_bars: Annotated[int, Field(ge=1, le=60)] = 1
-    atr_window: Annotated[int, Field(ge=1, le=250)] = 20
-    cooldown_bars: Annotated[int, Field(ge=1, le=250)] | None = None
+    limit_bars: Annotated[Whole, Field(ge=1, le=60)] = 1
+    atr_window: Annotated[Whole, Field(ge=1, le=250)] = 20
+    cooldown_bars: Annotated[Whole, Field(ge=1, le=250)] | None = None
     rearm: bool = False
-    max_positions: Annotated[int, Field(ge=1, le=500)] | None = None
+    max_positions: Annotated[Whole, Field(ge=1, le=500)] | None = None
     whole_account: bool = False
 
     @model_validator(mode="after")
@@ -234,7 +241,7 @@ class Halt(_Part):
     """
 
     drawdown: Annotated[Number, Field(ge=0.01, le=0.9)]
-    bars: Annotated[int, Field(ge=1, le=1000)] | None = None
+    bars: Annotated[Whole, Field(ge=1, le=1000)] | None = None
 
     def rule(self) -> dict[str, Any]:
         """The parts that do something."""
@@ -284,7 +291,7 @@ Position = Annotated[SignPosition | LinearPosition, Field(discriminator="kind")]
 class Rebalance(_Part):
     """Look every `every_bars` bars, and trade if the position is further than `band` of equity from its target."""
 
-    every_bars: Annotated[int, Field(ge=1, le=250)] = 1
+    every_bars: Annotated[Whole, Field(ge=1, le=250)] = 1
     band: Annotated[Number, Field(ge=0, le=0.5)] = 0.05
 
 
@@ -292,7 +299,7 @@ class CountSelection(_Part):
     """So many names a side, at most half of those that may be held where both sides are."""
 
     kind: Literal["count"]
-    count: Annotated[int, Field(ge=1, le=500)] = 10
+    count: Annotated[Whole, Field(ge=1, le=500)] = 10
 
 
 class ShareSelection(_Part):
@@ -321,7 +328,7 @@ class InverseVolatilityWeight(_Part):
     """In proportion to 1 / volatility(window); a name without one is not held."""
 
     kind: Literal["inverse_volatility"]
-    window: Annotated[int, Field(ge=2, le=250)] = 60
+    window: Annotated[Whole, Field(ge=2, le=250)] = 60
 
 
 Weight = Annotated[EqualWeight | ScoreWeight | InverseVolatilityWeight, Field(discriminator="kind")]
@@ -330,7 +337,7 @@ Weight = Annotated[EqualWeight | ScoreWeight | InverseVolatilityWeight, Field(di
 class PortfolioRebalance(_Part):
     """Choose and weigh anew every `every_bars` bars, and trade a name further than `band` of equity from its target."""
 
-    every_bars: Annotated[int, Field(ge=1, le=250)] = 21
+    every_bars: Annotated[Whole, Field(ge=1, le=250)] = 21
     band: Annotated[Number, Field(ge=0, le=0.5)] = 0.0
 
 
@@ -569,7 +576,7 @@ class EnsembleSpec(_Spec):
     ]
     fusion: Fusion = Field(default_factory=lambda: MeanFusion(kind="mean"))
     weights: Literal["equal", "given", "inverse_volatility"] = "equal"
-    window: Annotated[int, Field(ge=20, le=1000)] = 250
+    window: Annotated[Whole, Field(ge=20, le=1000)] = 250
     gross: Annotated[Number, Field(ge=0.01, le=4)] = 1.0
     rebalance: Rebalance = Field(default_factory=Rebalance)
     halt: Halt | None = None
@@ -954,7 +961,7 @@ def _sizing_text(sizing: FractionSizing | VolatilitySizing | AtrRiskSizing | Kel
     if isinstance(sizing, KellySizing):
         return (
             f"{sizing.share:g} of mean / variance of what it earned on paper over {sizing.window} bars,"
-            f" 0 to {sizing.cap:g} of equity"
+            f" 0 to {sizing.cap:g} of equity; no entry before it has wanted a position on {sizing.LEAST_BARS} of them"
         )
     if isinstance(sizing, VolatilitySizing):
         return f"{sizing.annual:g} / volatility({sizing.window}) of equity, at most {sizing.cap:g}"
@@ -1026,7 +1033,9 @@ def _spec_errors(detail: ErrorDetails) -> list[SpecError]:
     allowed = _IN_OUR_WORDS.get(kind, allowed)
     if message.startswith("input should be"):
         message = f"is {found}, but should be {allowed}"
-    return [SpecError(path, kind, found, allowed, "", message)]
+    # The bound itself is the nearest legal number, where it is one.
+    bound = context.get("ge", context.get("le"))
+    return [SpecError(path, kind, found, allowed, "" if bound is None else f"{bound:g}", message)]
 
 
 def _shown(value: Any) -> str:

@@ -22,6 +22,8 @@ MAX_BRACKETS = 200
 MAX_EVENTS = 2000
 MAX_KEYS = 100
 
+# YAML has braces too, but an object of JSON begins with a key in quotes, or ends at once.
+_JSON = re.compile(r"\s*\{\s*[\"}]")
 _TOO_DEEP = "the text is nested too deeply"
 _TOO_MUCH = "the text holds far more than a spec"
 
@@ -41,7 +43,7 @@ def read_mapping(text: str | bytes) -> dict[str, Any] | str:
         size = len(text.encode("utf-8"))
     except UnicodeEncodeError:
         return "the text holds a lone surrogate, which no encoding can store"
-    is_json = text.lstrip().startswith("{")
+    is_json = _JSON.match(text) is not None
     limit = MAX_BYTES if is_json else MAX_YAML_BYTES
     if size > limit:
         return f"the text has {size} bytes, allowed are {limit}"

@@ -5,6 +5,8 @@ Whoever proposes, shows or draws expressions for a market asks here: nobody offe
 
 import numpy as np
 
+from agents.strategy.expression.nodes import Node, distinct_nodes
+from agents.strategy.expression.parse import parse
 from agents.strategy.functions.entry import Function
 from agents.strategy.indicators import FIELD_ALIASES, FIELDS, FUNCTIONS, RANGE_FIELDS, SHORTHANDS
 from backtesting.bars import Bars
@@ -61,6 +63,30 @@ def available_functions(bars: Bars) -> tuple[Function, ...]:
     )
 
 
+def bounds_in_words(entry: Function) -> str:
+    """What the windows and numbers of a function may be, empty where it has none."""
+    return "; ".join(
+        f"{parameter.name} {parameter.low:g} to {parameter.high:g}{', whole' if parameter.whole else ''}"
+        for parameter in entry.parameters
+        if parameter.kind in ("window", "number")
+    )
+
+
+def values_in_words(entry: Function) -> str:
+    """Least and largest value of a function that has them, else the empty string."""
+    return "" if entry.lies_in is None else f"{entry.lies_in[0]:g} to {entry.lies_in[1]:g}"
+
+
+def warmup_in_words(entry: Function) -> str:
+    """How many leading bars the call in the example has no value for, its arguments left out."""
+    node = parse(entry.example)
+    calls = [part for part in distinct_nodes(node) if part.op == entry.name] if isinstance(node, Node) else []
+    if not calls:
+        return "none"
+    own = calls[0].warmup - max((arg.warmup for arg in calls[0].args), default=0)
+    return f"{own} bars, as in {calls[0].text}" if own else "none"
+
+
 def vocabulary_page() -> str:
     """docs/functions.md."""
     families: dict[str, list[Function]] = {name: [] for name in TITLES}
@@ -84,7 +110,14 @@ def vocabulary_page() -> str:
         lines += ["", f"## {TITLES[family]}"]
         for entry in entries:
             lines += ["", f"### {entry.name}", "", f"`{entry.signature}`", "", f"{_sentence(entry.formula)}", ""]
-            lines += [f"- Missing values: {entry.nan_rule}.", f"- Source: {entry.source}."]
+            if told := bounds_in_words(entry):
+                lines.append(f"- Bounds: {told}.")
+            lines += [f"- Warm-up: {warmup_in_words(entry)}.", f"- Missing values: {entry.nan_rule}."]
+            if entry.lies_in is not None:
+                lines.append(f"- Values: {values_in_words(entry)}.")
+            if entry.differs:
+                lines.append(f"- Elsewhere: {entry.differs}.")
+            lines.append(f"- Source: {entry.source}.")
             if entry.aliases:
                 lines.append(f"- Also: {', '.join(f'`{alias}`' for alias in entry.aliases)}.")
             lines.append(f"- Example: `{entry.example}`")

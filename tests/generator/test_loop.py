@@ -81,6 +81,15 @@ def test_repair_is_tried_twice_at_most_and_only_while_errors_get_fewer(
     assert "smaa" in ends[1]["reason"]
 
 
+def test_reply_with_an_extreme_number_is_one_lost_slot_and_the_run_goes_on(
+    kit: Any, chat_server: Any, archive: Archive
+) -> None:
+    extreme = json.dumps(kit.wire("1e-300 * close > 1e11 * open", "rsi(close, 2) > 70", "tiny_number"))
+    chat_server.add(chat_server.says(extreme), chat_server.says(extreme), chat_server.says(kit.reply(1)))
+    run = kit.go(kit.open_(kit.settings(chat_server, slots=2), archive))
+    assert kit.codes(archive, run.run_id) == ["semantics", None]
+
+
 FINAL: dict[str, tuple[Callable[[Any, Any], Any], str, int]] = {
     "refusal": (lambda server, kit: server.says(None, refusal="I give no advice."), "refusal", 1),
     "filter": (lambda server, kit: server.says("", finish_reason="content_filter"), "content_filter", 1),

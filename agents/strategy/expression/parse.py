@@ -11,6 +11,7 @@ import re
 from agents.strategy.expression import canonical
 from agents.strategy.expression.nodes import BOOLEAN, NUMBER, Node, distinct_nodes
 from agents.strategy.expression.types import IN_WORDS, Dimension, common, product, quotient
+from agents.strategy.functions.elsewhere import BESIDE, ELSEWHERE, spelt_out
 from agents.strategy.indicators import (
     ALIASES,
     FIELD_ALIASES,
@@ -26,7 +27,6 @@ MAX_CHARACTERS = 512
 MAX_DEPTH = 16
 MAX_NODES = 200
 MAX_WORK = 10_000
-MAX_NUMBER = 1e12
 # What texts have been read as, and their canonical texts too; forgetting changes nothing but time.
 _MEMO_SIZE = 8192
 _MEMO: dict[str, "Node | tuple[SpecError, ...]"] = {}
@@ -45,6 +45,9 @@ _TOKEN_OR_CALL = re.compile(
     r" *(?!(?:not|and|or|if|else|in|is|lambda)\()([A-Za-z_]\w*\([^()]*\))|" + _TOKEN.pattern, re.ASCII
 )
 _DECIMAL = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_NOT_ZERO = re.compile(r"[0.]*[1-9]", re.ASCII)
+_EXTREME = f"beyond {canonical.MOST:g}, or nearer to 0 than {canonical.LEAST:g}"
+_NUMBERS = f"0, or between {canonical.LEAST:g} and {canonical.MOST:g} in size"
 _NAME, _NUMBER, _SIGN = 1, 2, 3
 _CALL = 0
 
@@ -202,12 +205,8 @@ def _within_bounds(node: Node) -> Node | tuple[SpecError, ...]:
         errors.append(_bound("length", len(node.text), MAX_CHARACTERS, "characters in its full form"))
     if error := too_large(node):
         errors.append(error)
-    if node.largest > MAX_NUMBER:
-        errors.append(
-            SpecError(
-                "", "number", "a huge number", f"at most {MAX_NUMBER:g}", "", f"a number is beyond {MAX_NUMBER:g}"
-            )
-        )
+    if node.largest > canonical.MOST:
+        errors.append(SpecError("", "number", "an extreme number", _NUMBERS, "", f"a number comes out {_EXTREME}"))
     return tuple(errors) or node
 
 
@@ -244,9 +243,11 @@ class _Reader:
             if level == _ADD:
                 self.at += 1
                 left = self._sum(left, word, self.expression(_TIMES), begin)
+            elif word == "*":
+                left = self._product(left, begin)
             elif level == _TIMES:
                 self.at += 1
-                left = self._product(left, word, self._operand(_TIMES + 1), begin)
+                left = self._quotient(left, self._operand(_TIMES + 1), begin)
             elif level == _COMPARE:
                 left = self._comparison(left, begin)
             else:
@@ -306,25 +307,50 @@ class _Reader:
             return None
         if not self._agree(left, right, "adds" if sign == "+" else "subtracts", begin):
             return None
-        return canonical.add((left, right if sign == "+" else canonical.negate(right)))
+        return self._bounded(canonical.add((left, right if sign == "+" else canonical.negate(right))), begin)
 
-    def _product(self, left: Node | None, sign: str, right: Node | None, begin: int) -> Node | None:
+    def _product(self, first: Node | None, begin: int) -> Node | None:
+        # All factors at once: a number is multiplied into a sum only where nothing else stands beside them.
+        factors, legal = [first], True
+        dimension = first.dimension if first is not None else Dimension.RATIO
+        while self.words[self.at] == "*":
+            self.at += 1
+            left, right = factors[-1], self._operand(_TIMES + 1)
+            factors.append(right)
+            if left is None or right is None or not legal:
+                continue
+            if not (self._is_numeric(left, "*", begin) and self._is_numeric(right, "*", begin)):
+                legal = False
+            elif (together := product(dimension, right.dimension)) is None:
+                self._meaningless(dimension, "times", right.dimension, begin)
+                legal = False
+            else:
+                dimension = together
+        known = [factor for factor in factors if factor is not None]
+        if not legal or len(known) < len(factors):
+            return None
+        return self._bounded(canonical.multiply(known), begin)
+
+    def _quotient(self, left: Node | None, right: Node | None, begin: int) -> Node | None:
         if left is None or right is None:
             return None
-        if not (self._is_numeric(left, sign, begin) and self._is_numeric(right, sign, begin)):
+        if not (self._is_numeric(left, "/", begin) and self._is_numeric(right, "/", begin)):
             return None
-        if sign == "*":
-            if product(left.dimension, right.dimension) is None:
-                self._meaningless(left, "times", right, begin)
-                return None
-            return canonical.multiply((left, right))
         if right.is_number and right.value == 0.0:
             self._say("number", "/ 0", "a divisor other than 0", "division by zero", begin)
             return None
         if quotient(left.dimension, right.dimension) is None:
-            self._meaningless(left, "divided by", right, begin)
+            self._meaningless(left.dimension, "divided by", right.dimension, begin)
             return None
-        return canonical.divide(left, right)
+        return self._bounded(canonical.divide(left, right), begin)
+
+    def _bounded(self, node: Node, begin: int) -> Node | None:
+        # Said at once: what is computed from such a number would not be what was written.
+        if node.largest <= canonical.MOST:
+            return node
+        said = f"a number in {_short(self._written(begin))} comes out {_EXTREME}"
+        self._say("number", "an extreme number", _NUMBERS, said, begin)
+        return None
 
     def _comparison(self, first: Node | None, begin: int) -> Node | None:
         operands, signs = [first], []
@@ -370,10 +396,12 @@ class _Reader:
             self._say("number", word, "a decimal number", f'"{word[:40]}" is not a number', begin)
             return None
         value = float(word)
-        if not abs(value) <= MAX_NUMBER:
-            self._say(
-                "number", "a huge number", f"at most {MAX_NUMBER:g}", f"the number is beyond {MAX_NUMBER:g}", begin
-            )
+        if not value <= canonical.MOST:
+            self._say("number", "a huge number", _NUMBERS, f"the number is beyond {canonical.MOST:g}", begin)
+            return None
+        if value < canonical.LEAST and _NOT_ZERO.match(word):
+            said = f"the number is nearer to 0 than {canonical.LEAST:g}"
+            self._say("number", "a tiny number", _NUMBERS, said, begin, "write 0", nearest="0")
             return None
         return canonical.number(value)
 
@@ -398,6 +426,8 @@ class _Reader:
                 f"as in {function.example}",
                 nearest=function.example,
             )
+            return None
+        if self._known_elsewhere(found, begin, "name"):
             return None
         suggestion = nearest(name, [*FIELDS, *SHORTHANDS])
         self._say(
@@ -448,7 +478,7 @@ class _Reader:
         args: list[Node] = []
         for parameter, part in slots:
             if part is None:
-                args.append(canonical.number(parameter.default or 0.0))
+                args.append(canonical.number(float(parameter.default or 0.0)))
             elif part[1] is not None:
                 arg = self._argument(function, parameter, part[1], part[2])
                 if arg is not None:
@@ -537,7 +567,7 @@ class _Reader:
                 function.signature,
                 f"{function.name} needs {' and '.join(missing)}",
                 begin,
-                _usage(function),
+                "; ".join(filter(None, (_usage(function), BESIDE.get(function.name)))),
                 nearest=function.example,
             )
             return None
@@ -580,15 +610,18 @@ class _Reader:
         return node
 
     def _literal(self, parameter: Parameter, node: Node, where: str, place: int) -> Node | None:
-        whole = parameter.kind == "number" or node.value.is_integer()
+        counts = parameter.kind == "window"
+        whole = not (counts or parameter.whole) or node.value.is_integer()
         if node.is_number and whole and parameter.low <= node.value <= parameter.high:
             return node
         bounds = f"{parameter.low:g} to {parameter.high:g}"
         if not node.is_number:
             self._say("arguments", node.text, f"a number, {bounds}", f"{where} must be a plain number, {bounds}", place)
             return None
-        if parameter.kind == "window" and not node.value.is_integer():
-            self._say("window", node.text, f"a whole number, {bounds}", f"{where} counts bars and must be whole", place)
+        if not whole:
+            said = f"{where} {'counts bars and ' if counts else ''}must be whole"
+            near = min(max(round(node.value), parameter.low), parameter.high)
+            self._say("window", node.text, f"a whole number, {bounds}", said, place, nearest=f"{near:g}")
             return None
         future = node.value < 0 and parameter.kind == "window"
         hint = "a negative one would look into the future" if future else ""
@@ -625,6 +658,10 @@ class _Reader:
         if values and not moving:
             self._say("arguments", "two numbers", "a series", f"{function.name} needs at least one series", begin)
             return None
+        if function.refuses is not None and (why := function.refuses(*numbers)):
+            said = f"{function.name}'s {why}"
+            self._say("arguments", self._written(begin), function.signature, said, begin, nearest=function.example)
+            return None
         if isinstance(function.result, Dimension):
             dimension = function.result
         else:
@@ -660,6 +697,8 @@ class _Reader:
                 nearest=name,
             )
             return
+        if self._known_elsewhere(found, begin, "function"):
+            return
         suggestion = nearest(name, [*FUNCTIONS, *ALIASES])
         self._say(
             "unknown_function",
@@ -670,6 +709,21 @@ class _Reader:
             nearest=ALIASES.get(suggestion, suggestion),
             ask=True,
         )
+
+    def _known_elsewhere(self, found: str, begin: int, what: str) -> bool:
+        """Whether other libraries know the name, and what to write instead has been said."""
+        name = found.lower()
+        if name in ELSEWHERE:
+            advice, instead = ELSEWHERE[name]
+        elif instead := spelt_out(name, FUNCTIONS, ALIASES):
+            advice = f"write {instead}"
+        else:
+            return False
+        said = f'"{found[:40]}" is no {what} here'
+        self._say(
+            f"unknown_{what}", found, "functions and fields of the language", said, begin, advice, nearest=instead
+        )
+        return True
 
     # --- sentences
 
@@ -730,8 +784,8 @@ class _Reader:
         )
         return False
 
-    def _meaningless(self, left: Node, verb: str, right: Node, begin: int) -> None:
-        what = f"{IN_WORDS[left.dimension]} {verb} {IN_WORDS[right.dimension]}"
+    def _meaningless(self, left: Dimension, verb: str, right: Dimension, begin: int) -> None:
+        what = f"{IN_WORDS[left]} {verb} {IN_WORDS[right]}"
         said = f"{_short(self._written(begin))} is {what}, which has no meaning here"
         self._say(
             "dimension",

@@ -73,6 +73,10 @@ def _clip(bars: Bars, x: FloatArray, low: float, high: float) -> FloatArray:
     return np.minimum(np.maximum(x, low), high)
 
 
+def _crossed(low: float, high: float) -> str:
+    return f"low is {low:g} and high is {high:g}; low must be below high" if low >= high else ""
+
+
 def _unitless(bars: Bars, x: FloatArray) -> FloatArray:
     return x + 0.0
 
@@ -86,7 +90,7 @@ ENTRIES = (
     ),
     Function(
         "sign", "arithmetic", (series(rule="any"),), RATIO, none, _sign, "-1, 0 or 1", BASIC,
-        "sign(roc(close, 252)) > 0", POINTWISE,
+        "sign(roc(close, 252)) > 0", POINTWISE, lies_in=(-1.0, 1.0),
     ),
     Function(
         "log", "arithmetic", (_PLAIN,), RATIO, none, _log, "natural logarithm", BASIC,
@@ -111,11 +115,11 @@ ENTRIES = (
     ),
     Function(
         "tanh", "arithmetic", (_PLAIN,), RATIO, none, _tanh, "hyperbolic tangent: x pressed into -1 to 1", BASIC,
-        "tanh(zscore(close, 20)) < -0.9", POINTWISE,
+        "tanh(zscore(close, 20)) < -0.9", POINTWISE, lies_in=(-1.0, 1.0),
     ),
     Function(
         "sigmoid", "arithmetic", (_PLAIN,), RATIO, none, _sigmoid, "1 / (1 + exp(-x)): x pressed into 0 to 1", BASIC,
-        "sigmoid(zscore(close, 20)) > 0.9", POINTWISE, aliases=("logistic",),
+        "sigmoid(zscore(close, 20)) > 0.9", POINTWISE, aliases=("logistic",), lies_in=(0.0, 1.0),
     ),
     Function(
         "arctan", "arithmetic", (_PLAIN,), RATIO, none, _arctan, "angle whose tangent is x, in radians", BASIC,
@@ -137,7 +141,7 @@ ENTRIES = (
         "clip", "arithmetic",
         (_PLAIN, number("low", -1.0, -1e6, 1e6, (-2.0, -1.0, 0.0)), number("high", 1.0, -1e6, 1e6, (1.0, 2.0))),
         RATIO, none, _clip, "x, but at least low and at most high", BASIC, "clip(zscore(close, 20), -2, 2) < 0",
-        POINTWISE, aliases=("clamp",),
+        POINTWISE, aliases=("clamp",), refuses=_crossed,
     ),
     Function(
         "unitless", "arithmetic", (series(rule="any"),), RATIO, none, _unitless,

@@ -59,7 +59,8 @@ def _turn_of_month(bars: Bars, last: int, first: int) -> TruthArray:
     following = bars.sessions + 1
     past = np.busday_count(begin, following)
     left = np.busday_count(bars.sessions, end)
-    holds = np.repeat(((past <= first) | (left <= last))[:, None], bars.n_assets, axis=1)
+    weekday = np.is_busday(bars.sessions)
+    holds = np.repeat((weekday & ((past <= first) | (left <= last)))[:, None], bars.n_assets, axis=1)
     return truth_of(holds, np.ones(holds.shape, dtype=bool))
 
 
@@ -77,24 +78,27 @@ _NEVER = "never NaN"
 ENTRIES = (
     Function(
         "day_of_week", "calendar", (), COUNT, none, _day_of_week, "0 Monday to 6 Sunday", BASIC, "day_of_week() == 0",
-        _NEVER, aliases=("weekday", "dayofweek"),
+        _NEVER, aliases=("weekday", "dayofweek"), lies_in=(0.0, 6.0),
     ),
     Function(
         "day_of_month", "calendar", (), COUNT, none, _day_of_month, "1 to 31", BASIC, "day_of_month() <= 3", _NEVER,
-        aliases=("dayofmonth",),
+        aliases=("dayofmonth",), lies_in=(1.0, 31.0),
     ),
     Function(
         "day_of_year", "calendar", (), COUNT, none, _day_of_year, "1 to 366", BASIC, "day_of_year() > 300", _NEVER,
-        aliases=("dayofyear",),
+        aliases=("dayofyear",), lies_in=(1.0, 366.0),
     ),
     Function(
         "week_of_month", "calendar", (), COUNT, none, _week_of_month, "1 for the days 1 to 7, 2 for 8 to 14, ..., 5",
-        BASIC, "week_of_month() == 3 and day_of_week() == 4", _NEVER,
+        BASIC, "week_of_month() == 3 and day_of_week() == 4", _NEVER, lies_in=(1.0, 5.0),
     ),
     Function(
         "month", "calendar", (), COUNT, none, _month, "1 January to 12 December", BASIC, "month() == 1", _NEVER,
+        lies_in=(1.0, 12.0),
     ),
-    Function("quarter", "calendar", (), COUNT, none, _quarter, "1 to 4", BASIC, "quarter() == 4", _NEVER),
+    Function(
+        "quarter", "calendar", (), COUNT, none, _quarter, "1 to 4", BASIC, "quarter() == 4", _NEVER, lies_in=(1.0, 4.0),
+    ),
     Function(
         "turn_of_month", "calendar",
         (
@@ -102,8 +106,9 @@ ENTRIES = (
             bars_back(3, name="first", low=0, high=10, grid=(1, 2, 3)),
         ),
         BOOLEAN, none, _turn_of_month,
-        "true on the last `last` and the first `first` weekdays of a month; holidays are counted as weekdays, because"
-        " the next session is not known in advance", "Lakonishok and Smidt, Are Seasonal Anomalies Real?, 1988",
+        "true on the last `last` and the first `first` weekdays of a month, never on a Saturday or Sunday; holidays are"
+        " counted as weekdays, because the next session is not known in advance",
+        "Lakonishok and Smidt, Are Seasonal Anomalies Real?, 1988",
         "turn_of_month(1, 3)", "never unknown",
     ),
     Function(

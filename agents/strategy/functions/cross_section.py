@@ -140,7 +140,7 @@ ENTRIES = (
     Function(
         "cs_rank", "cross_section", (_ANY,), RATIO, none, _cs_rank,
         "share of the other assets that are below x on this bar, 0 to 1; an equal one counts half", _ALPHAS,
-        "cs_rank(roc(close, 126)) > 0.8", _OTHERS, aliases=("xs_rank", "cross_rank"),
+        "cs_rank(roc(close, 126)) > 0.8", _OTHERS, aliases=("xs_rank", "cross_rank"), lies_in=(0.0, 1.0),
     ),
     Function(
         "cs_mean", "cross_section", (_X,), "same", none, _cs_mean, "mean of x over the assets of this bar", BASIC,
@@ -184,6 +184,7 @@ ENTRIES = (
         "group_rank", "cross_section", (_ANY, _GROUP), RATIO, none, _group_rank,
         "share of the other assets of the same group that are below x on this bar; an equal one counts half", BASIC,
         "group_rank(roc(close, 126), feature(sector)) > 0.8", "NaN where x or its group is, or x is alone in it",
+        lies_in=(0.0, 1.0),
     ),
     Function(
         "group_zscore", "cross_section", (_ANY, _GROUP), RATIO, none, _group_zscore,

@@ -54,6 +54,7 @@ class Parameter:
         default: value that may be left out; None if it must be given.
         low, high: bounds of a window or number, both allowed.
         grid: typical values of a window or number, for those who sample.
+        whole: whether a number must be a whole one, as a window always must.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Parameter:
     low: float = 0.0
     high: float = 0.0
     grid: tuple[float, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,10 @@ class Function:
         scans: True if one bar costs a whole window.
         between: what `compute` makes of x now and x `window` bars ago, for a function of (x, window) that reads nothing
             else: with it some bars are computed without the others.
+        lies_in: least and largest value, by construction or, for a volatility, on any market there is; None for no
+            bounds. A comparison with a number beyond them says nothing.
+        refuses: (windows and numbers in order) -> why they do not fit together, empty if they do.
+        differs: where other libraries compute something else under this name, empty if none is known to.
         finite: True if `compute` itself leaves nothing infinite and warns of nothing, so that nobody has to look.
     """
 
@@ -98,6 +104,9 @@ class Function:
     reads: tuple[str, ...] = ()
     scans: bool = False
     between: Callable[[Any, Any], Any] | None = None
+    lies_in: tuple[float, float] | None = None
+    refuses: Callable[..., str] | None = None
+    differs: str = ""
     finite: bool = False
 
     @property
@@ -139,9 +148,11 @@ def bars_back(
     return Parameter(name, "window", COUNT, default, low, high, grid)
 
 
-def number(name: str, default: float, low: float, high: float, grid: tuple[float, ...]) -> Parameter:
+def number(
+    name: str, default: float, low: float, high: float, grid: tuple[float, ...], *, whole: bool = False
+) -> Parameter:
     """A literal number."""
-    return Parameter(name, "number", RATIO, default, low, high, grid)
+    return Parameter(name, "number", RATIO, default, low, high, grid, whole)
 
 
 def multiple(default: float) -> Parameter:

@@ -181,7 +181,7 @@ ENTRIES = (
         "roc", "change", (series(rule="any"), bars_back(grid=(5, 10, 21, 63, 126, 252))), RATIO, window, _roc,
         "x / lag(x, window) - 1, a fraction", BASIC, "roc(close, 252) > 0",
         "NaN where x or its lag is, or the lag is 0", aliases=("returns", "pct_change", "rate_of_change", "ret"),
-        between=growth,
+        between=growth, differs="a fraction, 0.05 for what TA-Lib's ROC gives as 5",
     ),
     Function(
         "log_return", "change", (series(rule="any"), bars_back(1, grid=(1, 5, 21, 63, 252))), RATIO, window,
@@ -200,29 +200,30 @@ ENTRIES = (
     Function(
         "rsi", "oscillator", (series(rule="any"), bars_back(14, grid=SHORT)), RATIO, window, _rsi,
         "100 * gains / (gains + losses), each an rma of the steps of x; 0 to 100", WILDER, "rsi(close, 2) < 10",
-        "as any recursion, and NaN where x never moved", aliases=("relative_strength_index",),
+        "as any recursion, and NaN where x never moved", aliases=("relative_strength_index",), lies_in=(0.0, 100.0),
     ),
     Function(
         "stochastic_k", "oscillator", (bars_back(14, grid=SWING),), RATIO, window_less_one, _stochastic_k,
         "100 * (close - lowest low) / (highest high - lowest low), 0 to 100", _LANE, "stochastic_k(14) < 20", NO_RANGE,
-        aliases=("stoch", "stoch_k", "stochastic"), reads=HLC,
+        aliases=("stoch", "stoch_k", "stochastic"), reads=HLC, lies_in=(0.0, 100.0),
     ),
     Function(
         "stochastic_d", "oscillator", (bars_back(14, grid=SWING), bars_back(3, name="smooth", grid=(3, 5))), RATIO,
         lambda length, smooth: int(length) + int(smooth) - 2, _stochastic_d, "sma(stochastic_k(window), smooth)", _LANE,
         "crosses_above(stochastic_k(14), stochastic_d(14, 3))", NO_RANGE, aliases=("stoch_d",), reads=HLC,
+        lies_in=(0.0, 100.0),
     ),
     Function(
         "stochastic_rsi", "oscillator", (series(rule="any"), bars_back(14, high=500, grid=SWING)), RATIO,
         lambda n: 2 * int(n) - 1, _stochastic_rsi,
         "100 * (r - lowest(r, window)) / (highest(r, window) - lowest(r, window)), r = rsi(x, window)", _CHANDE,
-        "stochastic_rsi(close, 14) < 20", NO_RANGE, aliases=("stoch_rsi",),
+        "stochastic_rsi(close, 14) < 20", NO_RANGE, aliases=("stoch_rsi",), lies_in=(0.0, 100.0),
     ),
     Function(
         "williams_r", "oscillator", (bars_back(14, grid=SWING),), RATIO, window_less_one, _williams_r,
         "-100 * (highest high - close) / (highest high - lowest low), -100 to 0",
         "Williams, How I Made One Million Dollars, 1973", "williams_r(14) < -80", NO_RANGE, aliases=("willr",),
-        reads=HLC,
+        reads=HLC, lies_in=(-100.0, 0.0),
     ),
     Function(
         "cci", "oscillator", (bars_back(20, low=2, grid=SWING),), RATIO, window_less_one, _cci,
@@ -232,7 +233,8 @@ ENTRIES = (
     Function(
         "cmo", "oscillator", (series(rule="any"), bars_back(14, grid=SWING)), RATIO, window, _cmo,
         "100 * (gains - losses) / (gains + losses), each a sum of the steps of x; -100 to 100", _CHANDE,
-        "cmo(close, 14) < -50", NO_MOVE, aliases=("chande_momentum",),
+        "cmo(close, 14) < -50", NO_MOVE, aliases=("chande_momentum",), lies_in=(-100.0, 100.0),
+        differs="TA-Lib smooths gains and losses as in the rsi; here they are summed, as Chande does",
     ),
     Function(
         "tsi", "oscillator",
@@ -243,7 +245,7 @@ ENTRIES = (
         RATIO, lambda slow, fast: int(slow) + int(fast) - 1, _tsi,
         "100 * ema(ema(s, slow), fast) / ema(ema(|s|, slow), fast), s = change(x, 1)",
         "Blau, Momentum, Direction, and Divergence, 1995", "tsi(close) > 0",
-        "as any recursion, and NaN where x never moved", aliases=("true_strength",),
+        "as any recursion, and NaN where x never moved", aliases=("true_strength",), lies_in=(-100.0, 100.0),
     ),
     Function(
         "ultimate", "oscillator",
@@ -254,7 +256,7 @@ ENTRIES = (
         RATIO, lambda *windows: int(max(windows)), _ultimate,
         "100 * (4 a + 2 b + c) / 7, each sum(close - min(low, lag(close, 1))) / sum(true_range()) over its window",
         "Williams, The Ultimate Oscillator, 1985", "ultimate() < 30", NO_RANGE,
-        aliases=("ultimate_oscillator", "ultosc"), reads=HLC,
+        aliases=("ultimate_oscillator", "ultosc"), reads=HLC, lies_in=(0.0, 100.0),
     ),
     Function(
         "ppo", "oscillator",
@@ -291,7 +293,7 @@ ENTRIES = (
     Function(
         "balance_of_power", "oscillator", (), RATIO, none, _balance_of_power, "(close - open) / (high - low)",
         "Livshin, Balance of Power, 2001", "sma(balance_of_power(), 14) > 0", "NaN where an input is, or high is low",
-        aliases=("bop",), reads=OHLC,
+        aliases=("bop",), reads=OHLC, lies_in=(-1.0, 1.0),
     ),
     Function(
         "bull_power", "oscillator", (bars_back(13, grid=SWING),), PRICE, window_less_one, _bull_power,
@@ -310,6 +312,6 @@ ENTRIES = (
         RATIO, lambda length, streak, place: int(max(length, streak + 1, place)), _connors_rsi,
         "mean of rsi(x, window), rsi(bars risen or fallen in a row, streak) and 100 * rank(roc(x, 1), place)",
         "Connors and Alvarez, An Introduction to ConnorsRSI, 2012", "connors_rsi(close) < 15",
-        "as any recursion, and NaN where x never moved", aliases=("crsi",),
+        "as any recursion, and NaN where x never moved", aliases=("crsi",), lies_in=(0.0, 100.0),
     ),
 )  # fmt: skip

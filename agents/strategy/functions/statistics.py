@@ -129,16 +129,17 @@ def _entropy(bars: Bars, x: FloatArray, length: int, bins: float) -> FloatArray:
 _X, _ANY, _PLAIN = series(), series(rule="any"), series(rule=RATIO)
 _PAIR = (series("x", "any"), series("y", "any"))
 _LEAST_SQUARES = "least squares"
+_SAMPLE = "divided by window - 1, as pandas does; TA-Lib's STDDEV and VAR divide by window"
 
 ENTRIES = (
     Function(
         "stdev", "statistics", (_X, bars_back(low=2)), "same", window_less_one, _stdev,
         "sample standard deviation over the window (divided by window - 1)", BASIC, "stdev(roc(close, 1), 20) < 0.01",
-        aliases=("std", "stddev", "ts_std", "standard_deviation"),
+        aliases=("std", "stddev", "ts_std", "ts_stddev", "ts_std_dev", "standard_deviation"), differs=_SAMPLE,
     ),
     Function(
         "variance", "statistics", (_PLAIN, bars_back(low=2)), RATIO, window_less_one, _variance,
-        "stdev(x, window)^2", BASIC, "variance(roc(close, 1), 20) < 0.0001", aliases=("var",),
+        "stdev(x, window)^2", BASIC, "variance(roc(close, 1), 20) < 0.0001", aliases=("var",), differs=_SAMPLE,
     ),
     Function(
         "zscore", "statistics", (_ANY, bars_back(low=2)), RATIO, window_less_one, _zscore,
@@ -163,17 +164,17 @@ ENTRIES = (
     Function(
         "argmax", "statistics", (_ANY, bars_back()), COUNT, window_less_one, _argmax,
         "bars since the largest x of the window; 0 is this bar, the newest of equals counts", BASIC,
-        "argmax(close, 50) < 5", aliases=("ts_argmax", "bars_since_high", "highest_bars"),
+        "argmax(close, 50) < 5", aliases=("bars_since_high", "highest_bars"),
     ),
     Function(
         "argmin", "statistics", (_ANY, bars_back()), COUNT, window_less_one, _argmin,
         "bars since the smallest x of the window; 0 is this bar, the newest of equals counts", BASIC,
-        "argmin(close, 50) > 20", aliases=("ts_argmin", "bars_since_low", "lowest_bars"),
+        "argmin(close, 50) > 20", aliases=("bars_since_low", "lowest_bars"),
     ),
     Function(
         "range_position", "statistics", (_ANY, bars_back(low=2)), RATIO, window_less_one, _range_position,
         "(x - lowest(x, window)) / (highest(x, window) - lowest(x, window)), 0 to 1", BASIC,
-        "range_position(close, 100) > 0.8", NO_RANGE, aliases=("rsv", "min_max_scale"),
+        "range_position(close, 100) > 0.8", NO_RANGE, aliases=("min_max_scale",), lies_in=(0.0, 1.0),
     ),
     Function(
         "drawdown", "statistics", (_ANY, bars_back(grid=(20, 60, 120, 250))), RATIO, window_less_one, _drawdown,
@@ -192,6 +193,8 @@ ENTRIES = (
         "rank", "statistics", (_ANY, bars_back(low=2)), RATIO, window_less_one, _rank,
         "share of the other bars of the window that are below x, 0 to 1; an equal one counts half", BASIC,
         "rank(close, 100) > 0.9", aliases=("percentile", "percent_rank", "ts_rank"), scans=True,
+        lies_in=(0.0, 1.0),
+        differs="0 to 1, and this bar is not compared with itself; percent ranks elsewhere are 0 to 100",
     ),
     Function(
         "quantile", "statistics", (_X, bars_back(low=2), number("share", 0.5, 0.0, 1.0, (0.1, 0.2, 0.5, 0.8, 0.9))),
@@ -222,15 +225,17 @@ ENTRIES = (
         "correlation", "statistics", (*_PAIR, bars_back(low=2)), RATIO, window_less_one, _correlation,
         "Pearson correlation of x and y over the window, -1 to 1", BASIC, "correlation(close, volume, 20) < 0",
         "as any window, and NaN where x or y did not move", aliases=("corr", "ts_corr"),
+        lies_in=(-1.0, 1.0),
     ),
     Function(
-        "covariance", "statistics", (*_PAIR, bars_back(low=2)), RATIO, window_less_one, _covariance,
-        "sample covariance of x and y over the window; the units of x and y are dropped", BASIC,
+        "covariance", "statistics", (_PLAIN, series("y", RATIO), bars_back(low=2)), RATIO, window_less_one, _covariance,
+        "sample covariance of x and y over the window", BASIC,
         "covariance(rank(close, 20), rank(volume, 20), 10) < 0", aliases=("cov", "ts_cov"),
     ),
     Function(
-        "beta", "statistics", (*_PAIR, bars_back(low=2, grid=(20, 60, 120, 250))), RATIO, window_less_one, _beta,
-        "least-squares slope of x on y over the window: covariance / variance of y; units are dropped", _LEAST_SQUARES,
+        "beta", "statistics", (_X, series("y"), bars_back(low=2, grid=(20, 60, 120, 250))), RATIO, window_less_one,
+        _beta,
+        "least-squares slope of x on y over the window: covariance / variance of y", _LEAST_SQUARES,
         "beta(roc(close, 1), lag(roc(close, 1), 1), 60) < 0", "as any window, and NaN where y did not move",
     ),
     Function(
@@ -238,12 +243,12 @@ ENTRIES = (
         (_ANY, bars_back(low=3, high=500, grid=(20, 60, 120)), bars_back(1, name="back", high=250, grid=(1, 2, 5))),
         RATIO, lambda length, back: int(length) - 1 + int(back), _autocorrelation,
         "correlation(x, lag(x, back), window)", BASIC, "autocorrelation(roc(close, 1), 60) < 0",
-        "as any window, and NaN where x did not move", aliases=("autocorr",),
+        "as any window, and NaN where x did not move", aliases=("autocorr",), lies_in=(-1.0, 1.0),
     ),
     Function(
         "r2", "statistics", (_ANY, bars_back(low=3)), RATIO, window_less_one, _r2,
         "share of the variance of x over the window that a straight line in time explains, 0 to 1", _LEAST_SQUARES,
-        "r2(close, 50) > 0.7", NO_MOVE, aliases=("r_squared", "rsquare"),
+        "r2(close, 50) > 0.7", NO_MOVE, aliases=("r_squared", "rsquare"), lies_in=(0.0, 1.0),
     ),
     Function(
         "residual", "statistics", (_X, bars_back(low=3)), "same", window_less_one, _residual,
@@ -253,7 +258,7 @@ ENTRIES = (
     Function(
         "linear_fit", "statistics", (_X, bars_back(low=2)), "same", window_less_one, _linear_fit,
         "the end of the least-squares line of x over the window", _LEAST_SQUARES, "close > linear_fit(close, 50)",
-        aliases=("linreg", "lsma", "tsf"),
+        aliases=("linreg", "lsma"),
     ),
     Function(
         "hurst", "statistics", (_ANY, bars_back(100, low=16, grid=(64, 100, 250))), RATIO, window_less_one, _hurst,
@@ -263,10 +268,10 @@ ENTRIES = (
     ),
     Function(
         "entropy", "statistics",
-        (_ANY, bars_back(50, low=4, grid=(20, 50, 100)), number("bins", 8.0, 2.0, 64.0, (5.0, 8.0, 10.0))),
+        (_ANY, bars_back(50, low=4, grid=(20, 50, 100)), number("bins", 8.0, 2.0, 64.0, (5.0, 8.0, 10.0), whole=True)),
         RATIO, window_less_one, _entropy,
         "Shannon entropy of x over `bins` equal intervals of its range in the window, as a share of log(bins)",
         "Shannon, A Mathematical Theory of Communication, 1948", "entropy(roc(close, 1), 50) < 0.7",
-        "as any window, and 0 where nothing moved", scans=True,
+        "as any window, and 0 where nothing moved", scans=True, lies_in=(0.0, 1.0),
     ),
 )  # fmt: skip

@@ -173,7 +173,7 @@ def _supertrend(bars: Bars, length: int, far: float) -> FloatArray:
 
 
 def _psar(bars: Bars, step: float, most: float) -> FloatArray:
-    return kernels_paths.parabolic(bars.high, bars.low, step, max(step, most))
+    return kernels_paths.parabolic(bars.high, bars.low, step, most)
 
 
 def _vortex_plus(bars: Bars, length: int) -> FloatArray:
@@ -214,8 +214,14 @@ _SLOW = bars_back(26, name="slow", grid=(20, 26, 35))
 _SMOOTH = bars_back(9, name="smooth", grid=(5, 9))
 _APPEL = "Appel, The Moving Average Convergence-Divergence Method, 1979"
 _CHANDE = "Chande and Kroll, The New Technical Trader, 1994"
+_MACD_START = "TA-Lib starts the fast average where the slow one starts; the difference fades within a few windows"
+_DIRECTIONS = "TA-Lib starts Wilder's smoothing with a sum; the difference fades within a few windows"
 _VORTEX = "Botes and Siepman, The Vortex Indicator, 2010"
 _KAUFMAN = "Kaufman, Trading Systems and Methods, 1987"
+
+
+def _fastest_first(step: float, most: float) -> str:
+    return f"step is {step:g} and most is {most:g}; step must be at most that" if step > most else ""
 
 
 def _slower(fast: float, slow: float) -> int:
@@ -310,7 +316,7 @@ ENTRIES = (
     ),
     Function(
         "macd", "trend", (series(), _FAST, _SLOW), "same", _slower, _macd, "ema(x, fast) - ema(x, slow)", _APPEL,
-        "macd(close, 12, 26) > 0", RECURSIVE, aliases=("macd_line",),
+        "macd(close, 12, 26) > 0", RECURSIVE, aliases=("macd_line",), differs=_MACD_START,
     ),
     Function(
         "macd_signal", "trend", (series(), _FAST, _SLOW, _SMOOTH), "same", _slower_then_smooth, _macd_signal,
@@ -337,39 +343,42 @@ ENTRIES = (
         "dx", "trend", (bars_back(14, grid=SWING),), RATIO, window, _dx,
         "100 * |+DM - -DM| / (+DM + -DM), each smoothed by rma; 0 to 100", WILDER, "dx(14) > 25",
         "as any recursion, and NaN where nothing moved", aliases=("directional_index",), reads=HLC,
+        lies_in=(0.0, 100.0), differs=_DIRECTIONS,
     ),
     Function(
         "adx", "trend", (bars_back(14, grid=SWING),), RATIO, lambda n: 2 * int(n) - 1, _adx, "rma(dx(window), window)",
-        WILDER, "adx(14) > 25", RECURSIVE, reads=HLC,
+        WILDER, "adx(14) > 25", RECURSIVE, reads=HLC, lies_in=(0.0, 100.0), differs=_DIRECTIONS,
     ),
     Function(
         "adxr", "trend", (bars_back(14, high=300, grid=SWING),), RATIO, lambda n: 3 * int(n) - 2, _adxr,
         "mean of adx(window) and itself window - 1 bars ago", WILDER, "adxr(14) > 20", RECURSIVE, reads=HLC,
+        lies_in=(0.0, 100.0), differs=_DIRECTIONS,
     ),
     Function(
         "plus_di", "trend", (bars_back(14, grid=SWING),), RATIO, window, _plus_di,
         "100 * rma(+DM, window) / atr(window): upward directional movement", WILDER, "plus_di(14) > minus_di(14)",
-        RECURSIVE, aliases=("di_plus", "di_up"), reads=HLC,
+        RECURSIVE, aliases=("di_plus", "di_up"), reads=HLC, differs=_DIRECTIONS,
     ),
     Function(
         "minus_di", "trend", (bars_back(14, grid=SWING),), RATIO, window, _minus_di,
         "100 * rma(-DM, window) / atr(window): downward directional movement", WILDER,
         "crosses_above(plus_di(14), minus_di(14))", RECURSIVE, aliases=("di_minus", "di_down"), reads=HLC,
+        differs=_DIRECTIONS,
     ),
     Function(
         "aroon_up", "trend", (bars_back(25, high=999, grid=(14, 25, 50)),), RATIO, window, _aroon_up,
         "100 * (window - bars since the highest high of window + 1 bars) / window", _CHANDE, "aroon_up(25) > 70",
-        reads=("high",),
+        reads=("high",), lies_in=(0.0, 100.0),
     ),
     Function(
         "aroon_down", "trend", (bars_back(25, high=999, grid=(14, 25, 50)),), RATIO, window, _aroon_down,
         "100 * (window - bars since the lowest low of window + 1 bars) / window", _CHANDE, "aroon_down(25) < 30",
-        reads=("low",),
+        reads=("low",), lies_in=(0.0, 100.0),
     ),
     Function(
         "aroon", "trend", (bars_back(25, high=999, grid=(14, 25, 50)),), RATIO, window, _aroon,
         "aroon_up(window) - aroon_down(window), -100 to 100", _CHANDE, "aroon(25) > 0", aliases=("aroon_oscillator",),
-        reads=("high", "low"),
+        reads=("high", "low"), lies_in=(-100.0, 100.0),
     ),
     Function(
         "supertrend", "trend", (bars_back(10, grid=(7, 10, 14)), multiple(3.0)), PRICE, window, _supertrend,
@@ -383,7 +392,7 @@ ENTRIES = (
         PRICE, lambda *_: 1, _psar,
         "parabolic stop and reverse: the level moves towards the extreme by `step` more at each new one, up to `most`",
         WILDER, "close > psar()", "NaN in the first bar; a missing bar is skipped and the state kept",
-        aliases=("parabolic_sar", "sar"), reads=("high", "low"),
+        aliases=("parabolic_sar", "sar"), reads=("high", "low"), refuses=_fastest_first,
     ),
     Function(
         "vortex_plus", "trend", (bars_back(14, grid=SWING),), RATIO, window, _vortex_plus,
@@ -408,7 +417,7 @@ ENTRIES = (
     Function(
         "efficiency", "trend", (series(rule="any"), bars_back(10)), RATIO, window, _efficiency,
         "|change(x, window)| / sum(|change(x, 1)|, window), 0 to 1", _KAUFMAN, "efficiency(close, 10) > 0.3", NO_MOVE,
-        aliases=("efficiency_ratio",),
+        aliases=("efficiency_ratio",), lies_in=(0.0, 1.0),
     ),
     Function(
         "midpoint", "trend", (series(), bars_back()), "same", window_less_one, _midpoint,

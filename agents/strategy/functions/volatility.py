@@ -150,6 +150,8 @@ def _chandelier_short(bars: Bars, length: int, far: float) -> FloatArray:
 
 _YEARLY = (10, 20, 60, 120, 250)
 _DONCHIAN = "Donchian, Trend-Following Methods in Commodity Price Analysis, 1957"
+# 1000 % a year: beyond it somebody has meant per cent.
+_A_YEAR = (0.0, 10.0)
 _BANDS = "Bollinger, Bollinger on Bollinger Bands, 2001"
 _CHANDELIER = "LeBeau, Chandelier Exit, in Elder, Come into My Trading Room, 2002"
 
@@ -165,46 +167,48 @@ ENTRIES = (
     ),
     Function(
         "natr", "volatility", (bars_back(14, grid=SWING),), RATIO, window, _natr, "atr(window) / close, a fraction",
-        WILDER, "natr(14) < 0.02", RECURSIVE, aliases=("atr_percent", "atrp"), reads=HLC,
+        WILDER, "natr(14) < 0.02", RECURSIVE, aliases=("atr_percent", "atrp"), reads=HLC, lies_in=(0.0, 1.0),
+        differs="a fraction, 0.02 for what TA-Lib's NATR gives as 2",
     ),
     Function(
         "volatility", "volatility", (bars_back(20, low=2, grid=_YEARLY),), RATIO, window, _volatility,
         "stdev(log_return(close, 1), window) * sqrt(bars a year): 0.2 is 20 % a year", BASIC, "volatility(20) < 0.25",
-        aliases=("realized_volatility", "realised_volatility", "hist_vol"), reads=("close",),
+        aliases=("realized_volatility", "realised_volatility", "hist_vol"), reads=("close",), lies_in=_A_YEAR,
     ),
     Function(
         "ewm_volatility", "volatility", (bars_back(32, grid=(16, 32, 60)),), RATIO, window, _ewm_volatility,
         "sqrt(ema(log_return(close, 1)^2, window) * bars a year); 32 is near a decay of 0.94",
         "J.P. Morgan, RiskMetrics Technical Document, 1996", "ewm_volatility(32) < 0.2", RECURSIVE,
-        aliases=("ewma_volatility",), reads=("close",),
+        aliases=("ewma_volatility",), reads=("close",), lies_in=_A_YEAR,
     ),
     Function(
         "downside_deviation", "volatility", (bars_back(20, grid=_YEARLY),), RATIO, window, _downside_deviation,
         "sqrt(mean(min(log_return(close, 1), 0)^2) * bars a year)", "Sortino and van der Meer, Downside Risk, 1991",
-        "downside_deviation(60) < 0.1", aliases=("downside_volatility",), reads=("close",),
+        "downside_deviation(60) < 0.1", aliases=("downside_volatility",), reads=("close",), lies_in=_A_YEAR,
     ),
     Function(
         "parkinson", "volatility", (bars_back(20, grid=_YEARLY),), RATIO, window_less_one, _parkinson,
         "sqrt(mean(log(high / low)^2) / (4 log 2) * bars a year)", "Parkinson, The Extreme Value Method, 1980",
-        "parkinson(20) < 0.2", reads=("high", "low"),
+        "parkinson(20) < 0.2", reads=("high", "low"), lies_in=_A_YEAR,
     ),
     Function(
         "garman_klass", "volatility", (bars_back(20, grid=_YEARLY),), RATIO, window_less_one, _garman_klass,
         "sqrt(mean(0.5 log(high / low)^2 - (2 log 2 - 1) log(close / open)^2) * bars a year)",
         "Garman and Klass, On the Estimation of Security Price Volatilities, 1980", "garman_klass(20) < 0.2",
-        reads=OHLC,
+        reads=OHLC, lies_in=_A_YEAR,
     ),
     Function(
         "rogers_satchell", "volatility", (bars_back(20, grid=_YEARLY),), RATIO, window_less_one, _rogers_satchell,
         "sqrt(mean(log(high / close) log(high / open) + log(low / close) log(low / open)) * bars a year)",
         "Rogers and Satchell, Estimating Variance from High, Low and Closing Prices, 1991", "rogers_satchell(20) < 0.2",
-        reads=OHLC,
+        reads=OHLC, lies_in=_A_YEAR,
     ),
     Function(
         "yang_zhang", "volatility", (bars_back(20, low=2, grid=_YEARLY),), RATIO, window, _yang_zhang,
         "sqrt((o + k c + (1 - k) r) * bars a year): o, c sample variances of overnight and day log returns, r as in"
         " rogers_satchell, k = 0.34 / (1.34 + (window + 1) / (window - 1))",
         "Yang and Zhang, Drift-Independent Volatility Estimation, 2000", "yang_zhang(20) < 0.2", reads=OHLC,
+        lies_in=_A_YEAR,
     ),
     Function(
         "ulcer_index", "volatility", (series(rule="any"), bars_back(14, high=500, grid=SWING)), RATIO,

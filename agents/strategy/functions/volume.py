@@ -128,21 +128,23 @@ ENTRIES = (
         "adosc", "volume", (bars_back(3, name="fast", grid=(3, 5)), bars_back(10, name="slow", grid=(10, 20))), VOLUME,
         lambda fast, slow: max(int(fast), int(slow)) - 1, _adosc, "ema(ad(), fast) - ema(ad(), slow)", _CHAIKIN,
         "adosc(3, 10) > 0", RECURSIVE, aliases=("chaikin_oscillator",), reads=_ALL,
+        differs="TA-Lib starts both averages at the first value; the difference fades",
     ),
     Function(
         "cmf", "volume", (bars_back(20, grid=SWING),), RATIO, window_less_one, _cmf,
         "what ad() gains over the window / sum(volume, window), -1 to 1", _CHAIKIN, "cmf(20) > 0.1", _NO_VOLUME,
-        aliases=("chaikin_money_flow",), reads=_ALL,
+        aliases=("chaikin_money_flow",), reads=_ALL, lies_in=(-1.0, 1.0),
     ),
     Function(
         "mfi", "volume", (bars_back(14, grid=SWING),), RATIO, window, _mfi,
         "100 * rising / (rising + falling) sums of hlc3 * volume over the window, 0 to 100",
         "Quong and Soudack, The Money Flow Index, 1989", "mfi(14) < 20", "as any window, and NaN where no money flowed",
-        aliases=("money_flow_index",), reads=_ALL,
+        aliases=("money_flow_index",), reads=_ALL, lies_in=(0.0, 100.0),
     ),
     Function(
-        "vwap", "volume", (bars_back(20, grid=SWING),), PRICE, window_less_one, _vwap,
-        "sum(hlc3 * volume, window) / sum(volume, window)", BASIC, "close > vwap(20)", _NO_VOLUME,
+        "vwap", "volume", (bars_back(grid=SWING),), PRICE, window_less_one, _vwap,
+        "sum(hlc3 * volume, window) / sum(volume, window); `vwap` alone is that of one bar, vwap(1)", BASIC,
+        "close > vwap(20)", _NO_VOLUME,
         aliases=("vwap_n", "rolling_vwap"), reads=_ALL,
     ),
     Function(

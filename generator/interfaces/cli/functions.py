@@ -7,9 +7,17 @@ from typing import Annotated
 import typer
 
 from agents.data_fetch.data_fetch import fetch_bars
+from agents.strategy.functions.elsewhere import ELSEWHERE, spelt_out
 from agents.strategy.indicators import ALIASES, FIELDS, FUNCTIONS
 from agents.strategy.spec_error import did_you_mean, nearest
-from agents.strategy.vocabulary import absent_fields, available_functions, vocabulary_page
+from agents.strategy.vocabulary import (
+    absent_fields,
+    available_functions,
+    bounds_in_words,
+    values_in_words,
+    vocabulary_page,
+    warmup_in_words,
+)
 from backtesting.errors import UsageError
 from generator.interfaces.cli import workspace
 from generator.interfaces.cli.output import Output
@@ -44,7 +52,9 @@ def main(
     else:
         canonical = ALIASES.get(name, name)
         if canonical not in FUNCTIONS:
-            hint = did_you_mean(nearest(name, [*FUNCTIONS, *ALIASES]))
+            instead = spelt_out(name.lower(), FUNCTIONS, ALIASES)
+            advice = ELSEWHERE.get(name.lower(), (f"write {instead}" if instead else "",))[0]
+            hint = f"; {advice}" if advice else did_you_mean(nearest(name, [*FUNCTIONS, *ALIASES]))
             raise UsageError(f'there is no function "{name[:40]}"{hint}', next_step="see touchstone functions")
         wanted = [FUNCTIONS[canonical]]
         entry = wanted[0]
@@ -53,7 +63,11 @@ def main(
             ("", ""),
             [
                 ("formula", entry.formula),
+                ("bounds", bounds_in_words(entry) or "–"),
+                ("warm-up", warmup_in_words(entry)),
                 ("missing values", entry.nan_rule),
+                ("values", values_in_words(entry) or "–"),
+                ("elsewhere", entry.differs or "–"),
                 ("source", entry.source),
                 ("example", entry.example),
                 ("also known as", ", ".join(entry.aliases) or "–"),
@@ -69,7 +83,10 @@ def main(
             reads=list(entry.reads),
             signature=entry.signature,
             formula=entry.formula,
+            warmup=warmup_in_words(entry),
             nan_rule=entry.nan_rule,
+            lies_in=entry.lies_in,
+            differs=entry.differs,
             source=entry.source,
             example=entry.example,
             aliases=list(entry.aliases),

@@ -11,6 +11,7 @@ from agents.data_fetch.data_fetch import fetch_bars
 from agents.strategy.expression.nodes import Node
 from agents.strategy.expression.parse import parse
 from agents.strategy.expression.types import Dimension
+from agents.strategy.notices import notices, notices_of
 from agents.strategy.schema import editor_schema, spec_schema
 from agents.strategy.spec import Spec, check_for_bars, check_nodes_for_bars, rule_text, warmup_bars
 from agents.strategy.spec_error import SpecError
@@ -73,6 +74,7 @@ def main(
     needed = warmup_bars(spec)
     output.event("valid", file=file, name=spec.name, spec_id=spec.spec_id, warmup_bars=needed, rule=spec.rule())
     output.line(f"{spec.name} is legal.", style="green")
+    _show_notices(file, notices(spec), output)
     output.line(rule_text(spec))
     output.line(price_of_length(spec, YEARS))
     more = f", more than the {LEAD_BARS} of a run; touchstone backtest begins later" if needed > LEAD_BARS else ""
@@ -92,11 +94,19 @@ def _check_expressions(file: str, named: dict[str, str], market: str | None, out
     conditions = sum(node.dimension is Dimension.BOOLEAN for node in nodes.values())
     for name, node in nodes.items():
         output.event("expression", file=file, name=name, text=node.text, warmup_bars=node.warmup)
+    _show_notices(file, notices_of(nodes), output)
     output.line(
         f"{len(nodes)} expressions are legal: {len(nodes) - conditions} numbers and {conditions} conditions,"
         f" warm-up at most {max(node.warmup for node in nodes.values())} bars.",
         style="green",
     )
+
+
+def _show_notices(file: str, found: list[SpecError], output: Output) -> None:
+    """What is legal and probably not meant; the exit code stays 0."""
+    for notice in found:
+        output.event("notice", file=file, **notice.as_dict())
+        output.line(f"Notice: {notice}", style="yellow")
 
 
 def _market_errors(spec: Spec, market: str | None) -> list[SpecError]:

@@ -85,8 +85,9 @@ def test_all_are_there() -> None:
 
 
 # Correlations, covariances and averages of ranks take few values, so assets are often exactly equal, and rounding
-# decides which of the equals is said to be larger. These agree on 95 % of the cells.
-TIED = {15, 13, 16, 31, 34, 45, 50, 68, 71, 72, 75, 76, 78, 81, 85, 88, 92, 94, 97, 98}
+# decides which of the equals is said to be larger. These agree on that share of the cells in which either has a value.
+TIED = dict.fromkeys((31, 34, 45, 50, 68, 71, 72, 75, 76, 78, 81, 85, 88, 92, 94, 97), 0.98)
+TIED |= {13: 0.94, 15: 0.8, 16: 0.94, 98: 0.94}
 # A correlation over three bars of ranks over a few bars is mostly undefined, and so is every window over it.
 NEVER_KNOWN = {96}
 
@@ -97,9 +98,12 @@ def test_alpha_equals_pandas(number: int) -> None:
     # Where pandas says infinite, a division by zero, we say NaN.
     expected = FORMULAS[number]().replace([np.inf, -np.inf], np.nan).to_numpy(dtype=float)
     same = np.isclose(found, expected, rtol=1e-6, atol=1e-9, equal_nan=True)
-    assert np.isfinite(found).sum() > 300 or number in NEVER_KNOWN
-    wanted = 0.95 if number in TIED else 1.0
-    assert same.mean() >= wanted, (same.mean(), np.argwhere(~same)[:5].tolist())
+    known = np.isfinite(found) | np.isfinite(expected)
+    if number in NEVER_KNOWN:
+        assert not known.any()
+        return
+    assert np.isfinite(found).sum() > 300
+    assert same[known].mean() >= TIED.get(number, 1.0), (same[known].mean(), np.argwhere(~same)[:5].tolist())
 
 
 @pytest.mark.parametrize("name", [*ALPHAS, *FEATURES])

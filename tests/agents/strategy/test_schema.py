@@ -26,7 +26,7 @@ def accepts(root: dict[str, Any], schema: dict[str, Any], value: Any) -> bool:
     known = {
         "$schema", "$defs", "definitions", "title", "description", "default", "discriminator", "markdownDescription",
         "$ref", "oneOf", "anyOf", "const", "enum", "type", "properties", "required", "additionalProperties", "items",
-        "minItems", "maxItems", "minimum", "maximum", "exclusiveMinimum", "pattern",
+        "minItems", "maxItems", "minimum", "maximum", "exclusiveMinimum", "pattern", "maxLength", "allOf", "not",
     }  # fmt: skip
     assert set(schema) <= known, set(schema) - known
     if "$ref" in schema:
@@ -36,8 +36,12 @@ def accepts(root: dict[str, Any], schema: dict[str, Any], value: Any) -> bool:
         return accepts(root, part, value)
     if "oneOf" in schema:
         return sum(accepts(root, option, value) for option in schema["oneOf"]) == 1
-    if "anyOf" in schema:
-        return any(accepts(root, option, value) for option in schema["anyOf"])
+    if "anyOf" in schema and not any(accepts(root, option, value) for option in schema["anyOf"]):
+        return False
+    if "not" in schema and accepts(root, schema["not"], value):
+        return False
+    if not all(accepts(root, option, value) for option in schema.get("allOf", ())):
+        return False
     if "const" in schema and value != schema["const"]:
         return False
     if "enum" in schema and value not in schema["enum"]:
@@ -47,14 +51,16 @@ def accepts(root: dict[str, Any], schema: dict[str, Any], value: Any) -> bool:
         "array": list,
     }  # fmt: skip
     kind = schema.get("type")
-    if kind is not None and (not isinstance(value, types[kind]) or (isinstance(value, bool) and kind != "boolean")):
+    whole = kind == "integer" and isinstance(value, float) and value.is_integer()
+    fits_type = kind is None or whole or isinstance(value, types[kind])
+    if not fits_type or (isinstance(value, bool) and kind not in (None, "boolean")):
         return False
-    if kind == "object":
+    if isinstance(value, dict):
         parts = schema.get("properties", {})
         return (
             set(schema.get("required", ())) <= set(value)
-            and set(value) <= set(parts)
-            and all(accepts(root, parts[key], value[key]) for key in value)
+            and (schema.get("additionalProperties", True) or set(value) <= set(parts))
+            and all(accepts(root, parts[key], value[key]) for key in value if key in parts)
         )
     if kind == "array":
         fits = schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", 10**9)
@@ -63,7 +69,9 @@ def accepts(root: dict[str, Any], schema: dict[str, Any], value: Any) -> bool:
         return schema.get("minimum", value) <= value <= schema.get("maximum", value) and value > schema.get(
             "exclusiveMinimum", value - 1
         )
-    return not isinstance(value, str) or re.search(schema.get("pattern", ""), value) is not None
+    if not isinstance(value, str):
+        return True
+    return re.search(schema.get("pattern", ""), value) is not None and len(value) <= schema.get("maxLength", 10**9)
 
 
 @pytest.mark.parametrize("schema", [JSON_SCHEMA, EDITOR_SCHEMA], ids=["json", "editor"])
@@ -77,7 +85,10 @@ def test_every_shipped_spec_and_every_spec_of_the_docs_satisfies_the_schema(sche
     "change",
     [
         {"kind": "ruls"}, {"name": "X"}, {"extra": 1}, {"protect": {"stop_atr": "3"}}, {"protect": {"stop_atr": 99}},
-        {"sizing": {"kind": "fraction", "cap": 1}}, {"long": {"exit": "close > open"}},
+        {"sizing": {"kind": "fraction", "cap": 1}}, {"long": {"exit": "close > open"}}, {"long": None},
+        {"hypothesis": "x" * 601}, {"source": "x" * 601}, {"protect": {"stop_atr": 3, "stop_share": 0.1}},
+        {"protect": {"target_atr": 3, "target_share": 0.1}}, {"orders": {"limit_atr": 1, "limit_share": 0.1}},
+        {"protect": {"max_bars": 2.5}}, {"protect": {"max_bars": "2"}},
     ],
 )  # fmt: skip
 def test_what_is_illegal_is_refused_by_the_schema_too(schema: dict[str, Any], change: dict[str, Any]) -> None:
@@ -85,6 +96,20 @@ def test_what_is_illegal_is_refused_by_the_schema_too(schema: dict[str, Any], ch
     assert accepts(schema, schema, config)
     assert not accepts(schema, schema, config | change)
     assert isinstance(load_spec(config | change, origin=""), list)
+
+
+@pytest.mark.parametrize("schema", [JSON_SCHEMA, EDITOR_SCHEMA], ids=["json", "editor"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"protect": {"max_bars": 2.0}}, {"protect": {"stop_atr": 3, "stop_share": None}},
+        {"long": None, "short": {"enter": "close > open", "exit": None}}, {"hypothesis": "x" * 600},
+    ],
+)  # fmt: skip
+def test_what_is_legal_is_accepted_by_the_schema_too(schema: dict[str, Any], change: dict[str, Any]) -> None:
+    config = {"kind": "rules", "name": "tried", "hypothesis": "x", "long": {"enter": "close > open"}}
+    assert accepts(schema, schema, config | change)
+    assert not isinstance(load_spec(config | change, origin=""), list)
 
 
 def test_an_expression_that_yaml_types_satisfies_the_editors_schema_only() -> None:

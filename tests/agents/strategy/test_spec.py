@@ -572,3 +572,22 @@ def test_check_for_bars_knows_what_a_panel_needs(bars: Bars) -> None:
     assert [str(error) for error in check_for_bars(loaded(ENSEMBLE), bars, max_warmup=300)] == [
         'members.2.agent: the agent "macd_trend" has not been looked up'
     ]
+
+
+def test_yaml_in_braces_is_yaml_and_json_stays_json() -> None:
+    flow = "{kind: rules, name: in_braces, hypothesis: h, long: {enter: close > open}}"
+    spec = load_spec(flow, origin="")
+    assert not isinstance(spec, list)
+    assert spec.rule()["long"] == {"enter": "close > open"}
+    (error,) = load_spec('{"kind": "rules", "name": in_braces}', origin="")  # type: ignore[misc]
+    assert str(error).startswith("the JSON is broken at line 1, column 27")
+    (error,) = load_spec("{kind: rules, name: [}", origin="")  # type: ignore[misc]
+    assert str(error).startswith("the YAML is broken at line 1")
+
+
+def test_bound_of_a_number_is_the_nearest_legal_one() -> None:
+    config = {"kind": "rules", "name": "a_rule", "hypothesis": "h", "long": {"enter": "close > open"}}
+    (error,) = load_spec(config | {"protect": {"stop_atr": 99}}, origin="")  # type: ignore[misc]
+    assert (error.path, error.nearest) == ("protect.stop_atr", "20")
+    (error,) = load_spec(config | {"sizing": {"kind": "fraction", "fraction": 0}}, origin="")  # type: ignore[misc]
+    assert (error.path, error.nearest) == ("sizing.fraction", "0.01")

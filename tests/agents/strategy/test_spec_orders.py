@@ -85,8 +85,9 @@ def test_kelly_of_a_score_reads_the_sides_of_the_score() -> None:
 
 def test_kelly_is_in_words_on_the_wire_and_in_a_population() -> None:
     wanted = rules(sizing={"kind": "kelly"})
-    assert "Size: 0.5 of mean / variance of what it earned on paper over 250 bars, 0 to 1 of equity." in rule_text(
-        wanted
+    assert (
+        "Size: 0.5 of mean / variance of what it earned on paper over 250 bars, 0 to 1 of equity; no entry"
+        in rule_text(wanted)
     )
     again = from_wire(to_wire(wanted))
     assert not isinstance(again, list)

@@ -73,8 +73,7 @@ SAME = [
     ("100 - rsi(close, 2) > 70", "rsi(close, 2) < 30"),
     ("close == open", "open - close == 0"),
     ("close + open > close + high", "open > high"),
-    ("close > close", "False"),
-    ("close >= close and open > low", "open > low"),
+    ("close > close", "close - close > 0"),
     # both sides scaled
     ("2 * close > 2 * open", "close > open"),
     ("-close > -open", "open > close"),
@@ -104,7 +103,7 @@ SAME = [
     ("abs(close - open) > atr(5)", "abs(open - close) > atr(5)"),
     ("abs(-roc(close, 1)) > 0.1", "abs(roc(close, 1)) > 0.1"),
     ("lag(lag(close, 1), 2) > open", "lag(close, 3) > open"),
-    ("covariance(close, open, 5) > 0", "covariance(open, close, 5) > 0"),
+    ("covariance(gap(), intraday(), 5) > 0", "covariance(intraday(), gap(), 5) > 0"),
     ("returns > 0.01", "roc(close, 1) > 0.01"),
     ("close > vwap", "close > vwap(1)"),
     # nested and, or
@@ -266,6 +265,51 @@ def test_price_against_a_number_is_explained() -> None:
 )
 def test_error_sentence(text: str, sentence: str) -> None:
     assert said(text)[0].startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("Ts_ArgMax(close, 5) > 2", "10 - argmax(close, 10)"),
+        ("ts_argmin(close, 5) > 2", "10 - argmin(close, 10)"),
+        ("IdxMax(close, 5) > 2", "10 - argmax(close, 10)"),
+        ("tsf(close, 14) > close", "linear_fit(close, 14) + slope(close, 14)"),
+        ("rsv(close, 9) > 0.5", "stochastic_k(9) / 100"),
+        ("Greater(close, open) > low", "max"),
+        ("hl2 > close", "(high + low) / 2"),
+        ("close > sma20", "sma(close, 20)"),
+        ("close * volume > adv20", "adv(20)"),
+        ("rsi14 < 30", "rsi(close, 14)"),
+        ("close > ema_50(close)", "ema(close, 50)"),
+        ("rsi(close, 2) > cap", "feature(cap)"),
+    ],
+)
+def test_name_of_another_library_is_answered_with_what_to_write(text: str, instead: str) -> None:
+    errors = parse(text)
+    assert isinstance(errors, tuple)
+    assert errors[0].nearest == instead
+    assert "here (column" in errors[0].message
+    # What is named is legal as it stands, alone or in front of brackets.
+    assert instead in ("max", "min") or isinstance(parse(instead), Node)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("rank(close) > 0.5", "rank needs window (column 1); it is rank(x: any, window) -> ratio, as in"
+         " rank(close, 100) > 0.9; among the assets of a bar it is cs_rank(x)"),
+        ("vwap() > close", "vwap needs window (column 1); it is vwap(window) -> price, as in close > vwap(20)"),
+        ("clip(rsi(close, 2), 2, -2) > 0", "clip's low is 2 and high is -2; low must be below high (column 1)"),
+        ("psar(0.3, 0.2) > close", "psar's step is 0.3 and most is 0.2; step must be at most that (column 1)"),
+        ("entropy(close, 50, 2.5) > 1", "entropy's bins must be whole (column 20)"),
+        ("covariance(close, rsi(close, 2), 20) > 0.5", "covariance's x must be a ratio, close is a price (column 12);"
+         " divide it by something of its kind, or drop its unit with unitless(x)"),
+        ("beta(close, volume, 20) > 1", "beta(close, volume, 20) mixes a price with a volume;"
+         " make ratios of both, e.g. close / sma(close, 100)"),
+    ],
+)  # fmt: skip
+def test_arguments_that_do_not_fit_together_are_refused(text: str, sentence: str) -> None:
+    assert said(text) == [sentence]
 
 
 def test_all_errors_are_collected() -> None:

@@ -33,3 +33,21 @@ def test_a_narrow_screen_folds_and_loses_nothing(touchstone: Callable[..., Any])
     assert max(map(len, table)) <= 60
     folded = "".join(answer.out.split())
     assert all(f.name in folded for f in FUNCTIONS.values())
+
+
+def test_warm_up_bounds_and_what_differs_elsewhere_are_in_the_answer(touchstone: Callable[..., Any]) -> None:
+    answer = touchstone("functions", "macd")
+    # The slow average of 26 bars is known from bar 25 on.
+    assert "25 bars, as in macd(close, 12, 26)" in answer.out
+    assert "fast 1 to 1000; slow 1 to 1000" in answer.out
+    assert "TA-Lib starts the fast average where the slow one starts" in answer.out
+    told = touchstone("functions", "natr", "--json").event("function")
+    assert told["lies_in"] == [0, 1]
+    assert told["warmup"] == "14 bars, as in natr(14)"
+
+
+def test_a_name_of_another_library_is_answered_with_what_to_write(touchstone: Callable[..., Any]) -> None:
+    for name, instead in (("tsf", "linear_fit(x, window) + slope(x, window)"), ("adv20", "write adv(20)")):
+        answer = touchstone("functions", name)
+        assert answer.code == 2
+        assert instead in answer.error

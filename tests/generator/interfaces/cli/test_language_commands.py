@@ -58,6 +58,18 @@ def test_every_error_is_said_to_a_machine(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_legal_and_hardly_meant_is_a_notice(tmp_path: Path) -> None:
+    file = tmp_path / "percent.yaml"
+    file.write_text(WRONG.replace("emaa(close, 5) > 100", "percent_rank(close, 20) > 90").replace("volume", "open"))
+    code, said = run(validate.app, str(file))
+    assert code == 0
+    assert "Notice: long.enter: rank(close, 20) > 90 is never true" in said
+    assert "did you mean 0.9?" in said
+    code, said = run(validate.app, str(file), "--json")
+    assert code == 0
+    assert [event["nearest"] for event in events(said) if event["event"] == "notice"] == ["0.9"]
+
+
 @pytest.mark.parametrize(("agent", "code"), [("macd_trend", 0), ("nobody_here", 3)])
 def test_members_of_an_ensemble_are_looked_up(tmp_path: Path, agent: str, code: int) -> None:
     file = tmp_path / "ensemble.yaml"
