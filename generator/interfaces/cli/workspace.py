@@ -7,9 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from agents.archive.store import Archive
 from backtesting.errors import StorageError
+
+if TYPE_CHECKING:
+    from agents.archive.store import Archive
 
 DATABASE = "touchstone.db"
 
@@ -20,7 +23,7 @@ def home() -> Path:
 
 
 @contextmanager
-def opened(*, create: bool = False) -> Iterator[Archive]:
+def opened(*, create: bool = False) -> Iterator["Archive"]:
     """The archive of the workspace, closed at the end.
 
     Raises:
@@ -40,6 +43,9 @@ def opened(*, create: bool = False) -> Iterator[Archive]:
             f"there is no workspace in {folder.absolute()}",
             next_step="start one: touchstone evolve --market sample:sp500, or set TOUCHSTONE_HOME",
         )
+    # Brings the database with it, which a command that finds no workspace starts sooner without.
+    from agents.archive.store import Archive
+
     archive = Archive.open(folder / DATABASE, create=create)
     try:
         yield archive

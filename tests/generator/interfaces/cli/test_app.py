@@ -184,15 +184,15 @@ def test_looking_at_prompts_does_not_wait_for_what_trades(home: Path, argv: tupl
     assert found.stderr.splitlines()[-1] == "[]"
 
 
-def test_one_backtest_is_done_without_numba(home: Path) -> None:
+def test_one_backtest_without_a_workspace_is_done_without_numba_and_database(home: Path) -> None:
     code = (
         "import sys; from generator.interfaces.cli.app import run\n"
         "try:\n    run()\n"
-        "finally:\n    print('numba' in sys.modules, 'scipy' in sys.modules, file=sys.stderr)"
+        "finally:\n    print([name in sys.modules for name in ('numba', 'scipy', 'sqlalchemy')], file=sys.stderr)"
     )
     found = process("backtest", "golden_cross", "--market", "sample:sp500", home=home, code=code)
     assert found.returncode == 0
-    assert found.stderr.splitlines()[-1] == "False False"
+    assert found.stderr.splitlines()[-1] == "[False, False, False]"
 
 
 @pytest.mark.parametrize("name", BENCH)
