@@ -238,6 +238,10 @@ class Grammar:
             return f"{_pick(rng, parameter.grid):g}"
         if parameter.rule is Dimension.BOOLEAN:
             return self.condition(rng, 0)
+        if parameter.rule is Dimension.RATIO:
+            # No field is a plain number; what a field did over some bars is.
+            plain = [f for f in self.functions("change") if f.parameters and f.parameters[0].rule == "any"]
+            return self._call(rng, _pick(rng, plain), depth=0)
         if depth > 0 and rng.random() < 0.15:
             inner = [f for f in self.functions(_pick(rng, ("trend", "change"))) if f.parameters]
             return self._call(rng, _pick(rng, inner), depth=0)
